@@ -1,0 +1,128 @@
+"""The step that poll, reconcile and plan share: a page of rows becomes changes."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from cdc_sync.config.model import Config
+from cdc_sync.contract import Mapped, Problem, Reference, SourceId, Status
+from cdc_sync.rules.compare import Action, Change, compare
+from cdc_sync.rules.mapping import RowMapper, compile_mapping
+from cdc_sync.rules.watermark import Horizon
+from cdc_sync.source.reader import Source
+from cdc_sync.state import contracts
+from cdc_sync.state.database import Database
+from cdc_sync.state.history import Run
+
+
+@dataclass
+class Capture:
+    """What a scan needs. `page_lock` covers reading a page AND recording it, so that a poll and a
+    reconcile beside it never write an older view over a newer one.
+    """
+
+    config: Config
+    source: Source
+    state: Database
+    now: Callable[[], datetime]
+    page_lock: threading.Lock = field(default_factory=threading.Lock)
+    horizon: Horizon | None = None  #: the last one asked for
+    progress: Callable[[Run], None] = lambda _run: None
+    _mappers: dict[ZoneInfo, RowMapper] = field(default_factory=dict)
+
+    def mapper(self, zone: ZoneInfo) -> RowMapper:
+        """Row to payload, where times without zone and days are in `zone`."""
+        if zone not in self._mappers:
+            self._mappers[zone] = compile_mapping(
+                self.config.mapping,
+                zone=zone,
+                clear_end_with=self.config.customergauge.clear_end_with,
+                create_accounts=self.config.customergauge.create_missing_accounts,
+            )
+        return self._mappers[zone]
+
+    def ends_on(self) -> date | None:
+        """The day to end contracts with that are gone; None where they are only kept."""
+        return self.now().date() if self.config.deletes.policy == "end" else None
+
+
+def changes_of(
+    tx: Connection, page: Sequence[Mapped], *, ends_on: date | None = None
+) -> list[Change]:
+    """What a page changes in what is known; nothing for a row that is as we know it.
+
+    Of two rows that want one reference the first keeps it, and the other is refused by its name.
+    """
+    known = contracts.known(tx, [seen.source_id for seen in page])
+    candidates: list[tuple[Mapped, Change]] = []
+    for seen in page:
+        row = known.get(seen.source_id)
+        if row is not None and _unchanged(seen, row):
+            continue
+        change = compare(seen, None if row is None else contracts.as_known(row), ends_on=ends_on)
+        if change is not None:
+            candidates.append((seen, change))
+    return _without_taken_references(tx, candidates) if candidates else []
+
+
+def _unchanged(seen: Mapped, row: contracts.KnownRow) -> bool:
+    # The common case of a scan, decided without making a value of it.
+    return (
+        row.status == "synced"
+        and row.payload == seen.payload
+        and not seen.gone
+        and not seen.problems
+    )
+
+
+def _without_taken_references(
+    tx: Connection, candidates: list[tuple[Mapped, Change]]
+) -> list[Change]:
+    wanted = {
+        change.reference
+        for _, change in candidates
+        if change.reference is not None and _is_new(change)
+    }
+    owners: dict[Reference, SourceId] = contracts.owners(tx, wanted) if wanted else {}
+    changes = []
+    for seen, change in candidates:
+        if change.reference is not None and _is_new(change):
+            owner = owners.setdefault(change.reference, change.source_id)
+            if owner != change.source_id:
+                taken = _taken(seen, change, owner)
+                if taken is not None:
+                    changes.append(taken)
+                continue
+        changes.append(change)
+    return changes
+
+
+def _is_new(change: Change) -> bool:
+    return change.known is None or change.known.reference is None
+
+
+def _taken(seen: Mapped, change: Change, owner: SourceId) -> Change | None:
+    problem = Problem("reference", f"{change.reference} belongs to {owner} already")
+    refused = seen._replace(reference=None, problems=(*seen.problems, problem))
+    return compare(refused, change.known)
+
+
+def counted(run: Run, rows: int, changes: Sequence[Change]) -> Run:
+    """The run after a page."""
+    of = [change.action for change in changes]
+    rejected = of.count(Action.INVALID)
+    created, updated, gone = (of.count(a) for a in (Action.CREATE, Action.UPDATE, Action.GONE))
+    pending = sum(change.status is Status.PENDING for change in changes)
+    return replace(
+        run,
+        rows=run.rows + rows,
+        created=run.created + created,
+        updated=run.updated + updated,
+        rejected=run.rejected + rejected,
+        gone=run.gone + gone,
+        unchanged=run.unchanged + rows - pending - rejected - (gone if rows else 0),
+    )

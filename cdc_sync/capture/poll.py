@@ -1,0 +1,95 @@
+"""One poll: horizon, pages from the watermark on, each page one state transaction."""
+
+import threading
+from collections.abc import Sequence
+from datetime import datetime
+
+from cdc_sync.capture.page import Capture, changes_of, counted
+from cdc_sync.capture.reconcile import reconcile
+from cdc_sync.capture.shape import shape_of
+from cdc_sync.contract import Mapped, WatermarkValue
+from cdc_sync.rules.compare import Change
+from cdc_sync.rules.watermark import Horizon, Watermark, WatermarkType, reached
+from cdc_sync.source.reader import Page, Scan
+from cdc_sync.state import contracts, control, watermark
+from cdc_sync.state.history import Run
+
+STILL_FOR_SECONDS = 60  # an idle poll leaves a stored watermark alone that is younger than this
+
+
+def poll(capture: Capture, stop: threading.Event) -> Run:
+    """Reads what changed since the watermark and records it; everything where there is none yet.
+
+    Raises SourceUnavailable, SourceMistake and StateUnavailable; what was recorded until then
+    stays, and the next poll goes on from there.
+    """
+    with capture.state.read() as tx:
+        known = watermark.read(tx)
+        remembered = control.remembered_pair(tx)
+        shape = control.get(tx, control.SHAPE)
+    if known.value is None or (shape is not None and shape != shape_of(capture.config)):
+        return reconcile(capture, stop)
+    with capture.source.scan() as scan:
+        if not _fits(known, scan.column.type):
+            return reconcile(capture, stop)
+        horizon = scan.horizon(remembered)  # before the scan: what commits during it is read again
+        capture.horizon = horizon
+        return _Poll(capture, scan, horizon).run(known, known.value, stop)
+
+
+class _Poll:
+    """The pages of one poll."""
+
+    def __init__(self, capture: Capture, scan: Scan, horizon: Horizon) -> None:
+        self._capture = capture
+        self._scan = scan
+        self._horizon = horizon
+        self._map = capture.mapper(scan.zone)
+
+    def run(self, known: Watermark, start: WatermarkValue, stop: threading.Event) -> Run:
+        run = Run("poll", self._capture.now())
+        page: Page | None = None
+        at: Watermark | None = known
+        while at is not None and not stop.is_set() and (page is None or page.next is not None):
+            with self._capture.page_lock:
+                page = self._scan.changed_page(start, page.next if page else None)
+                mapped = [self._map(row) for row in page.rows]
+                to = reached(at.value, page.end, self._horizon, last=page.next is None)
+                if page.next is None and self._idle(at, to, mapped):
+                    changes: Sequence[Change] = ()
+                else:
+                    at, changes = self._record(at, to, mapped, last=page.next is None)
+            run = counted(run, len(mapped), changes)
+        return run.ended(self._capture.now())
+
+    def _idle(self, at: Watermark, to: WatermarkValue | None, mapped: Sequence[Mapped]) -> bool:
+        """Whether there is nothing to record, found out without a write."""
+        if self._horizon.pair is not None or _worth_a_write(at, to, self._capture.now()):
+            return False
+        if not mapped:
+            return True
+        with self._capture.state.read() as tx:
+            return not changes_of(tx, mapped, ends_on=self._capture.ends_on())
+
+    def _record(
+        self, at: Watermark, to: WatermarkValue | None, mapped: Sequence[Mapped], *, last: bool
+    ) -> tuple[Watermark | None, Sequence[Change]]:
+        """ONE state transaction: what changed, and the watermark; None where a person moved it."""
+        now = self._capture.now()
+        with self._capture.state.begin() as tx:
+            changes = changes_of(tx, mapped, ends_on=self._capture.ends_on())
+            contracts.record(tx, changes, now)
+            moved = watermark.advance(tx, at, to, self._scan.column.type, now)
+            if moved is not None and last:
+                control.keep_horizon(tx, self._horizon)
+        return moved, changes
+
+
+def _worth_a_write(at: Watermark, to: WatermarkValue | None, now: datetime) -> bool:
+    if to == at.value:
+        return False
+    return at.moved_at is None or (now - at.moved_at).total_seconds() >= STILL_FOR_SECONDS
+
+
+def _fits(known: Watermark, type_: WatermarkType) -> bool:
+    return (known.type is WatermarkType.INTEGER) == (type_ is WatermarkType.INTEGER)

@@ -1,0 +1,1 @@
+"""The commands. Each reads options, calls one function below, prints."""

@@ -1,0 +1,1 @@
+"""config.yaml: its form, and how it is found and read."""

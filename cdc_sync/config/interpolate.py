@@ -1,0 +1,158 @@
+"""Puts the environment and files into the texts of config.yaml.
+
+`${NAME}` is a variable, `${NAME:-default}` one with a default, `${file:PATH}` a file's content
+without its last newline. Forms nest, and `$${` is a literal `${`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from cdc_sync.config.urls import userinfo_span
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MARK = "\0"  # stands for a form while the places of a URL are found
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """`${NAME}`, or `${NAME:-default}`."""
+
+    name: str
+    default: "Pieces | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """`${file:PATH}`."""
+
+    path: "Pieces"
+
+
+class UnresolvedError(ValueError):
+    """A form whose variable is not set, or whose file cannot be read."""
+
+
+Piece = str | Variable | Content
+Pieces = tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What forms are resolved from; a relative PATH counts from `folder`."""
+
+    environ: Mapping[str, str]
+    folder: Path
+
+    def interpolate(self, text: str) -> str:
+        """The text with every form resolved. Raises ValueError, naming the mend, where one is not.
+
+        Nothing that came out of a form is looked at again.
+        """
+        return self._join(parse_forms(text))
+
+    def interpolate_url(self, text: str) -> str:
+        """As `interpolate`; what stands for a URL's user or password is percent-encoded."""
+        pieces = parse_forms(text)
+        skeleton = "".join(piece if isinstance(piece, str) else _MARK for piece in pieces)
+        start, end = userinfo_span(skeleton)
+        resolved: list[str] = []
+        position = 0
+        for piece in pieces:
+            if isinstance(piece, str):
+                resolved.append(piece)
+                position += len(piece)
+            else:
+                value = self._resolve(piece)
+                resolved.append(quote(value, safe="") if start <= position < end else value)
+                position += len(_MARK)
+        return "".join(resolved)
+
+    def _join(self, pieces: Pieces) -> str:
+        return "".join(self._resolve(piece) for piece in pieces)
+
+    def _resolve(self, piece: Piece) -> str:
+        match piece:
+            case Variable():
+                return self._variable(piece)
+            case Content():
+                return self._content(self._join(piece.path))
+            case _:
+                return piece
+
+    def _variable(self, form: Variable) -> str:
+        value = self.environ.get(form.name)
+        if form.default is not None and not value:
+            return self._join(form.default)
+        if value is None:
+            raise UnresolvedError(
+                f"needs the environment variable {form.name}, which is not set. "
+                f"Set it, or write a default: `${{{form.name}:-…}}`."
+            )
+        return value
+
+    def _content(self, path: str) -> str:
+        file = self.folder / path
+        try:
+            text = file.read_bytes().decode()
+        except UnicodeDecodeError:
+            raise UnresolvedError(f"needs the file {file}, which is not UTF-8 text.") from None
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not a path"
+            raise UnresolvedError(
+                f"needs the file {file}, which cannot be read ({why}). "
+                "Create it, correct its path, or let this user read it."
+            ) from None
+        return text.removesuffix("\n").removesuffix("\r")
+
+
+def parse_forms(text: str) -> Pieces:
+    """The literal texts and forms of a text. Raises ValueError where a form is not one."""
+    return _parse(text, 0, nested=False)[0]
+
+
+def _parse(text: str, position: int, *, nested: bool) -> tuple[Pieces, int]:
+    """The pieces from `position` to the text's end or, nested, to the brace that closes."""
+    pieces: list[Piece] = []
+    while position < len(text):
+        if text.startswith("$${", position):
+            pieces.append("${")
+            position += 3
+        elif text.startswith("${", position):
+            form, position = _form(text, position + 2)
+            pieces.append(form)
+        elif nested and text[position] == "}":
+            return tuple(pieces), position
+        else:
+            pieces.append(text[position])
+            position += 1
+    return tuple(pieces), position
+
+
+def _form(text: str, position: int) -> tuple[Piece, int]:
+    """The form whose inside begins at `position`, and where the text goes on behind its brace."""
+    if text.startswith("file:", position):
+        path, end = _parse(text, position + len("file:"), nested=True)
+        return Content(path), _closed(text, end)
+    name = _NAME.match(text, position)
+    if name is None:
+        raise _no_form()
+    if not text.startswith(":-", name.end()):
+        return Variable(name[0], None), _closed(text, name.end())
+    default, end = _parse(text, name.end() + 2, nested=True)
+    return Variable(name[0], default), _closed(text, end)
+
+
+def _closed(text: str, end: int) -> int:
+    if not text.startswith("}", end):
+        raise _no_form()
+    return end + 1
+
+
+def _no_form() -> ValueError:
+    return ValueError(
+        "has a `${` that begins no form. Write `${NAME}`, `${NAME:-default}` or `${file:PATH}`, "
+        "and `$${` for the characters themselves."
+    )

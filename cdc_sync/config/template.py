@@ -1,0 +1,70 @@
+"""Templates of the mapping: a column name, or text with `{column}` in it."""
+
+import re
+from dataclasses import dataclass
+
+_TOKEN = re.compile(r"(?P<brace>\{\{|\}\})|\{(?P<column>[^{}]*)\}|(?P<text>[^{}]+)")
+_MORE_THAN_A_NAME = re.compile(r"[:!.\[\]]")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Goes into the result as it is."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Its value in the row goes into the result."""
+
+    name: str
+
+
+Part = Text | Column
+
+
+def parse_template(template: str) -> tuple[Part, ...]:
+    """The parts in their order; a template without braces is one column's name.
+
+    `{{` and `}}` are literal braces. Raises ValueError with the right form where a brace has no
+    partner, or where it holds anything but a name.
+    """
+    if "{" not in template and "}" not in template:
+        return (_column(template),)
+    parts: list[Part] = []
+    position = 0
+    while position < len(template):
+        token = _TOKEN.match(template, position)
+        if token is None:
+            raise ValueError(
+                f"has a brace without its partner in `{template}`. "
+                "Write `{column}`, and `{{` or `}}` for a brace itself."
+            )
+        parts.append(_part(token))
+        position = token.end()
+    return tuple(parts)
+
+
+def columns_of(template: str) -> tuple[str, ...]:
+    """The columns that a template reads, in its order."""
+    return tuple(part.name for part in parse_template(template) if isinstance(part, Column))
+
+
+def _part(token: re.Match[str]) -> Part:
+    if token["brace"]:
+        return Text(token["brace"][0])
+    if token["text"]:
+        return Text(token["text"])
+    if _MORE_THAN_A_NAME.search(token["column"]):
+        raise ValueError(
+            f"has `{{{token['column']}}}`, which is more than a column's name. "
+            "Write `{column}`, and shape the value in a `query`."
+        )
+    return _column(token["column"])
+
+
+def _column(name: str) -> Column:
+    if not name.strip() or name != name.strip():
+        raise ValueError(f"names the column `{name}`. Write its name without blanks around it.")
+    return Column(name)

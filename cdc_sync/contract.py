@@ -1,0 +1,157 @@
+"""The values of a contract's journey, from source row to acknowledgement."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import NamedTuple, NewType, TypeAlias
+
+SourceId = NewType("SourceId", str)
+Reference = NewType("Reference", str)
+Payload = NewType("Payload", str)
+"""The body of a PUT without its reference, as canonical JSON text: what is compared and stored."""
+
+WatermarkValue: TypeAlias = datetime | int
+"""A position in the source: an aware instant in UTC, or the number of an integer column."""
+
+Field: TypeAlias = str | None
+FieldDiff: TypeAlias = dict[str, tuple[Field, Field]]
+
+
+class Status(StrEnum):
+    """Where a contract stands."""
+
+    PENDING = "pending"  #: to be sent, now or at next_attempt_at
+    SYNCED = "synced"  #: CustomerGauge holds the latest payload
+    REJECTED = "rejected"  #: refused, by CustomerGauge or by our own rules; a person must look
+    WAITING = "waiting"  #: its account does not exist in CustomerGauge yet
+    HELD = "held"  #: the guard waits for a person
+    GONE = "gone"  #: it is no longer in the source
+
+
+class Problem(NamedTuple):
+    """Why a contract is refused: the field it is about (empty: the whole), and the reason."""
+
+    field: str
+    message: str
+
+
+class SourceRow(NamedTuple):
+    """One row of the source: its id, the columns the mapping reads, and whether it counts as gone."""
+
+    source_id: SourceId
+    gone: bool
+    values: Sequence[object]
+
+
+class Mapped(NamedTuple):
+    """What a row means for CustomerGauge: never an exception, its problems are part of it."""
+
+    source_id: SourceId
+    gone: bool
+    reference: Reference | None
+    payload: Payload
+    problems: tuple[Problem, ...]
+
+
+class Known(NamedTuple):
+    """What the state knows of a contract, as far as capture must know it."""
+
+    source_id: SourceId
+    reference: Reference | None
+    payload: Payload
+    acknowledged: Payload | None
+    status: Status
+    problems: tuple[Problem, ...]
+    refused_by_us: bool
+    in_doubt: bool
+    ends_gone: bool
+
+
+_canonical = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+
+
+def payload_of(fields: Mapping[str, Field]) -> Payload:
+    """The canonical JSON text: sorted keys, no spaces, so that equal contracts are equal texts."""
+    return Payload(_canonical(fields))
+
+
+def fields_of(payload: Payload | None) -> dict[str, Field]:
+    """The fields of a payload; none for no payload."""
+    return {} if payload is None else json.loads(payload)
+
+
+def body_of(reference: Reference, payload: Payload) -> bytes:
+    """The JSON body of PUT /contracts, spliced from the stored text."""
+    return f'{{"reference":{_canonical(reference)},{payload[1:]}'.encode()
+
+
+def changed_fields(old: Payload | None, new: Payload) -> FieldDiff:
+    """What differs, field by field, as (old, new); every field where there was no old one."""
+    before, after = fields_of(old), fields_of(new)
+    return {
+        name: (before.get(name), after.get(name))
+        for name in sorted({*before, *after})
+        if name not in before or name not in after or before[name] != after[name]
+    }
+
+
+def encode_id(values: Sequence[object]) -> SourceId:
+    """The text by which people and the state call a row; of a composite key a JSON array."""
+    if len(values) == 1:
+        return SourceId(_storable(printable(values[0])))
+    return SourceId(_storable(_canonical([_json_form(value) for value in values])))
+
+
+def _storable(text: str) -> str:
+    # No database keeps NUL or a lone surrogate in a text; such an id is written escaped.
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+
+
+def decode_id(source_id: str, columns: int) -> tuple[str, ...] | None:
+    """The parts of a source id as texts, or None where it cannot be one of so many columns."""
+    if columns == 1:
+        return (source_id,)
+    try:
+        parts = json.loads(source_id)
+    except ValueError:
+        return None
+    if not isinstance(parts, list) or len(parts) != columns:
+        return None
+    return tuple(str(part) for part in parts)
+
+
+def _json_form(value: object) -> object:
+    return value if isinstance(value, int) and not isinstance(value, bool) else printable(value)
+
+
+def printable(value: object) -> str:
+    """A value of the source as text, the same for equal values."""
+    if type(value) is str:
+        text = value
+    elif isinstance(value, datetime | date):
+        text = value.isoformat()
+    elif isinstance(value, Decimal):
+        text = format(value, "f")
+    elif isinstance(value, bool):
+        text = "true" if value else "false"
+    elif isinstance(value, bytes | bytearray | memoryview):
+        text = bytes(value).hex()
+    else:
+        text = str(value)
+    return text
+
+
+def problems_to_json(problems: Iterable[Problem]) -> str:
+    """Problems as the `last_error` column keeps them: a list of {field, message}."""
+    return json.dumps([problem._asdict() for problem in problems], ensure_ascii=False)
+
+
+def problems_from_json(text: str | None) -> tuple[Problem, ...]:
+    """The reverse of `problems_to_json`; none for NULL."""
+    if text is None:
+        return ()
+    return tuple(Problem(item["field"], item["message"]) for item in json.loads(text))

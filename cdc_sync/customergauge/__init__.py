@@ -1,0 +1,1 @@
+"""CustomerGauge over HTTP: one PUT in, one answer out."""

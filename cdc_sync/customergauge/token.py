@@ -1,0 +1,180 @@
+"""The one current token: renewed a minute early, by one thread, kept in a 0600 file."""
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO
+
+from cdc_sync.config.model import CustomerGaugeConfig
+from cdc_sync.customergauge.token_request import Issued, request_token
+from cdc_sync.errors import TokenUnavailable
+
+RENEW_BEFORE = timedelta(minutes=1)
+DEFAULT_LIFE = timedelta(hours=1)  # documented; used where `expires_in` is missing or absurd
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An access token; its secret is in no repr."""
+
+    secret: str
+    expires_at: datetime
+
+    def __repr__(self) -> str:
+        return f"Token(expires_at={self.expires_at})"
+
+    def usable(self, now: datetime) -> bool:
+        """Whether it may still be sent."""
+        return now < self.expires_at
+
+    def stale(self, now: datetime) -> bool:
+        """Whether a new one should be fetched."""
+        return now >= self.expires_at - min(RENEW_BEFORE, DEFAULT_LIFE)
+
+
+class TokenKeeper:
+    """Gives the current token, and fetches a new one in a thread of its own."""
+
+    def __init__(
+        self, config: CustomerGaugeConfig, file: Path | None, now: Callable[[], datetime]
+    ) -> None:
+        self._config = config
+        self._file = file
+        self._now = now
+        self._lock = threading.Lock()
+        self._token = self._from_file()
+        self._refused: str | None = None
+        self._thread: threading.Thread | None = None
+        self.failure: TokenUnavailable | None = None
+
+    def current(self) -> Token | None:
+        """The token to send now, or None; starts no request."""
+        with self._lock:
+            token = self._token
+        return token if token is not None and token.usable(self._now()) else None
+
+    def wants_renewal(self) -> bool:
+        """Whether a new token should be asked for, and none is under way."""
+        with self._lock:
+            token, busy = self._token, self._thread is not None and self._thread.is_alive()
+        return not busy and (token is None or token.stale(self._now()))
+
+    def refused(self, token: Token) -> bool:
+        """CustomerGauge refuses this token: drop it. False where it was replaced already."""
+        with self._lock:
+            if self._token is None or self._token.secret != token.secret:
+                return False
+            self._token, self._refused = None, token.secret
+            return True
+
+    def renew(self, done: Callable[[], None]) -> None:
+        """Asks for a new token in a thread of its own and calls `done` at its end."""
+
+        def work() -> None:
+            try:
+                self.fetch()
+                self.failure = None
+            except TokenUnavailable as error:
+                self.failure = error
+            finally:
+                self._thread = None
+                done()
+
+        self._thread = threading.Thread(target=work, name="token", daemon=True)
+        self._thread.start()
+
+    def fetch(self) -> Token:
+        """A usable token: from the file where another process left one, else a new one.
+
+        Raises TokenUnavailable, or TokenRefused for a client that the endpoint does not take.
+        """
+        with self._between_processes():
+            found = self._from_file()
+            if found is None or found.secret == self._refused or found.stale(self._now()):
+                found = self._issued(request_token(self._config, self._now()))
+                self._to_file(found)
+        with self._lock:
+            self._token = found
+        return found
+
+    def _issued(self, issued: Issued) -> Token:
+        life = issued.expires_in
+        sound = life is not None and 0 < life < 10 * 365 * 24 * 3600
+        return Token(
+            issued.secret,
+            self._now() + (timedelta(seconds=life) if sound and life else DEFAULT_LIFE),
+        )
+
+    def _from_file(self) -> Token | None:
+        if self._file is None:
+            return None
+        try:
+            document = json.loads(self._file.read_text())
+            if document["for"] != self._owner():
+                return None
+            expires = datetime.fromisoformat(document["expires_at"]).astimezone(UTC)
+            return Token(str(document["access_token"]), expires)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # an unreadable token file counts as none
+
+    def _to_file(self, token: Token) -> None:
+        if self._file is None:
+            return
+        document = {
+            "for": self._owner(),
+            "access_token": token.secret,
+            "expires_at": token.expires_at.isoformat(),
+        }
+        try:
+            _replace(self._file, json.dumps(document))
+        except OSError:
+            return  # the token works all the same; the next process asks for one of its own
+
+    def _owner(self) -> list[str]:
+        return [self._config.token_endpoint, self._config.client_id]
+
+    @contextmanager
+    def _between_processes(self) -> Iterator[None]:
+        """Two processes with one file ask one after the other, and the second finds the first's."""
+        if self._file is None:
+            yield
+            return
+        try:
+            handle: IO[str] | None = open(f"{self._file}.lock", "a", opener=_private)  # noqa: SIM115
+        except OSError:
+            handle = None
+        try:
+            if handle is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            if handle is not None:
+                handle.close()
+
+
+def _private(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags, 0o600)
+    _give_away(Path(path))
+    return descriptor
+
+
+def _replace(path: Path, text: str) -> None:
+    new = path.with_name(f"{path.name}.new")
+    with open(new, "w", opener=_private) as handle:  # pathlib knows no opener
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+    new.replace(path)
+
+
+def _give_away(path: Path) -> None:
+    # What root's commands make in the daemon's folder must stay readable for the daemon.
+    if os.geteuid() == 0:
+        folder = path.parent.stat()
+        os.chown(path, folder.st_uid, folder.st_gid)

@@ -1,0 +1,158 @@
+"""One request to the token endpoint, by requests-oauthlib's client-credentials flow."""
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import requests
+from oauthlib.oauth2 import BackendApplicationClient, OAuth2Error
+from requests_oauthlib import OAuth2Session
+
+from cdc_sync import __version__
+from cdc_sync.config.model import CustomerGaugeConfig
+from cdc_sync.errors import TokenRefused, TokenUnavailable
+from cdc_sync.redaction import Redaction
+from cdc_sync.rules.backoff import retry_after
+
+BODY_READ = 64 * 1024  # bytes of an answer that are read
+
+for _name in ("requests_oauthlib", "oauthlib", "urllib3"):
+    # At DEBUG they log the form with the secret, and the token.
+    logging.getLogger(_name).setLevel(logging.INFO)
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What the endpoint gave; `expires_in` in seconds, None where it is missing or no number."""
+
+    secret: str
+    expires_in: float | None
+
+
+def request_token(config: CustomerGaugeConfig, now: datetime) -> Issued:
+    """A new token, within `config.timeout` as a whole.
+
+    Raises TokenRefused for credentials that are not taken, else TokenUnavailable with the wait
+    that was asked for, if any.
+    """
+    outcome: list[Issued | BaseException] = []
+    worker = threading.Thread(
+        target=_request, args=(config, now, outcome), name="token-request", daemon=True
+    )
+    worker.start()
+    # A server that sends a byte a second never times out by itself: the thread is left behind.
+    worker.join(config.timeout.total_seconds())
+    if not outcome:
+        raise TokenUnavailable(f"{config.token_endpoint} did not answer in time.")
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]
+
+
+def _request(
+    config: CustomerGaugeConfig, now: datetime, outcome: list[Issued | BaseException]
+) -> None:
+    try:
+        outcome.append(_fetch(config, now))
+    except BaseException as error:  # noqa: BLE001  # handed over to the thread that waits
+        outcome.append(error)
+
+
+def _fetch(config: CustomerGaugeConfig, now: datetime) -> Issued:
+    secret = config.client_secret.get_secret_value()
+    redact = Redaction([secret])
+    with _Session(config.client_id, now, redact) as session:
+        try:
+            with _plain_http_on_loopback(config.token_endpoint):
+                token: dict[str, Any] = session.fetch_token(
+                    config.token_endpoint,
+                    client_secret=secret,
+                    include_client_id=True,  # else the secret goes as HTTP Basic: undocumented
+                    timeout=config.timeout.total_seconds(),
+                    headers={"User-Agent": f"cdc-sync/{__version__}", "Accept": "application/json"},
+                )
+        except requests.RequestException as error:
+            raise TokenUnavailable(
+                f"{config.token_endpoint} cannot be reached ({type(error).__name__})."
+            ) from None
+        except (OAuth2Error, ValueError, Warning) as error:
+            raise TokenUnavailable(
+                f"{config.token_endpoint} gave no token: {redact(str(error))[:200]}"
+            ) from None
+    return Issued(str(token["access_token"]), _seconds(token.get("expires_in")))
+
+
+class _Session(OAuth2Session):
+    """The library's session with what it leaves out: no redirect, the status is looked at."""
+
+    def __init__(self, client_id: str, now: datetime, redact: Redaction) -> None:
+        super().__init__(client=BackendApplicationClient(client_id=client_id))
+        self.trust_env = False
+        self._asked_at = now
+        self._redact = redact
+        self.register_compliance_hook("access_token_response", self._looked_at)
+
+    def request(self, method: str, url: str, **kwargs: Any) -> requests.Response:  # type: ignore[override]
+        """One request that follows nothing and reads little."""
+        kwargs.update(allow_redirects=False, stream=True)
+        kwargs.pop("withhold_token", None)
+        response = requests.Session.request(self, method, url, **kwargs)
+        response._content = response.raw.read(BODY_READ, decode_content=True)  # noqa: SLF001
+        return response
+
+    def _looked_at(self, response: requests.Response) -> requests.Response:
+        words = self._redact(" ".join(response.text.split()))[:200]
+        if response.status_code in (400, 401, 403):
+            raise TokenRefused(
+                f"CustomerGauge refuses our client ({response.status_code} {words}).",
+                mend="Check `customergauge.client_id` and `customergauge.client_secret`.",
+            )
+        if response.status_code != 200:
+            wait = retry_after(response.headers.get("Retry-After"), self._asked_at)
+            raise TokenUnavailable(
+                f"The token endpoint answers {response.status_code} {words}",
+                wait=wait.total_seconds() if wait else None,
+            )
+        _drop_odd_expiry(response)
+        return response
+
+
+def _drop_odd_expiry(response: requests.Response) -> None:
+    # The library raises on an `expires_in` that is no number, after the token was issued.
+    document = response.json()
+    if isinstance(document, dict) and _seconds(document.get("expires_in")) is None:
+        document.pop("expires_in", None)
+        response._content = json.dumps(document).encode()  # noqa: SLF001
+
+
+def _seconds(value: object) -> float | None:
+    try:
+        return float(str(value))
+    except ValueError:
+        return None
+
+
+@contextmanager
+def _plain_http_on_loopback(url: str) -> Iterator[None]:
+    # oauthlib refuses every http:// address unless this variable is set; ours has been checked.
+    if not url.startswith("http://"):
+        yield
+        return
+    with _environment:
+        before = os.environ.get(_INSECURE)
+        os.environ[_INSECURE] = "1"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[_INSECURE]
+
+
+_INSECURE = "OAUTHLIB_INSECURE_TRANSPORT"
+_environment = threading.Lock()

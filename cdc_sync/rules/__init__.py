@@ -1,0 +1,1 @@
+"""The decisions. Values in, values out: no clock, no chance, no I/O, no log."""

@@ -1,0 +1,114 @@
+"""What a seen row changes in what we know: the diff that decides whether anything is sent."""
+
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+from cdc_sync.contract import (
+    Known,
+    Mapped,
+    Payload,
+    Problem,
+    Reference,
+    SourceId,
+    Status,
+    fields_of,
+    payload_of,
+)
+
+
+class Action(StrEnum):
+    """What a sync would do for a contract."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    UNCHANGED = "unchanged"
+    INVALID = "invalid"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is recorded for one contract; `known` is what was there before."""
+
+    action: Action
+    source_id: SourceId
+    reference: Reference | None
+    payload: Payload
+    status: Status
+    problems: tuple[Problem, ...]
+    gone: bool
+    known: Known | None
+
+
+def compare(seen: Mapped, known: Known | None, *, ends_on: date | None = None) -> Change | None:
+    """The change that a row of the source means, or None where nothing is to be recorded.
+
+    `ends_on` is the day to end contracts that are gone with (`deletes.policy: end`), else None.
+    """
+    if seen.gone:
+        return None if known is None else gone(known, ends_on=ends_on)
+    if seen.problems:
+        return _invalid(seen, known)
+    reference = seen.reference if known is None or known.reference is None else known.reference
+    if known is None:
+        return _change(Action.CREATE, seen, None, reference, Status.PENDING)
+    if _stays(seen, known):
+        return None
+    if seen.payload == known.acknowledged and not known.in_doubt:
+        return _change(Action.UNCHANGED, seen, known, reference, Status.SYNCED)
+    action = Action.CREATE if known.acknowledged is None else Action.UPDATE
+    status = Status.HELD if known.status is Status.HELD else Status.PENDING
+    return _change(action, seen, known, reference, status)
+
+
+def gone(known: Known, *, ends_on: date | None) -> Change | None:
+    """What it means that a known contract is no longer in the source.
+
+    With a day to end it, it stays pending until CustomerGauge has acknowledged that end; what was
+    never acknowledged, has ended before, or may only be kept is gone at once, and nothing is sent.
+    """
+    if known.status is Status.GONE or known.ends_gone:
+        return None
+    payload, status = known.payload, Status.GONE
+    if ends_on is not None and known.acknowledged is not None:
+        payload = _ended(known.acknowledged, ends_on)
+        if payload != known.acknowledged or known.in_doubt:
+            status = Status.PENDING
+    return Change(Action.GONE, known.source_id, known.reference, payload, status, (), True, known)
+
+
+def _ended(payload: Payload, day: date) -> Payload:
+    fields = fields_of(payload)
+    ended = fields.get("end")
+    if ended and ended <= day.isoformat():
+        return payload
+    return payload_of({**fields, "end": day.isoformat()})
+
+
+def _stays(seen: Mapped, known: Known) -> bool:
+    """Whether the row is as we know it, and nothing but a delivery can change its status."""
+    if known.status is Status.GONE or known.ends_gone or known.refused_by_us:
+        return False
+    return seen.payload == known.payload
+
+
+def _invalid(seen: Mapped, known: Known | None) -> Change | None:
+    if known is None:
+        return _change(Action.INVALID, seen, None, seen.reference, Status.REJECTED)
+    if (
+        known.status is Status.REJECTED
+        and seen.payload == known.payload
+        and seen.problems == known.problems
+    ):
+        return None
+    reference = known.reference or seen.reference
+    return _change(Action.INVALID, seen, known, reference, Status.REJECTED)
+
+
+def _change(
+    action: Action, seen: Mapped, known: Known | None, reference: Reference | None, status: Status
+) -> Change:
+    return Change(
+        action, seen.source_id, reference, seen.payload, status, seen.problems, False, known
+    )

@@ -1,0 +1,149 @@
+"""The one door that all PUTs go through, as a value: open, shut for a while, or single probes.
+
+It joins what concerns everybody: a 429's wait, a stop because the set-up is wrong, the circuit
+breaker, and the suspicion that the mapping is wrong because contract after contract is refused.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from cdc_sync.rules.backoff import LONGEST, backoff
+from cdc_sync.rules.verdict import (
+    Accepted,
+    AccountMissing,
+    ApiState,
+    Halted,
+    Refused,
+    Throttled,
+    TokenRejected,
+    TryLater,
+    Unavailable,
+    Verdict,
+)
+
+BREAKER_AFTER = 5  # failures in a row after which only single probes leave
+REFUSING_AFTER = 20  # contracts refused in a row after which the set-up is suspected
+PROBE_LONGEST = timedelta(minutes=5)
+REFUSING_PROBE = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Whether anything may be sent. `shut_until` None: open; `tries`: waits in a row so far."""
+
+    state: ApiState = ApiState.OK
+    reason: str | None = None
+    since: datetime | None = None
+    shut_until: datetime | None = None
+    tries: int = 0
+    failures: int = 0
+    refusals: int = 0
+    tokens_refused: int = 0
+    probing: bool = False
+
+    def document(self) -> dict[str, str | None]:
+        """The gate as the state keeps it for `status`."""
+        return {
+            "state": self.state.value,
+            "reason": self.reason,
+            "since": self.since.isoformat() if self.since else None,
+            "paused_until": self.shut_until.isoformat() if self.shut_until else None,
+        }
+
+    def room(self, now: datetime, wanted: int) -> int:
+        """How many contracts may be claimed now."""
+        if self.shut_until is not None and now < self.shut_until:
+            return 0
+        if self.state in (ApiState.OK, ApiState.THROTTLED):
+            return wanted
+        return 0 if self.probing else min(wanted, 1)
+
+    def claimed(self) -> "Gate":
+        """The gate after a claim: behind a shut one, that claim is the one probe."""
+        return (
+            self if self.state in (ApiState.OK, ApiState.THROTTLED) else replace(self, probing=True)
+        )
+
+    def unsent(self) -> "Gate":
+        """The gate after a claim was given back: a probe that did not leave is none."""
+        return replace(self, probing=False)
+
+    def resumed(self, now: datetime) -> "Gate":
+        """A person's word: the next probe is due at once. It does not shorten a 429's wait."""
+        if self.state is ApiState.THROTTLED:
+            return self
+        if self.state is ApiState.REFUSING:
+            return Gate()
+        return replace(self, shut_until=now if self.shut_until else None)
+
+    def renewed(self) -> "Gate":
+        """The gate after the token endpoint gave a token again."""
+        stopped = self.state in (ApiState.UNAUTHORIZED, ApiState.UNREACHABLE)
+        return Gate(refusals=self.refusals) if stopped and not self.tokens_refused else self
+
+    def after(self, verdict: Verdict, now: datetime, jitter: float) -> "Gate":
+        """The gate after one answer."""
+        match verdict:
+            case Accepted():
+                return Gate()
+            case Refused() | AccountMissing():
+                return self._after_refusal(verdict, now)
+            case TryLater():
+                return self._opened()
+            case Throttled(asked):
+                return self._shut(
+                    ApiState.THROTTLED, "429", now, asked or backoff(self.tries + 1, jitter)
+                )
+            case Unavailable(why):
+                return self._after_failure(why, now, jitter)
+            case TokenRejected(state, why):
+                return self._after_token(state, why, now)
+            case Halted(state, why):
+                return self.stopped(state, why, now)
+
+    def stopped(self, state: ApiState, why: str, now: datetime) -> "Gate":
+        """Delivery stops: one probe at 1, 2, 4 … s, at most every 5 min."""
+        wait = min(PROBE_LONGEST, timedelta(seconds=1) * (1 << min(self.tries, 9)))
+        return self._shut(state, why, now, wait)
+
+    def _opened(self) -> "Gate":
+        return replace(Gate(), refusals=self.refusals)
+
+    def _after_refusal(self, verdict: Refused | AccountMissing, now: datetime) -> "Gate":
+        refusals = self.refusals + 1
+        if refusals < REFUSING_AFTER:
+            return replace(Gate(), refusals=refusals)
+        first = verdict.problems[0] if verdict.problems else None
+        why = f"{first.field}: {first.message}".strip(": ") if first else "contracts are refused"
+        shut = self._shut(ApiState.REFUSING, why, now, REFUSING_PROBE)
+        return replace(shut, refusals=refusals, failures=0, tokens_refused=0)
+
+    def _after_failure(self, why: str, now: datetime, jitter: float) -> "Gate":
+        failures = self.failures + 1
+        if failures < BREAKER_AFTER and self.state in (ApiState.OK, ApiState.THROTTLED):
+            return replace(self, failures=failures)
+        wait = backoff(self.tries + 1, jitter, PROBE_LONGEST)
+        return replace(self._shut(ApiState.UNREACHABLE, why, now, wait), failures=failures)
+
+    def _after_token(self, state: ApiState, why: str, now: datetime) -> "Gate":
+        refused = self.tokens_refused + 1
+        if refused < 2:  # a fresh token, once
+            return replace(self, tokens_refused=refused, probing=False)
+        return replace(self.stopped(state, why, now), tokens_refused=refused)
+
+    def _shut(self, state: ApiState, why: str, now: datetime, wait: timedelta) -> "Gate":
+        until = now + min(wait, LONGEST)
+        if self.state is state and self.shut_until is not None and now < self.shut_until:
+            # Another answer of the same moment: it makes nothing worse, but a 429 may ask for more.
+            longer = max(until, self.shut_until) if state is ApiState.THROTTLED else self.shut_until
+            return replace(self, shut_until=longer, probing=False)
+        same = self.state is state
+        return replace(
+            self,
+            state=state,
+            reason=why,
+            since=self.since if same else now,
+            shut_until=until,
+            tries=self.tries + 1 if same else 1,
+            probing=False,
+        )

@@ -1,0 +1,170 @@
+"""What a verdict does to the contract: the one place where a delivery changes a status."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import assert_never
+
+from cdc_sync.contract import Payload, Problem, Reference, SourceId, Status
+from cdc_sync.rules.backoff import backoff
+from cdc_sync.rules.verdict import (
+    Accepted,
+    AccountMissing,
+    Halted,
+    Refused,
+    Throttled,
+    TokenRejected,
+    TryLater,
+    Unavailable,
+    Verdict,
+)
+
+CONFIRM_AFTER = timedelta(minutes=1)  # how long a request that we gave up may still be applied
+ACCOUNT_SHORTEST = timedelta(minutes=1)
+ACCOUNT_LONGEST = timedelta(hours=1)
+
+
+class Kind(StrEnum):
+    """What a delivery counts as in `totals`."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    RECREATED = "recreated"  #: 201 for one acknowledged before: it was removed there
+    ADOPTED = "adopted"  #: 200 for a first PUT: that reference was somebody's already
+    REJECTED = "rejected"
+    RETRIED = "retried"
+    CONFIRMED = "confirmed"  #: the one PUT more after a lost answer
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A contract taken for delivery; `in_doubt` is what it was before the claim."""
+
+    source_id: SourceId
+    reference: Reference
+    payload: Payload
+    acknowledged: Payload | None
+    status: Status
+    attempts: int
+    next_attempt_at: datetime
+    in_doubt: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What is recorded for one attempt; `kind` is None where it does not count (token, throttle)."""
+
+    claimed: Claimed
+    status: Status
+    attempts: int
+    next_attempt_at: datetime | None
+    in_doubt: datetime | None
+    http_status: int | None
+    problems: tuple[Problem, ...]
+    kind: Kind | None
+    at: datetime
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether CustomerGauge now holds what was sent."""
+        return self.status is Status.SYNCED
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request that left: when it began and was answered, and with which status, if any."""
+
+    began: datetime
+    ended: datetime
+    http_status: int | None
+
+
+def settle(claimed: Claimed, verdict: Verdict, attempt: Attempt, jitter: float) -> Settlement:
+    """What the verdict on an attempt does to its contract."""
+    now = attempt.ended
+    match verdict:
+        case Accepted():
+            return _accepted(claimed, verdict, attempt)
+        case Refused(problems):
+            return _kept(claimed, attempt, Status.REJECTED, None, problems, Kind.REJECTED)
+        case AccountMissing(problems):
+            due = now + _account_wait(claimed.attempts + 1)
+            return _kept(claimed, attempt, Status.WAITING, due, problems, Kind.RETRIED)
+        case TryLater(why, doubt) | Unavailable(why, doubt):
+            due = now + backoff(claimed.attempts + 1, jitter)
+            problems = (Problem("", why),)
+            return _kept(claimed, attempt, Status.PENDING, due, problems, Kind.RETRIED, doubt=doubt)
+        case Throttled():
+            return _blameless(claimed, attempt, "CustomerGauge asks everybody to wait")
+        case TokenRejected(why=why) | Halted(why=why):
+            return _blameless(claimed, attempt, why)
+        case _:
+            assert_never(verdict)
+
+
+def _accepted(claimed: Claimed, verdict: Accepted, attempt: Attempt) -> Settlement:
+    doubtful = claimed.in_doubt
+    still = doubtful is not None and attempt.began - doubtful < CONFIRM_AFTER
+    return Settlement(
+        claimed,
+        Status.SYNCED,
+        attempts=0,
+        next_attempt_at=doubtful + CONFIRM_AFTER if still and doubtful else None,
+        in_doubt=doubtful if still else None,
+        http_status=attempt.http_status,
+        problems=(),
+        kind=_accepted_kind(claimed, verdict, attempt.http_status),
+        at=attempt.ended,
+    )
+
+
+def _accepted_kind(claimed: Claimed, verdict: Accepted, http_status: int | None) -> Kind:
+    if claimed.status is Status.SYNCED and not verdict.created:
+        return Kind.CONFIRMED
+    if claimed.acknowledged is not None:
+        return Kind.RECREATED if verdict.created else Kind.UPDATED
+    if http_status == 200 and claimed.in_doubt is None:
+        return Kind.ADOPTED
+    return Kind.CREATED
+
+
+def _kept(  # noqa: PLR0913  # one argument a column that differs
+    claimed: Claimed,
+    attempt: Attempt,
+    status: Status,
+    due: datetime | None,
+    problems: tuple[Problem, ...],
+    kind: Kind,
+    *,
+    doubt: bool = False,
+) -> Settlement:
+    return Settlement(
+        claimed,
+        status,
+        attempts=claimed.attempts + 1,
+        next_attempt_at=due,
+        in_doubt=attempt.began if doubt else claimed.in_doubt,
+        http_status=attempt.http_status,
+        problems=problems,
+        kind=kind,
+        at=attempt.ended,
+    )
+
+
+def _blameless(claimed: Claimed, attempt: Attempt, why: str) -> Settlement:
+    """The contract is not to blame: it goes again as soon as anything may go."""
+    return Settlement(
+        claimed,
+        Status.PENDING,
+        attempts=claimed.attempts,
+        next_attempt_at=claimed.next_attempt_at,
+        in_doubt=claimed.in_doubt,
+        http_status=attempt.http_status,
+        problems=(Problem("", why),),
+        kind=None,
+        at=attempt.ended,
+    )
+
+
+def _account_wait(tries: int) -> timedelta:
+    return min(ACCOUNT_LONGEST, ACCOUNT_SHORTEST * (1 << min(tries - 1, 10)))

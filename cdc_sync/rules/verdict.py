@@ -1,0 +1,180 @@
+"""What an answer of CustomerGauge means (the table in the design of delivery)."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TypeAlias
+
+from cdc_sync.contract import Payload, Problem, fields_of
+from cdc_sync.rules.backoff import retry_after
+from cdc_sync.rules.mapping import ACCOUNT_MAX
+
+BODY_SHOWN = 500  # characters of an answer's body that are kept or logged
+
+
+class ApiState(StrEnum):
+    """How CustomerGauge treats us."""
+
+    OK = "ok"
+    THROTTLED = "throttled"  #: 429: everybody waits
+    UNREACHABLE = "unreachable"  #: no answer or 5xx, several times in a row
+    UNAUTHORIZED = "unauthorized"  #: our client or its token is refused
+    FORBIDDEN = "forbidden"  #: our client may not do this
+    MISCONFIGURED = "misconfigured"  #: 404, 405 or a redirect: the address is wrong
+    REFUSING = "refusing"  #: twenty different contracts refused, none accepted between
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: the body is cut at what the client reads."""
+
+    status: int
+    retry_after: str | None
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """Nothing came back; `doubt` where the request may have been applied all the same."""
+
+    why: str
+    doubt: bool
+
+
+Reply: TypeAlias = Answer | NoAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """CustomerGauge holds what was sent."""
+
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """This contract is refused; sent again only when it changes or a person asks."""
+
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountMissing:
+    """The only complaint is the account: it does not exist in CustomerGauge yet."""
+
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TryLater:
+    """This contract again later; says nothing about the others."""
+
+    why: str
+    doubt: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """Everybody waits, for as long as was asked (None: a growing wait)."""
+
+    asked: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """No usable answer; after several in a row only single probes leave."""
+
+    why: str
+    doubt: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRejected:
+    """The token is refused: a new one, once; a second time in a row delivery stops in `state`."""
+
+    state: ApiState
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """The set-up is wrong, not the contract: delivery stops, no contract is to blame."""
+
+    state: ApiState
+    why: str
+
+
+Verdict: TypeAlias = (
+    Accepted
+    | Refused
+    | AccountMissing
+    | TryLater
+    | Throttled
+    | Unavailable
+    | TokenRejected
+    | Halted
+)
+
+
+def judge(reply: Reply, sent: Payload, now: datetime) -> Verdict:
+    """What a reply to the PUT of a payload means; every status has a meaning."""
+    if isinstance(reply, NoAnswer):
+        return Unavailable(reply.why, reply.doubt)
+    match reply.status:
+        case 200 | 201 | 202 | 204:
+            return Accepted(created=reply.status == 201)
+        case 401:
+            return TokenRejected(ApiState.UNAUTHORIZED, _said(reply))
+        case 403:
+            return TokenRejected(ApiState.FORBIDDEN, _said(reply))
+        case 400 | 422:
+            return _refusal(reply, sent)
+        case 413 | 414 | 415:
+            return Refused((Problem("", _said(reply)),))
+        case 408:
+            return TryLater(_said(reply), doubt=True)
+        case 409 | 423 | 425:
+            return TryLater(_said(reply), doubt=False)
+        case 429:
+            return Throttled(retry_after(reply.retry_after, now))
+        case 404 | 405:
+            return Halted(ApiState.MISCONFIGURED, _said(reply))
+        case status if 300 <= status < 400:
+            return Halted(ApiState.MISCONFIGURED, f"{status}, a redirect, which is never followed")
+        case status:
+            return Unavailable(_said(reply), doubt=status >= 500)
+
+
+def _said(answer: Answer) -> str:
+    """The status and CustomerGauge's own words, cut."""
+    body = answer.body.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    document = _json_object(answer.body)
+    words = next((str(document[k]) for k in ("message", "error") if document.get(k)), body)
+    words = " ".join(words.split())[:BODY_SHOWN]
+    return f"{answer.status} {words}".rstrip()
+
+
+def _refusal(answer: Answer, sent: Payload) -> Refused | AccountMissing:
+    errors = _json_object(answer.body).get("errors")
+    if not isinstance(errors, dict) or not errors:
+        return Refused((Problem("", _said(answer)),))
+    problems = tuple(
+        Problem(str(field)[:BODY_SHOWN], _words(texts)) for field, texts in errors.items()
+    )
+    account = fields_of(sent).get("account")
+    sound = account is not None and 0 < len(account) <= ACCOUNT_MAX
+    return AccountMissing(problems) if sound and set(errors) == {"account"} else Refused(problems)
+
+
+def _words(texts: object) -> str:
+    parts = texts if isinstance(texts, list) else [texts]
+    return " ".join(str(part) for part in parts)[:BODY_SHOWN]
+
+
+def _json_object(body: bytes) -> dict[str, object]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -1,0 +1,128 @@
+"""Watermark arithmetic: how far it may move, how a person moves it, how it is written."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from cdc_sync.contract import WatermarkValue
+from cdc_sync.errors import UserMistake
+
+
+class WatermarkType(StrEnum):
+    """What the watermark column holds."""
+
+    TIMESTAMPTZ = "timestamptz"  #: an instant
+    TIMESTAMP = "timestamp"  #: a wall-clock time in the source's zone
+    DATE = "date"  #: a day in the source's zone
+    INTEGER = "integer"  #: a number that grows with every change
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """The stored watermark; every move makes `version` one greater."""
+
+    value: WatermarkValue | None
+    type: WatermarkType | None
+    version: int
+    moved_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An integer column's greatest value, and an instant of the source's clock read after it."""
+
+    value: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """What the source says before a scan.
+
+    `value` is what the watermark may be moved to and never past (None: nowhere yet); `clock` the
+    source's own time; `pair` what an integer column must remember for a later horizon; `basis`
+    the rung in force, "horizon" or "lookback", and `reason` why it is not the first.
+    """
+
+    value: WatermarkValue | None
+    clock: datetime
+    basis: str
+    reason: str | None = None
+    pair: Pair | None = None
+
+
+def reached(
+    current: WatermarkValue | None, page_end: WatermarkValue | None, horizon: Horizon, *, last: bool
+) -> WatermarkValue | None:
+    """How far the watermark may move after a page: never past the horizon, never back.
+
+    After the last page that is the horizon itself, so that a bulk update of a million rows with
+    one timestamp is not read again at every idle poll; before, the page's end.
+    """
+    to = horizon.value if last else _earlier(page_end, horizon.value)
+    return current if to is None or (current is not None and _before(to, current)) else to
+
+
+def _earlier(one: WatermarkValue | None, other: WatermarkValue | None) -> WatermarkValue | None:
+    if one is None or other is None:
+        return None
+    return one if _before(one, other) else other
+
+
+def _before(one: WatermarkValue, other: WatermarkValue) -> bool:
+    if isinstance(one, datetime) and isinstance(other, datetime):
+        return one < other
+    if isinstance(one, int) and isinstance(other, int):
+        return one < other
+    raise UserMistake(
+        "The watermark column has changed its type since the watermark was stored.",
+        mend="Run: cdc-sync watermark reset",
+    )
+
+
+def rewound(value: WatermarkValue, by: timedelta | int) -> WatermarkValue:
+    """The watermark moved back by a duration, or by a number where it is a number.
+
+    Raises UserMistake where the two do not fit together.
+    """
+    if isinstance(value, datetime) and isinstance(by, timedelta):
+        return value - by
+    if isinstance(value, int) and isinstance(by, int):
+        return value - by
+    wanted = "a number, as in: 5000" if isinstance(value, int) else "a duration, as in: 2h"
+    raise UserMistake(f"The watermark goes back by {wanted}.")
+
+
+def parse_watermark(text: str, type_: WatermarkType, zone: ZoneInfo) -> WatermarkValue:
+    """A value as a person writes it; a time without zone is in the watermark column's `zone`.
+
+    Raises UserMistake in words.
+    """
+    if type_ is WatermarkType.INTEGER:
+        if not text.strip().lstrip("-").isdecimal():
+            raise UserMistake(
+                f"{text!r} is not a whole number, and the watermark column holds them."
+            )
+        return int(text)
+    try:
+        value = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise UserMistake(
+            f"{text!r} is not a time.", mend="Write it as 2026-11-23T12:00:00Z."
+        ) from None
+    return (value if value.tzinfo else value.replace(tzinfo=zone)).astimezone(UTC)
+
+
+def write_watermark(value: WatermarkValue | None) -> str | None:
+    """The value as the state and JSON hold it: RFC 3339 in UTC, or the number's digits."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return None if value is None else str(value)
+
+
+def read_watermark(text: str | None, type_: WatermarkType | None) -> WatermarkValue | None:
+    """The reverse of `write_watermark`."""
+    if text is None:
+        return None
+    return int(text) if type_ is WatermarkType.INTEGER else datetime.fromisoformat(text)

@@ -1,0 +1,1 @@
+"""The source database, read only: pages, horizon, facts for check."""

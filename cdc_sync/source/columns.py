@@ -1,0 +1,150 @@
+"""What the source's columns hold, and how a watermark is written in the column's own form."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cdc_sync.contract import WatermarkValue
+from cdc_sync.errors import SourceMistake
+from cdc_sync.rules.watermark import WatermarkType
+
+
+class Kind(StrEnum):
+    """What a column holds, as coarse as a change of it would change payloads."""
+
+    NUMBER = "number"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+    TIMESTAMPTZ = "timestamptz"
+    OTHER = "other"
+    ANY = "any"  # SQLite: a column has no type of its own
+
+
+# PostgreSQL: pg_type.dat; MySQL: the protocol's field types (its TIMESTAMP is an instant).
+_POSTGRESQL = {
+    **dict.fromkeys((20, 21, 23, 1700, 700, 701), Kind.NUMBER),
+    1082: Kind.DATE,
+    1114: Kind.TIMESTAMP,
+    1184: Kind.TIMESTAMPTZ,
+}
+_MYSQL = {
+    **dict.fromkeys((0, 1, 2, 3, 4, 5, 8, 9, 246), Kind.NUMBER),
+    10: Kind.DATE,
+    12: Kind.TIMESTAMP,
+    7: Kind.TIMESTAMPTZ,
+}
+
+
+def kinds_of(backend: str, description: Sequence[Sequence[object]]) -> tuple[Kind, ...]:
+    """The kinds of a result's columns, from the DB-API's cursor description."""
+    if backend == "sqlite":
+        return (Kind.ANY,) * len(description)
+    table = _POSTGRESQL if backend == "postgresql" else _MYSQL
+    return tuple(table.get(int(str(column[1])), Kind.OTHER) for column in description)
+
+
+def zone_of(name: str, configured: str | None) -> ZoneInfo:
+    """The zone of times without one: `source.time_zone`, else the source's own.
+
+    Raises SourceMistake where that has no IANA name.
+    """
+    try:
+        return ZoneInfo(configured or ("UTC" if name in ("+00:00", "GMT") else name))
+    except (ZoneInfoNotFoundError, ValueError):
+        raise SourceMistake(
+            f"The source calls its time zone {name!r}, which is not an IANA name.",
+            mend="Set `source.time_zone`, as in: Europe/Berlin",
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class TextForm:
+    """How a SQLite column writes its times: what stands between day and time, and how fine."""
+
+    separator: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class WatermarkColumn:
+    """The watermark column: its type, the zone of its times, and how the driver gives them.
+
+    `zone` is the one people write and read its times in; `naive_zone` that of the values that
+    come without one (None: they come with one). `form` is set where the values are texts.
+    """
+
+    type: WatermarkType
+    zone: ZoneInfo
+    naive_zone: ZoneInfo | None
+    form: TextForm | None = None
+
+    def value_of(self, raw: object) -> WatermarkValue | None:
+        """A value of the column as an instant or a number; None for one that is neither."""
+        if isinstance(raw, str):
+            raw = _parsed(raw)
+        if isinstance(raw, datetime):
+            try:
+                return (raw if raw.tzinfo else raw.replace(tzinfo=self.zone_of_naive)).astimezone(
+                    UTC
+                )
+            except OverflowError:
+                return None
+        if isinstance(raw, date):
+            return self.value_of(datetime.combine(raw, time()))
+        return int(raw) if isinstance(raw, int | Decimal) else None
+
+    def bound(self, value: WatermarkValue) -> object:
+        """The lowest value of the column that may stand for a watermark, in the driver's form.
+
+        Rounded down to whole seconds (a day for a DATE), and where the zone turns its clock back
+        to the start of the doubled hour: what is read twice costs nothing, what is passed is lost.
+        """
+        if isinstance(value, int):
+            return value
+        whole = value.replace(microsecond=0)
+        if self.naive_zone is None:
+            return whole
+        wall = _wall_clock(whole, self.naive_zone)
+        if self.form is not None:
+            return wall.isoformat(sep=self.form.separator)[: self.form.length]
+        return wall.date() if self.type is WatermarkType.DATE else wall
+
+    @property
+    def zone_of_naive(self) -> ZoneInfo:
+        """The zone of a value without one."""
+        return self.naive_zone or self.zone
+
+
+def text_form(samples: Sequence[str]) -> TextForm:
+    """The form that makes a bound sort at or below every text written like the samples."""
+    full = "2026-01-01 00:00:00"
+    separator = "T" if samples and all(text[10:11] == "T" for text in samples) else " "
+    shortest = min((len(text.strip()) for text in samples), default=len(full))
+    return TextForm(separator, 10 if shortest < 16 else 16 if shortest < 19 else 19)
+
+
+def _parsed(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+
+
+def _wall_clock(instant: datetime, zone: ZoneInfo) -> datetime:
+    wall = instant.astimezone(zone).replace(tzinfo=None, fold=0)
+    if not _is_doubled(wall, zone):
+        return wall
+    minute = wall.replace(second=0)
+    while _is_doubled(before := minute - timedelta(minutes=1), zone):
+        minute = before
+    return minute
+
+
+def _is_doubled(wall: datetime, zone: ZoneInfo) -> bool:
+    """Whether the zone shows this wall-clock time twice (it turns its clock back)."""
+    first = wall.replace(tzinfo=zone, fold=0).utcoffset() or timedelta()
+    second = wall.replace(tzinfo=zone, fold=1).utcoffset() or timedelta()
+    return first > second

@@ -1,0 +1,206 @@
+"""Opens the source: read only, short statements, a small pool, errors in our words."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.engine import URL, Engine, make_url
+
+from cdc_sync.errors import SourceMistake, SourceUnavailable
+from cdc_sync.source.unreadable import never_raise_on_load
+
+STATEMENT_TIMEOUT_SECONDS = 300
+CONNECT_TIMEOUT_SECONDS = 10
+
+_POSTGRESQL_ARGS = {
+    "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+    "application_name": "cdc-sync",
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
+_MYSQL_ARGS = {
+    "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+    "read_timeout": STATEMENT_TIMEOUT_SECONDS,
+    "charset": "utf8mb4",
+}
+
+
+def open_source(url_text: str) -> Engine:
+    """An engine whose every statement is a short read-only transaction of its own.
+
+    Raises SourceUnavailable where a driver or a SQLite file is missing; connects to nothing yet.
+    """
+    url = make_url(url_text)
+    backend = url.get_backend_name()
+    args: dict[str, Any] = {"postgresql": _POSTGRESQL_ARGS, "mysql": _MYSQL_ARGS}.get(backend, {})
+    if backend == "sqlite":
+        url, args = _read_only_file(url)
+    try:
+        engine = sa.create_engine(
+            url,
+            connect_args=args,
+            isolation_level="AUTOCOMMIT",
+            pool_size=3,
+            max_overflow=2,
+            pool_timeout=60,
+            pool_recycle=3600,
+            poolclass=sa.QueuePool,
+            skip_autocommit_rollback=True,
+        )
+    except ModuleNotFoundError as error:
+        raise SourceUnavailable(
+            f"The driver for {backend} is not installed ({error.name}).",
+            mend="Install it: pip install 'cdc-sync[mysql]'",
+        ) from error
+    sa.event.listen(engine, "connect", _SETTINGS[backend])
+    return engine
+
+
+def _read_only_file(url: URL) -> tuple[URL, dict[str, Any]]:
+    path = Path(url.database or "")
+    if not path.is_file():
+        raise SourceUnavailable(
+            f"The SQLite source {path} does not exist.", mend="Check `source.url`."
+        )
+    uri = URL.create(
+        "sqlite", database=f"file:{path.resolve()}", query={"mode": "ro", "uri": "true"}
+    )
+    return uri, {"timeout": 30, "check_same_thread": False}
+
+
+def _postgresql_session(connection: Any, record: Any) -> None:
+    never_raise_on_load(connection)
+    with connection.cursor() as cursor:
+        # One round trip; the zone is that of a fresh session, so it is read before it is set.
+        cursor.execute("SHOW TimeZone")
+        record.info["zone"] = cursor.fetchone()[0]
+        cursor.execute(
+            "SET TimeZone = 'UTC'; SET default_transaction_read_only = on;"
+            f" SET statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'"
+        )
+    connection.commit()
+
+
+def _mysql_session(connection: Any, record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@session.time_zone, @@system_time_zone")
+        session, system = cursor.fetchone()
+        record.info["zone"] = system if session == "SYSTEM" else session
+        cursor.execute("SET SESSION time_zone = '+00:00'")
+        cursor.execute("SET SESSION TRANSACTION READ ONLY")
+
+
+def _sqlite_session(connection: Any, record: Any) -> None:
+    # A text that is not UTF-8 is the row's trouble, not the page's.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+    connection.execute("PRAGMA query_only = ON")
+    record.info["zone"] = "UTC"
+
+
+_SETTINGS = {
+    "postgresql": _postgresql_session,
+    "mysql": _mysql_session,
+    "mariadb": _mysql_session,
+    "sqlite": _sqlite_session,
+}
+
+
+@contextmanager
+def in_our_words(engine: Engine) -> Iterator[None]:
+    """Foreign exceptions end here: SourceMistake for what the configuration names wrongly."""
+    try:
+        yield
+    except exc.TimeoutError as error:
+        raise SourceUnavailable("All connections to the source are in use.") from error
+    except exc.DBAPIError as error:
+        raise _translated(engine.url, error) from error
+
+
+def _translated(url: URL, error: exc.DBAPIError) -> SourceUnavailable | SourceMistake:
+    where = f"{url.host}{f':{url.port}' if url.port else ''}" if url.host else _file_of(url)
+    code, said = _code_of(error.orig), _first_line(error.orig)
+    if code in _MISTAKES:
+        return SourceMistake(f"The source at {where} says: {said}", mend=_MISTAKES[code])
+    for codes, sentence, mend in _REFUSALS:
+        if code in codes or any(str(part) in said for part in codes):
+            return SourceUnavailable(
+                sentence.format(where=where, user=url.username, database=url.database), mend=mend
+            )
+    return SourceUnavailable(f"The source at {where} cannot be read: {said}")
+
+
+def _code_of(original: BaseException | None) -> str | int | None:
+    sqlstate: str | None = getattr(original, "sqlstate", None)
+    if sqlstate is not None:
+        return sqlstate
+    first = original.args[0] if original is not None and original.args else None
+    if isinstance(first, int):
+        return first
+    return next((words for words in _SQLITE_MISTAKES if words in str(first)), None)
+
+
+def _first_line(original: BaseException | None) -> str:
+    args = original.args if original is not None else ()
+    text = str(args[1] if len(args) > 1 and isinstance(args[0], int) else original)
+    return text.strip().splitlines()[0][:300].rstrip(".") + "." if text.strip() else "no reason."
+
+
+def _file_of(url: URL) -> str:
+    return (url.database or "").removeprefix("file:")
+
+
+_NAMES = "Check `source.table`, `source.query`, `source.id`, `source.watermark` and `mapping`."
+_SYNTAX = "Check `source.query`, `source.where` and `source.deleted_when`."
+_SQLITE_MISTAKES = ("no such table", "no such column", "syntax error", "no such function")
+_MISTAKES: dict[str | int | None, str] = {
+    "42P01": _NAMES,
+    "42703": _NAMES,
+    "3F000": _NAMES,
+    "42601": _SYNTAX,
+    "42883": _SYNTAX,
+    "42804": _SYNTAX,
+    "42501": "Grant the reader SELECT on it.",
+    1146: _NAMES,
+    1054: _NAMES,
+    1064: _SYNTAX,
+    1142: "Grant the reader SELECT on it.",
+    "no such table": _NAMES,
+    "no such column": _NAMES,
+    "syntax error": _SYNTAX,
+    "no such function": _SYNTAX,
+}
+_REFUSALS: tuple[tuple[tuple[str | int, ...], str, str | None], ...] = (
+    (
+        ("28P01", "28000", 1045, "password authentication failed"),
+        'The source at {where} refused the password of "{user}".',
+        "Check `source.url`.",
+    ),
+    (
+        ("3D000", 1049, 1044, "does not exist"),
+        'The source at {where} has no database "{database}" for "{user}".',
+        "Check `source.url`.",
+    ),
+    (
+        (
+            2003,
+            2002,
+            "Connection refused",
+            "could not translate",
+            "Name or service not known",
+            "failed to resolve",
+            "timeout expired",
+            "Network is unreachable",
+        ),
+        "The source at {where} cannot be reached.",
+        "Check `source.url`, and that the database is up.",
+    ),
+    (
+        ("not a database", "unable to open"),
+        "The file {where} cannot be opened as a SQLite database.",
+        "Check `source.url`.",
+    ),
+)

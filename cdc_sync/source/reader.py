@@ -1,0 +1,238 @@
+"""Pages of rows, each its own short transaction, on one connection a scan."""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+from sqlalchemy.engine import CursorResult, Engine
+
+from cdc_sync.config.model import SourceConfig
+from cdc_sync.contract import SourceId, SourceRow, WatermarkValue, decode_id, encode_id
+from cdc_sync.errors import SourceMistake, SourceUnavailable
+from cdc_sync.rules.watermark import Horizon, Pair, WatermarkType
+from cdc_sync.source.columns import Kind, WatermarkColumn, kinds_of, text_form, zone_of
+from cdc_sync.source.engine import in_our_words, open_source
+from cdc_sync.source.horizon import read_horizon
+from cdc_sync.source.statements import Row, Statements
+
+_TYPES = {
+    Kind.TIMESTAMPTZ: WatermarkType.TIMESTAMPTZ,
+    Kind.TIMESTAMP: WatermarkType.TIMESTAMP,
+    Kind.DATE: WatermarkType.DATE,
+    Kind.NUMBER: WatermarkType.INTEGER,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows in order; `next` is where the next page starts, None after the last one."""
+
+    rows: list[SourceRow]
+    end: WatermarkValue | None
+    next: Row | None
+
+
+class Source:
+    """The source as configured; `columns` are those that the mapping reads."""
+
+    def __init__(self, config: SourceConfig, columns: Sequence[str]) -> None:
+        self.config = config
+        self._columns = columns
+        self._engine: Engine | None = None
+        self._statements: Statements | None = None
+        self._kinds: tuple[Kind, ...] | None = None
+
+    @contextmanager
+    def scan(self) -> Iterator["Scan"]:
+        """One connection for a whole scan; where it breaks, the scan ends.
+
+        Raises SourceUnavailable, and SourceMistake for what the configuration names wrongly.
+        """
+        engine = self._opened()
+        with in_our_words(engine), engine.connect() as connection:
+            yield Scan(connection, self)
+
+    def close(self) -> None:
+        """Closes every connection."""
+        if self._engine is not None:
+            self._engine.dispose()
+
+    def check_kinds(self, kinds: tuple[Kind, ...]) -> None:
+        """Raises SourceMistake where a column has changed its type since this program started."""
+        if self._kinds is None:
+            self._kinds = kinds
+        elif self._kinds != kinds:
+            names = [*self.config.id, self.config.watermark, "deleted_when", *self._columns]
+            name, old, new = next(
+                column
+                for column in zip(names, self._kinds, kinds, strict=True)
+                if column[1] != column[2]
+            )
+            raise SourceMistake(
+                f"The source's column {name} was a {old.value} and is a {new.value} now.",
+                mend="If that is meant, restart cdc-sync.",
+            )
+
+    def _opened(self) -> Engine:
+        if self._engine is None:
+            self._engine = open_source(self.config.url.get_secret_value())
+        return self._engine
+
+    def statements(self, backend: str) -> Statements:
+        """The SELECTs, built at the first use."""
+        if self._statements is None:
+            self._statements = Statements(self.config, self._columns, backend)
+        return self._statements
+
+
+class Scan:
+    """One connection to the source, used by one thread."""
+
+    def __init__(self, connection: Connection, source: Source) -> None:
+        self._connection = connection
+        self._source = source
+        self._config = source.config
+        self._backend = "mysql" if connection.dialect.name == "mariadb" else connection.dialect.name
+        self._statements = source.statements(self._backend)
+        self.zone: ZoneInfo = zone_of(str(connection.info["zone"]), self._config.time_zone)
+        self._ids = len(self._config.id)
+        self.column = self._watermark_column()
+
+    def horizon(self, remembered: Pair | None) -> Horizon:
+        """How far the watermark may move; to be asked before the first page."""
+        return read_horizon(
+            self._connection,
+            self._statements,
+            self.column,
+            lookback=self._config.lookback,
+            remembered=remembered,
+        )
+
+    def changed_page(self, start: WatermarkValue, after: Row | None) -> Page:
+        """The next page in order of (watermark, id), from the watermark on."""
+        if after is None:
+            given = {"start": self.column.bound(start), "page_size": self._config.page_size}
+            rows = self._read(self._connection.execute(self._statements.changed_from, given))
+        else:
+            rows = self._after(self._statements.changed_after.statements, after)
+        return self._page(rows, after, (self._ids, *range(self._ids)))
+
+    def full_page(self, after: Row | None) -> Page:
+        """The next page of the whole source, in order of its id."""
+        if after is None:
+            given = {"page_size": self._config.page_size}
+            rows = self._read(self._connection.execute(self._statements.full_from, given))
+        else:
+            rows = self._after(self._statements.full_after.statements, after)
+        return self._page(rows, after, tuple(range(self._ids)))
+
+    def existing(self, ids: Collection[SourceId]) -> list[SourceRow]:
+        """The rows in scope with these ids."""
+        forms = [form for source_id in ids for form in self._forms_of(source_id)]
+        result = self._connection.execute(self._statements.by_id(forms))
+        wanted = set(ids)
+        return [row for row in map(self._row, self._read(result)) if row.source_id in wanted]
+
+    def find(self, source_id: str) -> tuple[SourceRow, object, bool] | None:
+        """A row by its id, in scope or not: the row, its raw watermark, whether it is in scope."""
+        statement = self._statements.anywhere(self._forms_of(source_id))
+        for raw in [tuple(found) for found in self._connection.execute(statement)]:
+            row = self._row(raw[:-1])
+            if row.source_id == source_id:
+                return row, raw[self._ids], bool(raw[-1])
+        return None
+
+    def count_from(self, value: WatermarkValue | None) -> int:
+        """How many rows a poll that starts at this watermark would read; None: every row."""
+        conditions = (
+            [] if value is None else [self._statements.watermark >= self.column.bound(value)]
+        )
+        return int(self._connection.execute(self._statements.count(*conditions)).scalar_one())
+
+    def count_null_watermarks(self) -> int:
+        """How many rows in scope no poll can see, because their watermark column is NULL."""
+        null = self._statements.watermark.is_(None)
+        return int(self._connection.execute(self._statements.count(null)).scalar_one())
+
+    def count_null_ids(self) -> int:
+        """How many rows have a NULL in their id, so that no contract can be made of them."""
+        return int(self._connection.execute(self._statements.count_null_ids()).scalar_one())
+
+    def _after(self, legs: Sequence[object], after: Row) -> list[Row]:
+        given = {f"after_{place}": value for place, value in enumerate(after)}
+        rows: list[Row] = []
+        for statement in legs:
+            room = self._config.page_size - len(rows)
+            if room <= 0:
+                break
+            result = self._connection.execute(statement, {**given, "page_size": room})  # type: ignore[call-overload]
+            rows += self._read(result)
+        return rows
+
+    def _read(self, result: CursorResult[tuple[object, ...]]) -> list[Row]:
+        if result.cursor is not None:
+            width = self._ids + 2 + len(self._source._columns)  # noqa: SLF001
+            self._source.check_kinds(kinds_of(self._backend, result.cursor.description[:width]))
+        return [tuple(row) for row in result]
+
+    def _page(self, rows: list[Row], after: Row | None, order: Sequence[int]) -> Page:
+        if not rows:
+            return Page([], None, None)
+        last = rows[-1]
+        end = tuple(last[place] for place in order)
+        if end == after:
+            raise SourceUnavailable(
+                f"The driver cuts digits of the column {self._config.watermark}, so a page never ends.",
+                mend="Give `source.watermark` a column with no more than six digits of a second.",
+            )
+        full = len(rows) >= self._config.page_size
+        value = self.column.value_of(last[self._ids])
+        return Page([self._row(row) for row in rows], value, end if full else None)
+
+    def _row(self, raw: Row) -> SourceRow:
+        ids = self._ids
+        return SourceRow(encode_id(raw[:ids]), bool(raw[ids + 1]), raw[ids + 2 :])
+
+    def _forms_of(self, source_id: str) -> list[tuple[object, ...]]:
+        parts = decode_id(source_id, self._ids)
+        if parts is None:
+            return []
+        if self._backend != "sqlite":
+            return [parts]
+        # SQLite compares 17 and '17' as different where a column has no affinity.
+        numbers = tuple(int(part) if part.lstrip("-").isdecimal() else part for part in parts)
+        return [parts, numbers] if numbers != parts else [parts]
+
+    def _watermark_column(self) -> WatermarkColumn:
+        result = self._connection.execute(self._statements.described)
+        assert result.cursor is not None  # a SELECT always has one  # noqa: S101
+        kinds = kinds_of(self._backend, result.cursor.description)
+        result.close()
+        self._source.check_kinds(kinds)
+        kind = kinds[self._ids]
+        if kind is Kind.ANY:
+            return self._sniffed_column()
+        if kind not in _TYPES:
+            raise SourceMistake(
+                f"The column {self._config.watermark} is neither a time nor a number.",
+                mend="Name one in `source.watermark` that grows with every change.",
+            )
+        naive = (
+            {"mysql": ZoneInfo("UTC")}.get(self._backend) if kind is Kind.TIMESTAMPTZ else self.zone
+        )
+        return WatermarkColumn(_TYPES[kind], self.zone, naive)
+
+    def _sniffed_column(self) -> WatermarkColumn:
+        """SQLite's columns have no type, so the column's least and greatest values tell it."""
+        samples = self._connection.execute(self._statements.extremes()).one()
+        if any(isinstance(value, float) for value in samples):
+            raise SourceMistake(
+                f"The column {self._config.watermark} holds fractions, which cannot be compared safely.",
+                mend="Name one in `source.watermark` that holds times or whole numbers.",
+            )
+        if isinstance(samples[1], int):
+            return WatermarkColumn(WatermarkType.INTEGER, self.zone, self.zone)
+        texts = [value for value in samples if isinstance(value, str)]
+        return WatermarkColumn(WatermarkType.TIMESTAMP, self.zone, self.zone, text_form(texts))

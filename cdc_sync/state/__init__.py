@@ -1,0 +1,1 @@
+"""The state database; functions take the caller's transaction first."""

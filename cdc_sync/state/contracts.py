@@ -1,0 +1,178 @@
+"""The contract table as capture sees it: what is known, and what a page changed."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, bindparam, select
+
+from cdc_sync.contract import (
+    Known,
+    Reference,
+    SourceId,
+    Status,
+    problems_from_json,
+    problems_to_json,
+)
+from cdc_sync.rules.compare import Change
+from cdc_sync.state.columns import among
+from cdc_sync.state.tables import contract
+
+_KNOWN = (
+    contract.c.source_id,
+    contract.c.reference,
+    contract.c.payload,
+    contract.c.acknowledged,
+    contract.c.status,
+    contract.c.last_error,
+    contract.c.http_status,
+    contract.c.in_doubt,
+    contract.c.gone_at,
+)
+
+
+KnownRow: TypeAlias = Any  # a raw row of the columns above
+
+
+def known(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, KnownRow]:
+    """What the state holds of these ids, as raw rows: `as_known` makes a value of one."""
+    rows = tx.execute(select(*_KNOWN).where(among(tx, contract.c.source_id, ids)))
+    return {row[0]: row for row in rows}
+
+
+def as_known(row: KnownRow) -> Known:
+    """The value of a raw row."""
+    status = Status(row.status)
+    return Known(
+        row.source_id,
+        row.reference,
+        row.payload,
+        row.acknowledged,
+        status,
+        problems_from_json(row.last_error) if status is Status.REJECTED else (),
+        refused_by_us=status is Status.REJECTED and row.http_status is None,
+        in_doubt=row.in_doubt is not None,
+        ends_gone=status is not Status.GONE and row.gone_at is not None,
+    )
+
+
+def owners(tx: Connection, references: Iterable[Reference]) -> dict[Reference, SourceId]:
+    """Whose these references are, as far as they are somebody's."""
+    rows = tx.execute(
+        select(contract.c.reference, contract.c.source_id).where(
+            among(tx, contract.c.reference, references)
+        )
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def record(tx: Connection, changes: Sequence[Change], now: datetime) -> None:
+    """Writes what a page changed; what is pending is due at once, with no attempts."""
+    new = [_values(change, now) for change in changes if change.known is None]
+    old = [_values(change, now) for change in changes if change.known is not None]
+    if new:
+        tx.execute(contract.insert(), [{**values, "first_seen_at": now} for values in new])
+    if old:
+        tx.execute(_UPDATE, [{**values, "id": values.pop("source_id")} for values in old])
+
+
+def _values(change: Change, now: datetime) -> dict[str, Any]:
+    return {
+        "source_id": change.source_id,
+        "reference": change.reference,
+        "payload": change.payload,
+        "status": change.status.value,
+        "attempts": 0,
+        "next_attempt_at": now if change.status is Status.PENDING else None,
+        "http_status": None,
+        "last_error": problems_to_json(change.problems) if change.problems else None,
+        "changed_at": now,
+        "gone_at": now if change.gone else None,
+    }
+
+
+_UPDATE = (
+    sa.update(contract)
+    .where(contract.c.source_id == bindparam("id"))
+    .values(
+        {
+            name: bindparam(name)
+            for name in (
+                "reference",
+                "payload",
+                "status",
+                "attempts",
+                "next_attempt_at",
+                "http_status",
+                "last_error",
+                "changed_at",
+                "gone_at",
+            )
+        }
+    )
+)
+
+
+def find(tx: Connection, id_or_reference: str) -> dict[str, Any] | None:
+    """All columns of one contract, by source id, or else by reference."""
+    for column in (contract.c.source_id, contract.c.reference):
+        row = tx.execute(select(contract).where(column == id_or_reference)).mappings().first()
+        if row is not None:
+            return dict(row)
+    return None
+
+
+def listing(
+    tx: Connection, status: Status | None, after: str | None, limit: int
+) -> list[dict[str, Any]]:
+    """Contracts in order of their id, after a cursor, all columns."""
+    query = select(contract).order_by(contract.c.source_id).limit(limit)
+    if status is not None:
+        query = query.where(contract.c.status == status.value)
+    if after is not None:
+        query = query.where(contract.c.source_id > after)
+    return [dict(row) for row in tx.execute(query).mappings()]
+
+
+def counts(tx: Connection) -> dict[Status, int]:
+    """How many contracts stand where; synced is what the small index does not hold."""
+    rows = tx.execute(
+        select(contract.c.status, sa.func.count())
+        .where(sa.text("status <> 'synced'"))
+        .group_by(contract.c.status)
+    )
+    found = {Status(row[0]): int(row[1]) for row in rows}
+    total = int(tx.execute(select(sa.func.count()).select_from(contract)).scalar_one())
+    found[Status.SYNCED] = total - sum(found.values())
+    return {status: found.get(status, 0) for status in Status}
+
+
+def resolve(tx: Connection, ids: Iterable[str]) -> tuple[list[SourceId], list[str]]:
+    """The source ids that people mean by ids or references, and those that are nobody's."""
+    found: list[SourceId] = []
+    unknown: list[str] = []
+    for name in ids:
+        row = find(tx, name)
+        if row is None:
+            unknown.append(name)
+        else:
+            found.append(SourceId(row["source_id"]))
+    return found, unknown
+
+
+SWEEP = sa.table("sweep", sa.column("source_id", sa.Text))  #: what a full scan met (`sweep`)
+
+
+def next_unmet(tx: Connection, after: SourceId | None, limit: int) -> list[KnownRow]:
+    """Known contracts that the sweep did not meet and that are not gone, in order of id."""
+    query = (
+        select(*_KNOWN)
+        .where(contract.c.status != Status.GONE.value)
+        .where(contract.c.source_id.not_in(select(SWEEP.c.source_id)))
+        .order_by(contract.c.source_id)
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(contract.c.source_id > after)
+    return list(tx.execute(query))

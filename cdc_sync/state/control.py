@@ -1,0 +1,105 @@
+"""What persons and the daemon tell each other through the state: small JSON values by name."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, select
+
+from cdc_sync.rules.watermark import Horizon, Pair
+from cdc_sync.state.tables import control
+
+PAUSED = "paused"
+RESUMED_AT = "resumed_at"  #: a person's word that the next probe is due
+IDENTITY = "identity"  #: {base_url, client_id}: whom this state belongs to
+SHAPE = "shape"  #: the hash of what shapes payloads, as of the last full scan
+PAIR = "pair"  #: an integer column's greatest value and when: {value, at}
+PACE = "pace"  #: when the next request may start
+TOTALS = "totals"
+API = "api"  #: how CustomerGauge treats us: {state, reason, since, paused_until}
+DAEMON = "daemon"  #: the daemon's presence
+LAST_POLL = "last_poll"
+LAST_RECONCILE = "last_reconcile"
+LAST_DELIVERY = "last_delivery"
+BALANCE = "balance"
+HORIZON = "horizon"  #: the last horizon, for status
+_REQUEST = "request:"
+
+
+def get(tx: Connection, key: str, default: Any = None) -> Any:
+    """The value by this name, or the default."""
+    text = tx.execute(select(control.c.value).where(control.c.key == key)).scalar()
+    return default if text is None else json.loads(text)
+
+
+def get_all(tx: Connection) -> dict[str, Any]:
+    """Every value by its name."""
+    return {
+        row[0]: json.loads(row[1]) for row in tx.execute(select(control.c.key, control.c.value))
+    }
+
+
+def put(tx: Connection, key: str, value: Any) -> None:
+    """Keeps a value; None removes it."""
+    if value is None:
+        tx.execute(sa.delete(control).where(control.c.key == key))
+        return
+    text = json.dumps(value, ensure_ascii=False)
+    changed = tx.execute(sa.update(control).where(control.c.key == key).values(value=text))
+    if changed.rowcount == 0:
+        tx.execute(control.insert().values(key=key, value=text))
+
+
+def add(tx: Connection, key: str, more: dict[str, int]) -> None:
+    """Adds to counters that are kept under one name."""
+    if more:
+        counters = get(tx, key, {})
+        put(tx, key, {**counters, **{name: counters.get(name, 0) + n for name, n in more.items()}})
+
+
+def ask(tx: Connection, name: str, kind: str, options: dict[str, Any]) -> None:
+    """Leaves a request of a command for the running daemon."""
+    put(tx, _REQUEST + name, {"kind": kind, "options": options, "report": None})
+
+
+def requests(tx: Connection) -> dict[str, dict[str, Any]]:
+    """The requests that wait for an answer, by name."""
+    rows = tx.execute(
+        select(control.c.key, control.c.value).where(control.c.key.startswith(_REQUEST))
+    )
+    found = {row[0].removeprefix(_REQUEST): json.loads(row[1]) for row in rows}
+    return {name: request for name, request in found.items() if request["report"] is None}
+
+
+def answer(tx: Connection, name: str, report: dict[str, Any]) -> None:
+    """The daemon's answer to a request."""
+    request = get(tx, _REQUEST + name)
+    if request is not None:
+        put(tx, _REQUEST + name, {**request, "report": report})
+
+
+def take_answer(tx: Connection, name: str) -> dict[str, Any] | None:
+    """The answer to a request, which is then forgotten; None while there is none."""
+    request = get(tx, _REQUEST + name)
+    report: dict[str, Any] | None = request and request["report"]
+    if report is not None:
+        put(tx, _REQUEST + name, None)
+    return report
+
+
+def withdraw(tx: Connection, name: str) -> None:
+    """Takes a request back."""
+    put(tx, _REQUEST + name, None)
+
+
+def remembered_pair(tx: Connection) -> Pair | None:
+    """What an integer column's horizon remembers."""
+    stored = get(tx, PAIR)
+    return None if stored is None else Pair(stored["value"], datetime.fromisoformat(stored["at"]))
+
+
+def keep_horizon(tx: Connection, horizon: Horizon) -> None:
+    """Keeps what a later horizon must remember of this one."""
+    if horizon.pair is not None:
+        put(tx, PAIR, {"value": horizon.pair.value, "at": horizon.pair.at.isoformat()})

@@ -1,0 +1,165 @@
+"""Opens the state database: WAL and synchronous=FULL, or PostgreSQL; errors in our words."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, exc
+from sqlalchemy.engine import URL, Engine, make_url
+
+from cdc_sync.errors import StateUnavailable
+
+BUSY_TIMEOUT_SECONDS = 30
+_READ = {"cdc_sync_read": True}
+
+
+class Database:
+    """The open state. Every write is one transaction, begun as a write (never upgraded)."""
+
+    def __init__(self, engine: Engine, file: Path | None) -> None:
+        self.engine = engine
+        self.file = file  #: the SQLite file, None on PostgreSQL
+        # Threads of one process queue here; SQLite's own waiting polls with growing pauses.
+        self._one_writer = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """How people call it: the file, or the address without its password."""
+        if self.file is not None:
+            return str(self.file)
+        return self.engine.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A write transaction, committed at the end. Raises StateUnavailable."""
+        with self._one_writer, self.in_our_words(), self.engine.begin() as tx:
+            yield tx
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent view for reading, beside any writer. Raises StateUnavailable."""
+        with self.in_our_words(), self.engine.connect() as connection:
+            reading = connection.execution_options(**_READ)
+            with reading.begin():
+                yield reading
+
+    def close(self) -> None:
+        """Closes every connection."""
+        self.engine.dispose()
+
+    @contextmanager
+    def in_our_words(self) -> Iterator[None]:
+        """Foreign exceptions end here, as StateUnavailable."""
+        try:
+            yield
+        except (exc.DBAPIError, exc.TimeoutError) as error:
+            raise StateUnavailable(
+                f"The state database {self.name} does not work: {_said(error)}", mend=_mend(error)
+            ) from error
+
+
+def open_state(url_text: str) -> Database:
+    """The state at a URL; a SQLite file and its folder (0700) are made where they are missing.
+
+    Raises StateUnavailable; the tables are another matter (`migrate`).
+    """
+    url = make_url(url_text)
+    if url.get_backend_name() == "sqlite":
+        return _open_file(url)
+    engine = sa.create_engine(
+        url,
+        pool_size=5,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": 10, "application_name": "cdc-sync state"},
+    )
+    sa.event.listen(engine, "connect", _postgresql_session)
+    return Database(engine, None)
+
+
+def open_memory() -> Database:
+    """An empty state that is gone with the process, for a plan where there is no state yet."""
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    sa.event.listen(engine, "connect", _memory_session)
+    sa.event.listen(engine, "begin", _begin)
+    return Database(engine, None)
+
+
+def state_file(url_text: str) -> Path | None:
+    """The SQLite file that a state URL names, or None where it names a server."""
+    url = make_url(url_text)
+    return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+
+
+def give_to_owner_of_folder(path: Path) -> None:
+    """A file that root makes beside the state gets the folder's owner, whom the daemon runs as."""
+    if os.geteuid() == 0:
+        folder = path.parent.stat()
+        os.chown(path, folder.st_uid, folder.st_gid)
+
+
+def _open_file(url: URL) -> Database:
+    path = Path(url.database or "")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        existed = path.exists()
+        engine = sa.create_engine(
+            url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, pool_size=5, poolclass=sa.QueuePool
+        )
+        sa.event.listen(engine, "connect", _sqlite_session)
+        sa.event.listen(engine, "begin", _begin)
+        database = Database(engine, path)
+        with database.read() as tx:
+            tx.exec_driver_sql("PRAGMA schema_version")  # fails where this is not a database
+        if not existed:
+            path.chmod(0o600)
+        for made in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+            if made.exists():
+                give_to_owner_of_folder(made)
+    except OSError as error:
+        raise StateUnavailable(
+            f"The state folder {path.parent} cannot be used: {error.strerror}.",
+            mend="Give it to the user that runs cdc-sync, or change `state.url`.",
+        ) from error
+    return database
+
+
+def _sqlite_session(connection: Any, _record: Any) -> None:
+    # sqlite3 would begin only before the first write, and what was read before could be old.
+    connection.isolation_level = None
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "temp_store = MEMORY"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _memory_session(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+
+
+def _postgresql_session(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = on")
+    connection.commit()
+
+
+def _begin(connection: Connection) -> None:
+    reads = connection.get_execution_options().get("cdc_sync_read")
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _said(error: exc.SQLAlchemyError) -> str:
+    original = getattr(error, "orig", None) or error
+    return str(original).strip().splitlines()[0][:300].rstrip(".") + "."
+
+
+def _mend(error: exc.SQLAlchemyError) -> str | None:
+    text = str(getattr(error, "orig", error))
+    if "not a database" in text or "malformed" in text:
+        return "Restore it from a backup, or move it away and import the references again."
+    if "readonly" in text or "unable to open" in text:
+        return "Give the file and its folder to the user that runs cdc-sync, or change `state.url`."
+    if "full" in text:
+        return "Make room on its disk; delivery goes on by itself."
+    return None

@@ -1,0 +1,101 @@
+"""Runs and deliveries, kept for `state.history`, pruned in small bites."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, select
+
+from cdc_sync.contract import changed_fields, problems_to_json
+from cdc_sync.rules.outcome import Settlement
+from cdc_sync.state.tables import delivery, run
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One poll or full scan, as its report: `kind` is poll, initial or reconcile."""
+
+    kind: str
+    started: datetime
+    finished: datetime | None = None
+    rows: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    gone: int = 0
+    error: str | None = None
+
+    @property
+    def changed(self) -> int:
+        """How many contracts it made pending, rejected or gone."""
+        return self.created + self.updated + self.rejected + self.gone
+
+    def ended(self, now: datetime, error: str | None = None) -> "Run":
+        """The run with its end."""
+        return replace(self, finished=now, error=error)
+
+
+def log_run(tx: Connection, report: Run) -> None:
+    """Keeps a run that is worth it."""
+    names = ("kind", "started", "finished", "rows", "created", "updated", "rejected", "error")
+    values = {name: getattr(report, name) for name in names}
+    tx.execute(run.insert().values(changed=report.changed, **values))
+
+
+def log_deliveries(tx: Connection, settlements: Sequence[Settlement]) -> None:
+    """Keeps what every attempt was and came to."""
+    if settlements:
+        tx.execute(delivery.insert(), [_row(settlement) for settlement in settlements])
+
+
+def deliveries(tx: Connection, source_id: str, limit: int) -> list[dict[str, Any]]:
+    """One contract's attempts, oldest first."""
+    latest = (
+        select(delivery)
+        .where(delivery.c.source_id == source_id)
+        .order_by(delivery.c.id.desc())
+        .limit(limit)
+    )
+    rows = [dict(row) for row in tx.execute(latest).mappings()]
+    return [
+        {
+            "at": row["at"],
+            "http_status": row["http_status"],
+            "changed": json.loads(row["changed"]) if row["changed"] else {},
+            "error": json.loads(row["error"]) if row["error"] else None,
+        }
+        for row in reversed(rows)
+    ]
+
+
+def latest_deliveries(tx: Connection, limit: int) -> list[dict[str, Any]]:
+    """The latest attempts of all contracts, newest first."""
+    query = select(delivery).order_by(delivery.c.id.desc()).limit(limit)
+    return [dict(row) for row in tx.execute(query).mappings()]
+
+
+def prune(tx: Connection, before: datetime, limit: int) -> int:
+    """Forgets at most `limit` runs and deliveries each that are older; says how many it did."""
+    gone = 0
+    for table, when in ((delivery, delivery.c.at), (run, run.c.started)):
+        old = select(table.c.id).where(when < before).limit(limit)
+        gone += tx.execute(sa.delete(table).where(table.c.id.in_(old))).rowcount
+    return gone
+
+
+def _row(settlement: Settlement) -> dict[str, Any]:
+    claimed = settlement.claimed
+    return {
+        "at": settlement.at,
+        "source_id": claimed.source_id,
+        "reference": claimed.reference,
+        "http_status": settlement.http_status,
+        "changed": json.dumps(
+            changed_fields(claimed.acknowledged, claimed.payload), ensure_ascii=False
+        ),
+        "error": problems_to_json(settlement.problems) if settlement.problems else None,
+    }

@@ -1,0 +1,236 @@
+"""The contract table as delivery sees it: the outbox. Latest payload wins."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Select, bindparam, case, select
+from sqlalchemy.sql.elements import ColumnElement
+
+from cdc_sync.contract import SourceId, Status, problems_to_json
+from cdc_sync.rules.backoff import LONGEST
+from cdc_sync.rules.outcome import ACCOUNT_LONGEST, Claimed, Settlement
+from cdc_sync.state.columns import among
+from cdc_sync.state.tables import contract
+
+_LONGEST_WAIT = max(LONGEST, ACCOUNT_LONGEST) + timedelta(minutes=1)
+_WAITS = (contract.c.next_attempt_at.is_not(None), contract.c.claimed_by.is_(None))
+_TAKEN = (
+    contract.c.source_id,
+    contract.c.reference,
+    contract.c.payload,
+    contract.c.acknowledged,
+    contract.c.status,
+    contract.c.attempts,
+    contract.c.next_attempt_at,
+    contract.c.in_doubt,
+)
+
+
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    # Further away than any wait there is: our clock was wrong once, so it counts as due.
+    far = contract.c.next_attempt_at > now + _LONGEST_WAIT
+    return sa.or_(contract.c.next_attempt_at <= now, far)
+
+
+def due(now: datetime, limit: int, *, at_random: bool = False) -> Select[Any]:
+    """The contracts to be sent now, in order of need."""
+    order = [sa.func.random()] if at_random else [contract.c.next_attempt_at, contract.c.source_id]
+    return select(*_TAKEN).where(*_WAITS, _is_due(now)).order_by(*order).limit(limit)
+
+
+def count_due(tx: Connection, now: datetime) -> int:
+    """How many contracts are to be sent now."""
+    query = select(sa.func.count()).select_from(contract).where(*_WAITS, _is_due(now))
+    return int(tx.execute(query).scalar_one())
+
+
+def next_due_at(tx: Connection) -> datetime | None:
+    """When the next contract is due; None where none waits."""
+    first = select(contract.c.next_attempt_at).where(*_WAITS).order_by(contract.c.next_attempt_at)
+    found: datetime | None = tx.execute(first.limit(1)).scalar()
+    return found
+
+
+def claim(  # one argument a column
+    tx: Connection,
+    now: datetime,
+    limit: int,
+    owner: str,
+    until: datetime,
+    *,
+    at_random: bool = False,
+) -> list[Claimed]:
+    """Takes contracts for delivery: in doubt from the commit of `tx` on, until acknowledged."""
+    if limit <= 0:
+        return []
+    taken = [_claimed(row) for row in tx.execute(due(now, limit, at_random=at_random))]
+    if taken:
+        ids = [claimed.source_id for claimed in taken]
+        tx.execute(
+            sa.update(contract)
+            .where(among(tx, contract.c.source_id, ids))
+            .values(claimed_by=owner, claimed_until=until, in_doubt=now)
+        )
+    return taken
+
+
+def _claimed(row: sa.Row[Any]) -> Claimed:
+    source_id, reference, payload, acknowledged, status, attempts, next_at, in_doubt = row
+    return Claimed(
+        source_id,
+        reference,
+        payload,
+        acknowledged,
+        Status(status),
+        attempts,
+        next_at,
+        in_doubt,
+    )
+
+
+def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
+    """Records what came of claims, and ends them.
+
+    What was seen in the source meanwhile stays: a newer payload keeps its status and is due.
+    """
+    accepted = [_accepted(s) for s in settlements if s.acknowledged]
+    others = [_other(s) for s in settlements if not s.acknowledged]
+    if accepted:
+        tx.execute(_SETTLE_ACCEPTED, accepted)
+    if others:
+        tx.execute(_SETTLE_OTHER, others)
+
+
+def release(tx: Connection, unsent: Sequence[Claimed]) -> None:
+    """Gives claims back whose PUT never left: they stand as before the claim."""
+    if unsent:
+        tx.execute(_RELEASE, [{"id": c.source_id, "doubt": c.in_doubt} for c in unsent])
+
+
+def free_all(tx: Connection) -> int:
+    """Ends the claims of processes that died; their contracts stay in doubt and are due."""
+    return tx.execute(
+        sa.update(contract)
+        .where(contract.c.claimed_by.is_not(None))
+        .values(claimed_by=None, claimed_until=None, next_attempt_at=_due_again())
+    ).rowcount
+
+
+def _due_again() -> ColumnElement[object]:
+    return sa.func.coalesce(contract.c.next_attempt_at, contract.c.changed_at)
+
+
+def retry(tx: Connection, ids: Sequence[SourceId] | None, now: datetime) -> int:
+    """Makes rejected, waiting and backing-off contracts due now; None: all of them.
+
+    One that our own rules refuse has nothing that could be sent, and stays as it is.
+    """
+    stuck = sa.or_(
+        contract.c.status == Status.WAITING.value,
+        sa.and_(contract.c.status == Status.REJECTED.value, contract.c.http_status.is_not(None)),
+        sa.and_(contract.c.status == Status.PENDING.value, contract.c.attempts > 0),
+    )
+    return _make_due(tx, ids, now, stuck)
+
+
+def resend(tx: Connection, ids: Sequence[SourceId] | None, now: datetime) -> int:
+    """Makes synced contracts due once more, although CustomerGauge acknowledged them."""
+    return _make_due(tx, ids, now, contract.c.status == Status.SYNCED.value)
+
+
+def _make_due(
+    tx: Connection, ids: Sequence[SourceId] | None, now: datetime, which: ColumnElement[bool]
+) -> int:
+    change = (
+        sa.update(contract)
+        .where(which, contract.c.reference.is_not(None))
+        .values(status=Status.PENDING.value, attempts=0, next_attempt_at=now)
+    )
+    if ids is not None:
+        change = change.where(among(tx, contract.c.source_id, ids))
+    return tx.execute(change).rowcount
+
+
+def _accepted(settlement: Settlement) -> dict[str, object]:
+    return {
+        "id": settlement.claimed.source_id,
+        "sent": settlement.claimed.payload,
+        "due": settlement.next_attempt_at,
+        "doubt": settlement.in_doubt,
+        "http": settlement.http_status,
+        "at": settlement.at,
+    }
+
+
+def _other(settlement: Settlement) -> dict[str, object]:
+    return {
+        "id": settlement.claimed.source_id,
+        "sent": settlement.claimed.payload,
+        "settled": settlement.status.value,
+        "tries": settlement.attempts,
+        "due": settlement.next_attempt_at,
+        "doubt": settlement.in_doubt,
+        "http": settlement.http_status,
+        "error": problems_to_json(settlement.problems) if settlement.problems else None,
+    }
+
+
+_SENDABLE = (Status.PENDING, Status.WAITING, Status.SYNCED)
+# Nothing newer was seen in the source while this payload was on its way.
+_AS_SENT = sa.and_(
+    contract.c.payload == bindparam("sent"),
+    contract.c.status.in_([sa.literal_column(f"'{status}'") for status in _SENDABLE]),
+)
+_FREE: dict[str, object] = {"claimed_by": None, "claimed_until": None}
+
+
+def _if_as_sent(
+    name: str, column: ColumnElement[object], type_: object = None
+) -> ColumnElement[object]:
+    return case((_AS_SENT, bindparam(name, type_=type_ or column.type)), else_=column)
+
+
+_ENDED = sa.and_(_AS_SENT, contract.c.gone_at.is_not(None))
+_SETTLE_ACCEPTED = (
+    sa.update(contract)
+    .where(contract.c.source_id == bindparam("id"))
+    .values(
+        _FREE
+        | {
+            "acknowledged": bindparam("sent"),
+            "acknowledged_at": bindparam("at", type_=contract.c.acknowledged_at.type),
+            "in_doubt": bindparam("doubt", type_=contract.c.in_doubt.type),
+            "status": case(
+                (_ENDED, Status.GONE.value),
+                (_AS_SENT, Status.SYNCED.value),
+                else_=contract.c.status,
+            ),
+            "attempts": case((_AS_SENT, 0), else_=contract.c.attempts),
+            "next_attempt_at": _if_as_sent("due", contract.c.next_attempt_at),
+            "http_status": _if_as_sent("http", contract.c.http_status),
+            "last_error": case((_AS_SENT, sa.null()), else_=contract.c.last_error),
+        }
+    )
+)
+_SETTLE_OTHER = (
+    sa.update(contract)
+    .where(contract.c.source_id == bindparam("id"))
+    .values(
+        _FREE
+        | {
+            "in_doubt": bindparam("doubt", type_=contract.c.in_doubt.type),
+            "status": _if_as_sent("settled", contract.c.status),
+            "attempts": _if_as_sent("tries", contract.c.attempts),
+            "next_attempt_at": _if_as_sent("due", contract.c.next_attempt_at),
+            "http_status": _if_as_sent("http", contract.c.http_status),
+            "last_error": _if_as_sent("error", contract.c.last_error),
+        }
+    )
+)
+_RELEASE = (
+    sa.update(contract)
+    .where(contract.c.source_id == bindparam("id"))
+    .values(_FREE | {"in_doubt": bindparam("doubt", type_=contract.c.in_doubt.type)})
+)

@@ -1,0 +1,90 @@
+"""The watermark and its history; who moves it against a running poll wins."""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, select
+
+from cdc_sync.contract import WatermarkValue
+from cdc_sync.rules.watermark import Watermark, WatermarkType, read_watermark, write_watermark
+from cdc_sync.state.tables import watermark, watermark_move
+
+
+def read(tx: Connection) -> Watermark:
+    """The stored watermark; before the first run one without a value, version 0."""
+    row = tx.execute(select(watermark)).mappings().first()
+    if row is None:
+        return Watermark(None, None, 0, None)
+    type_ = None if row["type"] is None else WatermarkType(row["type"])
+    return Watermark(read_watermark(row["value"], type_), type_, row["version"], row["moved_at"])
+
+
+def advance(
+    tx: Connection, known: Watermark, to: WatermarkValue | None, type_: WatermarkType, now: datetime
+) -> Watermark | None:
+    """Moves the watermark for a poll, if nobody else moved it since `known` was read.
+
+    None where somebody did: the poll's view of where it stands is old.
+    """
+    if read(tx).version != known.version:
+        return None
+    if to == known.value:
+        return known
+    return _write(tx, known.version, to, type_, now)
+
+
+def move(  # noqa: PLR0913  # one argument a column of the history
+    tx: Connection,
+    to: WatermarkValue | None,
+    *,
+    type_: WatermarkType | None,
+    kind: str,
+    who: str,
+    reason: str | None,
+    now: datetime,
+) -> Watermark:
+    """Moves the watermark for a person, and says so in the history."""
+    known = read(tx)
+    tx.execute(
+        watermark_move.insert().values(
+            {
+                "at": now,
+                "who": who,
+                "from": write_watermark(known.value),
+                "to": write_watermark(to),
+                "kind": kind,
+                "reason": reason,
+            }
+        )
+    )
+    return _write(tx, known.version, to, type_, now)
+
+
+def history(tx: Connection, limit: int) -> list[dict[str, Any]]:
+    """The latest moves by persons, newest first."""
+    query = select(watermark_move).order_by(watermark_move.c.id.desc()).limit(limit)
+    names = ("at", "who", "from", "to", "kind", "reason")
+    return [{name: row[name] for name in names} for row in tx.execute(query).mappings()]
+
+
+def _write(
+    tx: Connection,
+    version: int,
+    to: WatermarkValue | None,
+    type_: WatermarkType | None,
+    now: datetime,
+) -> Watermark:
+    moved = Watermark(to, type_, version + 1, now)
+    values = {
+        "value": write_watermark(to),
+        "type": None if type_ is None else type_.value,
+        "version": moved.version,
+        "moved_at": now,
+    }
+    if version == 0:
+        tx.execute(watermark.insert().values(id=1, **values))
+    else:
+        changed = sa.update(watermark).where(watermark.c.version == version).values(values)
+        tx.execute(changed)
+    return moved

@@ -1,0 +1,83 @@
+"""One configured sync: its parts, built and closed together."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cdc_sync.capture.page import Capture
+from cdc_sync.clock import utc_now
+from cdc_sync.config.model import Config
+from cdc_sync.customergauge.token import TokenKeeper
+from cdc_sync.delivery.loop import Delivery
+from cdc_sync.ownership import expect_own
+from cdc_sync.redaction import Redaction
+from cdc_sync.rules.mapping import mapped_columns
+from cdc_sync.source.reader import Source
+from cdc_sync.state.database import Database, open_state, state_file
+from cdc_sync.state.lease import instance_lock
+from cdc_sync.state.migrate import upgrade
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """A sync that may capture and deliver: it holds the instance lock of its state."""
+
+    config: Config
+    state: Database
+    capture: Capture
+    delivery: Delivery
+
+
+@contextmanager
+def open_sync(
+    config: Config, redact: Redaction, token_folder: Path | None = None
+) -> Iterator[Sync]:
+    """Opens everything, in order: state, lock, tables, whom the state belongs to, delivery.
+
+    Raises InstanceRunning where another process captures, StateUnavailable, StateRefused.
+    """
+    state = open_state(config.state.url.get_secret_value())
+    try:
+        with instance_lock(state):
+            upgrade(state)
+            expect_own(state, config.customergauge)
+            tokens = TokenKeeper(config.customergauge, token_file(config, token_folder), utc_now)
+            delivery = Delivery(state, config.customergauge, tokens, redact, now=utc_now)
+            delivery.free_claims()
+            capture = capture_of(config, state)
+            try:
+                yield Sync(config, state, capture, delivery)
+            finally:
+                delivery.close()
+                capture.source.close()
+    finally:
+        state.close()
+
+
+def capture_of(config: Config, state: Database) -> Capture:
+    """What scans the source of a configuration."""
+    return Capture(config, Source(config.source, mapped_columns(config.mapping)), state, utc_now)
+
+
+def token_file(config: Config, folder: Path | None) -> Path | None:
+    """Where the token is kept: in `folder` ($STATE_DIRECTORY), else beside the SQLite state."""
+    state = state_file(config.state.url.get_secret_value())
+    if folder is None and state is None:
+        return None
+    return (folder or (state or Path()).parent) / "token.json"
+
+
+def redaction_of(config: Config) -> Redaction:
+    """Masks every secret of a configuration."""
+    from sqlalchemy.engine import make_url  # noqa: PLC0415  # only where there is a configuration
+
+    urls = (config.source.url, config.state.url)
+    passwords = [
+        make_url(url.get_secret_value()).password for url in urls if url.get_secret_value()
+    ]
+    secrets = [config.customergauge.client_secret.get_secret_value()]
+    if config.web.token is not None:
+        secrets.append(config.web.token.get_secret_value())
+    secrets += [url.get_secret_value() for url in config.alerts.urls]
+    return Redaction([*secrets, *(password for password in passwords if password)])

