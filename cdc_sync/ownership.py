@@ -11,13 +11,14 @@ def identity_of(config: CustomerGaugeConfig) -> dict[str, str]:
     return {"base_url": config.imports_url, "client_id": config.client_id}
 
 
-def expect_own(state: Database, config: CustomerGaugeConfig) -> None:
-    """Raises StateRefused for a state of another platform or client; takes a new one."""
+def expect_own(state: Database, config: CustomerGaugeConfig, *, adopting: bool = True) -> None:
+    """Raises StateRefused for a state of another platform or client; takes a new one if adopting."""
     ours = identity_of(config)
     with state.read() as tx:
         theirs = control.get(tx, control.IDENTITY)
     if theirs is None:
-        adopt(state, config)
+        if adopting:
+            adopt(state, config)
     elif theirs != ours:
         raise StateRefused(
             f"The state {state.name} belongs to {_named(theirs)}, and the configuration names"

@@ -107,6 +107,17 @@ class Delivery:
         finally:
             self._finish()
 
+    def wait_for_rest(self, stop: threading.Event, seconds: float) -> None:
+        """For another thread: until nothing is due or nothing may be sent, or the time is over."""
+        until = time.monotonic() + seconds
+        while not stop.wait(0.1) and time.monotonic() < until and not self._at_rest():
+            pass
+
+    def token_expires(self) -> datetime | None:
+        """When the token at hand ends."""
+        token = self._access.token()
+        return token.expires_at if token else None
+
     def free_claims(self) -> int:
         """Ends the claims that a process left behind when it died: in doubt, to be sent again."""
         with self._state.begin() as tx:

@@ -15,6 +15,7 @@ from cdc_sync.rules.watermark import Horizon, Pair, WatermarkType
 from cdc_sync.source.columns import Kind, WatermarkColumn, kinds_of, text_form, zone_of
 from cdc_sync.source.engine import in_our_words, open_source
 from cdc_sync.source.horizon import read_horizon
+from cdc_sync.source.inspection import has_watermark_index, index_statement
 from cdc_sync.source.statements import Row, Statements
 
 _TYPES = {
@@ -155,6 +156,20 @@ class Scan:
         """How many rows in scope no poll can see, because their watermark column is NULL."""
         null = self._statements.watermark.is_(None)
         return int(self._connection.execute(self._statements.count(null)).scalar_one())
+
+    def server(self) -> str:
+        """What answers, as people call it: PostgreSQL 16, MariaDB 10.11, SQLite 3.40."""
+        name = {"postgresql": "PostgreSQL", "mysql": "MySQL", "sqlite": "SQLite"}[self._backend]
+        if getattr(self._connection.dialect, "is_mariadb", False):
+            name = "MariaDB"
+        version = self._connection.dialect.server_version_info or ()
+        return f"{name} {'.'.join(str(part) for part in version[:2])}"
+
+    def missing_index(self) -> str | None:
+        """The SQL of the index that polls want and the source lacks; None where all is well."""
+        if has_watermark_index(self._connection, self._config) is not False:
+            return None
+        return index_statement(self._backend, self._config)
 
     def count_null_ids(self) -> int:
         """How many rows have a NULL in their id, so that no contract can be made of them."""

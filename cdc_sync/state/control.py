@@ -79,17 +79,15 @@ def answer(tx: Connection, name: str, report: dict[str, Any]) -> None:
         put(tx, _REQUEST + name, {**request, "report": report})
 
 
-def take_answer(tx: Connection, name: str) -> dict[str, Any] | None:
-    """The answer to a request, which is then forgotten; None while there is none."""
+def peek_answer(tx: Connection, name: str) -> dict[str, Any] | None:
+    """The answer to a request; None while there is none."""
     request = get(tx, _REQUEST + name)
     report: dict[str, Any] | None = request and request["report"]
-    if report is not None:
-        put(tx, _REQUEST + name, None)
     return report
 
 
 def withdraw(tx: Connection, name: str) -> None:
-    """Takes a request back."""
+    """Forgets a request and its answer."""
     put(tx, _REQUEST + name, None)
 
 

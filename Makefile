@@ -1,0 +1,76 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test quick lint style types layers spelling format wheel bench clean
+
+PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
+BIN := .venv/bin
+RECENT := import sys; sys.exit(sys.version_info < (3, 11))
+# A name, and the misspellings that tests are about.
+MEANT := bellweather,schedul,tabel
+
+help:  ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.setup  ## the virtual environment .venv, with all that tests and linters need
+
+demo: .venv/.installed  ## the whole system on this machine, with contracts that keep changing
+	@$(BIN)/cdc-sync demo
+
+test: .venv/.setup  ## every test, on real databases
+	$(BIN)/pytest -n 2
+
+quick: .venv/.setup  ## the pure tests alone, in seconds
+	$(BIN)/pytest -m quick
+
+lint: style types layers spelling  ## ruff, mypy, the layers, the spelling
+
+style: .venv/.setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .venv/.setup
+	$(BIN)/mypy
+
+layers: .venv/.setup
+	$(BIN)/lint-imports
+
+spelling: .venv/.setup
+	$(BIN)/codespell --ignore-words-list=$(MEANT)
+
+format: .venv/.setup  ## the code as the style wants it
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+wheel: .venv/.setup  ## sdist and wheel in dist/; the wheel is tried in an environment of its own
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && wheel=$$(ls "$$PWD"/dist/*.whl) && \
+	$(BIN)/python -m venv "$$folder/venv" && "$$folder/venv/bin/pip" install --quiet "$$wheel" && \
+	cd "$$folder" && venv/bin/cdc-sync demo --seconds 5
+
+bench: .venv/.setup  ## timings on this machine; nothing depends on them
+	@for bench in bench/*.py; do echo "$$bench"; $(BIN)/python "$$bench" || exit 1; done
+
+clean:  ## removes what was made, the virtual environment too
+	rm -rf .venv build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.setup: tests/requirements.txt pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --requirement tests/requirements.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch .venv/.setup .venv/.installed
+
+.venv/.installed: pyproject.toml | $(BIN)/pip
+	@echo "Installing cdc-sync into .venv: once, and in about a minute."
+	@$(BIN)/pip install --quiet --editable .
+	@touch .venv/.installed
+
+$(BIN)/pip:
+	@for python in $(PYTHONS); do \
+	  "$$python" -c '$(RECENT)' 2>/dev/null && { found=$$python; break; }; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "cdc-sync needs Python 3.11 or newer; here is $$(python3 --version 2>/dev/null || echo none)."; \
+	  echo "Install one beside it, for example: apt-get install python3.11 python3.11-venv"; exit 1; \
+	fi; \
+	"$$found" -m venv --clear .venv || { rm -rf .venv; \
+	  echo "$$("$$found" --version) comes without venv here. On Debian: apt-get install python3-venv"; exit 1; }

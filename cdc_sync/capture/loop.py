@@ -1,0 +1,140 @@
+"""Polls whenever woken: by the schedule, by a person. Backs off while the source is away."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from cdc_sync.capture.page import Capture
+from cdc_sync.capture.poll import poll
+from cdc_sync.errors import CdcSyncError, SourceMistake, SourceUnavailable, StateUnavailable
+from cdc_sync.rules.watermark import write_watermark
+from cdc_sync.state import control, history
+from cdc_sync.state.history import Run
+
+log = structlog.get_logger()
+
+LONGEST_BACKOFF_SECONDS = 60.0
+TOLD_EVERY_SECONDS = 60.0  # a repeated failure is told at most so often
+
+
+@dataclass(frozen=True, slots=True)
+class LastPoll:
+    """How the last poll ended, and when one last ended well."""
+
+    run: Run
+    good_at: datetime
+
+    def document(self) -> dict[str, Any]:
+        """As the state keeps it for `status`."""
+        finished = self.run.finished or self.run.started
+        return {
+            "started": self.run.started.isoformat(),
+            "finished": finished.isoformat(),
+            "good_at": self.good_at.isoformat(),
+            "rows": self.run.rows,
+            "changed": self.run.changed,
+            "error": self.run.error,
+        }
+
+
+class CaptureLoop:
+    """Runs polls, one at a time, and remembers how they ended."""
+
+    def __init__(self, capture: Capture, wake_delivery: Callable[[], None]) -> None:
+        self._capture = capture
+        self._wake_delivery = wake_delivery
+        self._wakes = threading.Event()
+        self._one_at_a_time = threading.Lock()
+        self._failures = 0
+        self._told_at = 0.0
+        self._since = capture.now()
+        self.last: LastPoll | None = None
+        self.came_round = time.monotonic()  #: the last progress, for the watchdog
+        capture.progress = self._progressed
+
+    def wake(self) -> None:
+        """A poll is due now."""
+        self._wakes.set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Polls at every wake until `stop`; a source or a state that is away is waited for."""
+        self.wake()
+        while not stop.is_set():
+            self.came_round = time.monotonic()
+            if not self._wakes.wait(1.0):
+                continue
+            self._wakes.clear()
+            try:
+                self.poll(stop)
+            except CdcSyncError:
+                stop.wait(min(LONGEST_BACKOFF_SECONDS, 0.5 * 2 ** min(self._failures, 8)))
+
+    def poll(self, stop: threading.Event) -> Run:
+        """One poll; what it found is delivered at once. Raises what the poll raises."""
+        with self._one_at_a_time:
+            started = self._capture.now()
+            try:
+                run = poll(self._capture, stop)
+            except (SourceUnavailable, SourceMistake, StateUnavailable) as error:
+                self._failed(Run("poll", started), error)
+                raise
+            self._ended(run)
+            return run
+
+    def _ended(self, run: Run) -> None:
+        self.last = LastPoll(run, run.finished or self._capture.now())
+        if self._failures:
+            log.info("source.recovered", failures=self._failures)
+            self._failures = 0
+        if run.changed:
+            self._wake_delivery()
+            keep(self._capture, run)
+        level = log.info if run.changed else log.debug
+        level("poll.finished", kind=run.kind, rows=run.rows, changed=run.changed)
+
+    def _failed(self, run: Run, error: CdcSyncError) -> None:
+        self._failures += 1
+        good_at = self.last.good_at if self.last else self._since
+        self.last = LastPoll(run.ended(self._capture.now(), str(error)), good_at)
+        now = time.monotonic()
+        if self._failures == 1 or now - self._told_at >= TOLD_EVERY_SECONDS:
+            self._told_at = now
+            log.warning("poll.failed", reason=str(error), failures=self._failures)
+
+    def _progressed(self, run: Run) -> None:
+        # A first load may take long: every page of it is a sign of life, and is delivered at once.
+        self.came_round = time.monotonic()
+        self.last = LastPoll(run.ended(self._capture.now()), self._capture.now())
+        self._wake_delivery()
+
+
+def keep(capture: Capture, run: Run) -> None:
+    """Keeps a run that found something in the history."""
+    with capture.state.begin() as tx:
+        history.log_run(tx, run)
+
+
+def horizon_document(capture: Capture) -> dict[str, Any] | None:
+    """The last horizon as the state keeps it for `status`."""
+    horizon = capture.horizon
+    if horizon is None:
+        return None
+    return {
+        "horizon": write_watermark(horizon.value),
+        "basis": horizon.basis,
+        "basis_reason": horizon.reason,
+        "clock": horizon.clock.isoformat(),
+    }
+
+
+def note(capture: Capture, last: LastPoll | None) -> None:
+    """Puts how the last poll ended where `status` reads it, for a run without a daemon."""
+    with capture.state.begin() as tx:
+        if last is not None:
+            control.put(tx, control.LAST_POLL, last.document())
+        control.put(tx, control.HORIZON, horizon_document(capture))

@@ -1,0 +1,58 @@
+"""The typer application, and the one place where errors become exit codes."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cdc_sync import __version__
+from cdc_sync.cli.context import Given
+from cdc_sync.errors import CdcSyncError
+
+app = typer.Typer(
+    name="cdc-sync",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:  # noqa: FBT001  # typer calls it so
+    if value:
+        print(f"cdc-sync {__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="The configuration; else $CDC_SYNC_CONFIG, ./config.yaml, /etc/cdc-sync/config.yaml."
+        ),
+    ] = None,
+    version: Annotated[  # noqa: ARG001, FBT002  # acts by its callback
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Keep the contracts in CustomerGauge true to your own SQL database."""
+    context.obj = Given(config)
+
+
+def main() -> None:
+    """The console script: exit code 0 fine, 1 something is wrong, 2 the user's mistake."""
+    from cdc_sync.cli import commands  # noqa: PLC0415  # it imports `app` of this module
+
+    commands.register(app)
+    try:
+        app()
+    except CdcSyncError as error:
+        print(f"cdc-sync: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

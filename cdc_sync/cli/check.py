@@ -1,0 +1,47 @@
+"""`check`."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from cdc_sync.cli.context import config_of, config_path
+from cdc_sync.cli.output import Json, emit
+
+if TYPE_CHECKING:
+    from cdc_sync.check import Finding
+
+
+def check(context: typer.Context, as_json: Json = False) -> None:  # noqa: FBT002
+    """Look at everything that a run needs, one line each, with the mend; sends nothing."""
+    from cdc_sync.check import check as look  # noqa: PLC0415
+    from cdc_sync.log import configure_log  # noqa: PLC0415
+    from cdc_sync.sync import redaction_of  # noqa: PLC0415
+
+    config = config_of(context)
+    configure_log("error", "auto", redaction_of(config))
+    findings = look(config, config_path(context))
+    ok = all(finding.ok for finding in findings)
+    document = {
+        "ok": ok,
+        "findings": [
+            {"name": f.name, "ok": f.ok, "says": f.says, "mend": f.mend} for f in findings
+        ],
+    }
+    emit(document, "\n".join([*map(_line, findings), _end(findings, ok=ok)]), as_json=as_json)
+    if not ok:
+        raise typer.Exit(1)
+
+
+def _line(finding: "Finding") -> str:
+    mark = "WRONG" if not finding.ok else "note" if finding.mend else "ok"
+    mend = f"\n                   {finding.mend}" if finding.mend else ""
+    return f"  {mark:<6}{finding.name:<11}{finding.says}{mend}"
+
+
+def _end(findings: list["Finding"], *, ok: bool) -> str:
+    wrong = sum(not finding.ok for finding in findings)
+    if not ok:
+        return f"Not ready: {wrong} {'thing is' if wrong == 1 else 'things are'} wrong."
+    notes = sum(finding.mend is not None for finding in findings)
+    told = f", {notes} {'note' if notes == 1 else 'notes'}" if notes else ""
+    return f"Ready{told}. Next: cdc-sync plan"

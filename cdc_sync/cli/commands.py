@@ -1,0 +1,29 @@
+"""Every command, grouped by what one wants to do: the order in which --help shows them."""
+
+import typer
+
+from cdc_sync.cli import check, config, contracts, db, demo, operate, plan, run, status, watermark
+
+TRY, SYNC, LOOK, ACT, SET_UP = (
+    "Try it",
+    "Sync",
+    "Look",
+    "Act",
+    "Set up",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Puts the commands on the application."""
+    for panel, functions in (
+        (TRY, (demo.demo, demo.sandbox)),
+        (SYNC, (check.check, plan.plan, run.once, run.run, run.reconcile)),
+        (LOOK, (status.status,)),
+        (ACT, (operate.retry, operate.pause, operate.resume)),
+    ):
+        for function in functions:
+            app.command(rich_help_panel=panel)(function)
+    app.add_typer(contracts.app, rich_help_panel=LOOK)
+    app.add_typer(watermark.app, rich_help_panel=ACT)
+    app.add_typer(config.app, rich_help_panel=SET_UP)
+    app.add_typer(db.app, rich_help_panel=SET_UP)

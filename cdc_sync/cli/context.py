@@ -1,0 +1,56 @@
+"""What every command shares: the configuration, the state, and who is asking."""
+
+import os
+import pwd
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from cdc_sync.config.load import find_config, load_config
+from cdc_sync.config.model import Config
+
+if TYPE_CHECKING:
+    from cdc_sync.state.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The options before the command."""
+
+    config: Path | None
+
+
+def config_path(context: typer.Context) -> Path:
+    """Where the configuration is. Raises ConfigMistake where there is none."""
+    given: Given = context.obj
+    return find_config(given.config, os.environ)
+
+
+def config_of(context: typer.Context, *, secrets: bool = True) -> Config:
+    """The configuration; without `secrets` for commands that need only the state."""
+    return load_config(config_path(context), os.environ, secrets=secrets)
+
+
+@contextmanager
+def state_of(context: typer.Context) -> Iterator["Database"]:
+    """The state, for a command that may run beside the daemon.
+
+    Its tables are made or upgraded where nobody else is at work on it, else expected to fit.
+    Raises StateUnavailable, StateRefused.
+    """
+    from cdc_sync.state.beside import open_beside  # noqa: PLC0415  # SQLAlchemy costs 200 ms
+
+    config = config_of(context, secrets=False)
+    with open_beside(config.state.url.get_secret_value()) as state:
+        yield state
+
+
+def who() -> str:
+    """Who is asking, as name@host: behind sudo the person, not root."""
+    name = os.environ.get("SUDO_USER") or pwd.getpwuid(os.geteuid()).pw_name
+    return f"{name}@{socket.gethostname()}"

@@ -1,0 +1,47 @@
+"""`demo` and `sandbox`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="End by itself after so long, with a summary.")
+    ] = None,
+) -> None:
+    """Run the whole system on this machine: sandbox API, changing contracts, daemon."""
+    from cdc_sync.cli.run import until_signal  # noqa: PLC0415
+    from cdc_sync.demo.demo import run_demo  # noqa: PLC0415
+
+    if not run_demo(seconds, until_signal()):
+        raise typer.Exit(1)
+
+
+def sandbox(  # noqa: PLR0913  # one argument an option
+    listen: Annotated[str, typer.Option(help="host:port to serve on.")] = "127.0.0.1:8080",
+    source: Annotated[
+        Path | None, typer.Option(help="Also keep a SQLite source here that keeps changing.")
+    ] = None,
+    strict_accounts: Annotated[  # noqa: FBT002
+        bool, typer.Option("--strict-accounts", help="Refuse accounts that were never PUT.")
+    ] = False,
+    token_seconds: Annotated[float, typer.Option(help="How long a token is good.")] = 3600,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help="A fault, as in: 'status=500 share=10%', latency=200ms, lost, hang."),
+    ] = None,
+) -> None:
+    """Serve the stand-in for CustomerGauge, until Ctrl-C."""
+    from cdc_sync.cli.run import until_signal  # noqa: PLC0415
+    from cdc_sync.demo.stand_in import run_sandbox  # noqa: PLC0415
+
+    run_sandbox(
+        listen,
+        source,
+        fault or [],
+        until_signal(),
+        strict_accounts=strict_accounts,
+        token_seconds=token_seconds,
+    )

@@ -1,0 +1,105 @@
+"""`once`, `run` and `reconcile`."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cdc_sync.cli.context import config_of
+from cdc_sync.cli.output import Json, emit
+
+Limit = Annotated[int | None, typer.Option(min=1, help="Send at most so many, for a first look.")]
+
+
+def once(context: typer.Context, limit: Limit = None, as_json: Json = False) -> None:  # noqa: FBT002
+    """Poll once, then deliver until nothing is due."""
+    from cdc_sync.report import once as sync_once  # noqa: PLC0415
+
+    _work(context, "once", limit, sync_once, as_json=as_json)
+
+
+def reconcile(context: typer.Context, as_json: Json = False) -> None:  # noqa: FBT002
+    """Compare the whole source with the whole state now, then deliver."""
+    from cdc_sync.report import reconcile_now  # noqa: PLC0415
+
+    def work(sync: Any, stop: threading.Event, _limit: int | None, progress: Any) -> dict[str, Any]:
+        return reconcile_now(sync, stop, progress)
+
+    _work(context, "reconcile", None, work, as_json=as_json)
+
+
+def run(context: typer.Context) -> None:
+    """Run the daemon: poll, deliver and reconcile until SIGTERM or Ctrl-C."""
+    from cdc_sync.daemon.daemon import Daemon  # noqa: PLC0415
+    from cdc_sync.log import configure_log  # noqa: PLC0415
+    from cdc_sync.sync import open_sync, redaction_of  # noqa: PLC0415
+
+    config = config_of(context)
+    redact = redaction_of(config)
+    configure_log(config.log.level, config.log.format, redact)
+    with open_sync(config, redact, _token_folder()) as sync:
+        Daemon(sync).run(until_signal())
+
+
+def until_signal() -> threading.Event:
+    """Set by SIGTERM or SIGINT; a second one ends the process at once: nothing is lost by it."""
+    stop = threading.Event()
+
+    def told(_number: int, _frame: object) -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, told)
+    signal.signal(signal.SIGINT, told)
+    return stop
+
+
+def _work(  # noqa: PLR0913  # what the two commands differ in
+    context: typer.Context,
+    kind: str,
+    limit: int | None,
+    work: Any,
+    *,
+    as_json: bool,
+) -> None:
+    from cdc_sync.cli.progress import delivering  # noqa: PLC0415
+    from cdc_sync.errors import InstanceRunning  # noqa: PLC0415
+    from cdc_sync.log import configure_log  # noqa: PLC0415
+    from cdc_sync.report import is_well, words  # noqa: PLC0415
+    from cdc_sync.sync import open_sync, redaction_of  # noqa: PLC0415
+
+    config = config_of(context)
+    redact = redaction_of(config)
+    configure_log("warning" if config.log.level == "info" else config.log.level, "auto", redact)
+    try:
+        with open_sync(config, redact, _token_folder()) as sync:
+            with delivering(sync.state) as progress:
+                report = work(sync, until_signal(), limit, progress)
+    except InstanceRunning:
+        report = _by_daemon(context, kind, limit)
+    shown = dict(report)
+    emit(shown, words(report, limit), as_json=as_json)
+    if not is_well(report, limit):
+        raise typer.Exit(1)
+
+
+def _by_daemon(context: typer.Context, kind: str, limit: int | None) -> dict[str, Any]:
+    from cdc_sync.cli.context import state_of  # noqa: PLC0415
+    from cdc_sync.cli.request import ask_daemon  # noqa: PLC0415
+    from cdc_sync.errors import UserMistake  # noqa: PLC0415
+
+    if limit is not None:
+        raise UserMistake(
+            "A daemon is running, which sends everything.", mend="Stop it, or leave --limit out."
+        )
+    with state_of(context) as state:
+        return ask_daemon(state, kind)
+
+
+def _token_folder() -> Path | None:
+    folder = os.environ.get("STATE_DIRECTORY")
+    return Path(folder.split(":")[0]) if folder else None

@@ -1,0 +1,72 @@
+"""`status`, and `--watch`."""
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cdc_sync.cli.context import config_of, config_path, state_of
+from cdc_sync.cli.output import Json, emit
+
+if TYPE_CHECKING:
+    from cdc_sync.config.model import Config
+    from cdc_sync.state.database import Database
+
+REFRESH_SECONDS = 2.0
+
+
+def status(
+    context: typer.Context,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,  # noqa: FBT002
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Show the state at a glance; exit 1 when something is not well."""
+    config = config_of(context, secrets=False)
+    with state_of(context) as state:
+        while watch:
+            typer.clear()
+            _show(context, state, config, as_json=as_json)
+            time.sleep(REFRESH_SECONDS)
+        if not _show(context, state, config, as_json=as_json):
+            raise typer.Exit(1)
+
+
+def _show(context: typer.Context, state: "Database", config: "Config", *, as_json: bool) -> bool:
+    from cdc_sync.clock import utc_now  # noqa: PLC0415
+    from cdc_sync.status import public, read_status, troubles  # noqa: PLC0415
+
+    document = read_status(state, utc_now())
+    wrong = troubles(document, config)
+    where = f"  config  {config_path(context)}      state  {state.name}"
+    emit(
+        public(document),
+        "\n".join([_verdict(document, wrong), where, *_lines(document)]),
+        as_json=as_json,
+    )
+    return not wrong
+
+
+def _verdict(document: dict[str, Any], wrong: list[str]) -> str:
+    if wrong:
+        return "NOT WELL: " + "\n          ".join(wrong)
+    return "WELL." if document["daemon"]["running"] else "WELL; no daemon runs."
+
+
+def _lines(document: dict[str, Any]) -> list[str]:
+    poll, mark = document["last_poll"], document["watermark"]
+    lines = []
+    if poll is not None:
+        lines.append(
+            f"  last poll     {poll['age_seconds']:.0f} s ago, {poll['rows']:,} rows, {poll['changed']:,} changed"
+        )
+    lag = f", lag {mark['lag_seconds']:.0f} s" if mark["lag_seconds"] is not None else ""
+    lines.append(f"  watermark     {mark['value'] or 'none yet'} ({mark['basis']}{lag})")
+    counts = document["contracts"]
+    names = ("synced", "pending", "rejected", "waiting", "held")
+    total = sum(counts[name] for name in names)
+    unexplained = (document["balance"] or {}).get("unexplained", 0)
+    parts = " + ".join(f"{counts[name]:,} {name}" for name in names)
+    lines.append(f"  {total + unexplained:,} rows = {parts}; unexplained {unexplained}")
+    if counts["gone"]:
+        lines.append(f"  {counts['gone']:,} gone from the source")
+    return lines

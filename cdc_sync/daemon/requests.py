@@ -1,0 +1,53 @@
+"""What commands ask of a running daemon: a `once` or a `reconcile`, done here and reported."""
+
+import threading
+from collections import Counter
+from typing import Any
+
+from cdc_sync.capture.loop import CaptureLoop
+from cdc_sync.capture.reconcile import reconcile
+from cdc_sync.errors import CdcSyncError, StateUnavailable
+from cdc_sync.report import keep_reconcile, report_of
+from cdc_sync.state import control
+from cdc_sync.state.history import Run
+from cdc_sync.sync import Sync
+
+LOOK_EVERY_SECONDS = 0.5
+REST_WITHIN_SECONDS = 3600.0
+
+
+class Requests:
+    """Looks for requests and answers them, one after the other."""
+
+    def __init__(self, sync: Sync, capture: CaptureLoop) -> None:
+        self._sync = sync
+        self._capture = capture
+
+    def run(self, stop: threading.Event) -> None:
+        """Answers until `stop`."""
+        while not stop.wait(LOOK_EVERY_SECONDS):
+            try:
+                with self._sync.state.read() as tx:
+                    waiting = control.requests(tx)
+                for name, request in waiting.items():
+                    report = self._answer(request["kind"], stop)
+                    with self._sync.state.begin() as tx:
+                        control.answer(tx, name, report)
+            except StateUnavailable:
+                continue  # the loops tell it; the request is still there afterwards
+
+    def _answer(self, kind: str, stop: threading.Event) -> dict[str, Any]:
+        before = Counter(self._sync.delivery.counts)
+        started = self._sync.capture.now()
+        try:
+            run = self._reconcile(stop) if kind == "reconcile" else self._capture.poll(stop)
+        except CdcSyncError as error:
+            run = Run(kind, started).ended(self._sync.capture.now(), str(error))
+        self._sync.delivery.wake()
+        self._sync.delivery.wait_for_rest(stop, REST_WITHIN_SECONDS)
+        return report_of(run, self._sync.delivery.counts - before, self._sync.state)
+
+    def _reconcile(self, stop: threading.Event) -> Run:
+        run = reconcile(self._sync.capture, stop)
+        keep_reconcile(self._sync, run)
+        return run

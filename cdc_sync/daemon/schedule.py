@@ -1,0 +1,40 @@
+"""APScheduler: wakes the poll on its interval, runs reconcile by cron and housekeeping hourly."""
+
+from collections.abc import Callable
+from datetime import UTC
+
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from cdc_sync.config.model import ScheduleConfig
+from cdc_sync.config.units import parse_duration
+
+# Its defaults drop a job that is a second late; missed runs are joined, never two at once.
+_JOBS = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+
+
+def build_schedule(
+    config: ScheduleConfig,
+    *,
+    wake_poll: Callable[[], None],
+    reconcile: Callable[[], None],
+    prune: Callable[[], None],
+) -> BackgroundScheduler:
+    """The schedule, not started. The poll's job only wakes: it cannot block, be skipped or be late."""
+    scheduler = BackgroundScheduler(timezone=UTC, job_defaults=_JOBS)
+    scheduler.add_job(wake_poll, IntervalTrigger(seconds=config.poll.total_seconds()), id="poll")
+    trigger = _trigger(config.reconcile)
+    if trigger is not None:
+        scheduler.add_job(reconcile, trigger, id="reconcile")
+    scheduler.add_job(prune, IntervalTrigger(hours=1), id="prune")
+    return scheduler
+
+
+def _trigger(text: str) -> BaseTrigger | None:
+    if text == "never":
+        return None
+    if " " in text.strip():
+        return CronTrigger.from_crontab(text, timezone=UTC)
+    return IntervalTrigger(seconds=parse_duration(text).total_seconds())

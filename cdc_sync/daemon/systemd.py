@@ -1,0 +1,23 @@
+"""sd_notify(3): READY, STATUS, WATCHDOG, STOPPING; nothing where $NOTIFY_SOCKET is not set."""
+
+import os
+import socket
+
+
+def notify(**fields: str) -> None:
+    """Tells systemd, as in notify(READY="1", STATUS="…")."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    message = "\n".join(f"{name}={value}" for name, value in fields.items())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.connect("\0" + address[1:] if address.startswith("@") else address)
+        sock.sendall(message.encode())
+
+
+def watchdog_seconds() -> float | None:
+    """How often systemd wants a sign of life; None where it does not watch us."""
+    micros = os.environ.get("WATCHDOG_USEC")
+    if not micros or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    return int(micros) / 1_000_000

@@ -1,0 +1,87 @@
+"""Sandbox, changing source and daemon together on this machine, with a live view and a summary."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from cdc_sync.clock import utc_now
+from cdc_sync.contract import Status
+from cdc_sync.daemon.daemon import Daemon
+from cdc_sync.demo.parts import Parts, changing, demo_parts
+from cdc_sync.demo.view import Events, summarise
+from cdc_sync.log import configure_log
+from cdc_sync.report import reconcile_now
+from cdc_sync.status import read_status
+from cdc_sync.sync import Sync, open_sync, redaction_of
+
+REFRESH_SECONDS = 0.5
+
+
+def run_demo(seconds: float | None, stop: threading.Event) -> bool:
+    """Runs until `stop`, or for so long; says whether source and CustomerGauge agree at the end."""
+    with demo_parts() as parts:
+        redact = redaction_of(parts.config)
+        configure_log("error", "console", redact)
+        print(f"  sandbox  {parts.url}     Ctrl-C ends it", flush=True)  # noqa: T201
+        with open_sync(parts.config, redact) as sync:
+            _work(parts, sync, seconds, stop)
+            # The changes have ended: what is still on its way arrives, and then all is compared.
+            reconcile_now(sync, threading.Event(), lambda: None)
+            summary = summarise(parts.source, parts.ledger, sync.state)
+    print(summary.text())  # noqa: T201
+    return summary.differences == 0
+
+
+def _work(parts: Parts, sync: Sync, seconds: float | None, stop: threading.Event) -> None:
+    events, ended = Events(sync.state), threading.Event()
+    daemon = threading.Thread(target=Daemon(sync).run, args=(ended,), name="daemon")
+    until = None if seconds is None else time.monotonic() + seconds
+    daemon.start()
+    try:
+        with changing(parts.source, lambda change: events.touched(change, utc_now())):
+            _watch(lambda: _frame(parts, sync, events), stop, until)
+    finally:
+        ended.set()
+        daemon.join()
+
+
+def _watch(frame: Callable[[], str], stop: threading.Event, until: float | None) -> None:
+    if not sys.stdout.isatty():
+        while not stop.wait(REFRESH_SECONDS) and (until is None or time.monotonic() < until):
+            pass
+        print(frame(), flush=True)  # noqa: T201
+        return
+    from rich.live import Live  # noqa: PLC0415  # only where there is a terminal
+    from rich.text import Text  # noqa: PLC0415
+
+    with Live(Text(frame()), auto_refresh=False) as live:
+        while not stop.wait(REFRESH_SECONDS) and (until is None or time.monotonic() < until):
+            live.update(Text(frame()), refresh=True)
+
+
+class _Rate:
+    """PUTs a second, between two looks."""
+
+    puts = 0
+    at = 0.0
+
+    @classmethod
+    def of(cls, puts: int) -> float:
+        now = time.monotonic()
+        rate = (puts - cls.puts) / max(0.001, now - cls.at) if cls.at else 0.0
+        cls.puts, cls.at = puts, now
+        return rate
+
+
+def _frame(parts: Parts, sync: Sync, events: Events) -> str:
+    document = read_status(sync.state, utc_now())
+    counts = document["contracts"]
+    lag = document["watermark"]["lag_seconds"]
+    total = sum(count for name, count in counts.items() if name != Status.GONE)
+    head = (
+        f"  contracts {total}   synced {counts['synced']}   pending {counts['pending']}"
+        f"   rejected {counts['rejected']}   lag {lag if lag is not None else 0:.1f} s"
+        f"   {_Rate.of(parts.ledger.dump()['puts']):.0f} PUT/s"
+    )
+    return "\n".join([head, *events.look()])

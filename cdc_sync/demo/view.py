@@ -1,0 +1,135 @@
+"""What the demo shows while it runs, and the summary that proves agreement."""
+
+import json
+import sqlite3
+from collections import deque
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cdc_sync.contract import Status
+from cdc_sync.demo.source import Change, ChangeKind
+from cdc_sync.sandbox.ledger import Ledger
+from cdc_sync.state import contracts, history
+from cdc_sync.state.database import Database
+
+SHOWN = 12
+
+
+class Events:
+    """The latest things that happened: PUTs, touches without a PUT, refusals."""
+
+    def __init__(self, state: Database) -> None:
+        self._state = state
+        self._lines: deque[str] = deque(maxlen=SHOWN)
+        self._last_delivery = 0
+        self._last_refusal = datetime.min.isoformat()
+
+    def touched(self, change: Change, at: datetime) -> None:
+        """A row was saved again and nothing differs."""
+        if change.kind is ChangeKind.TOUCHED:
+            self._lines.append(
+                _line(at, "", f"demo-{change.contract_id}", "touched, nothing differs", "no PUT")
+            )
+
+    def look(self) -> list[str]:
+        """Takes in what was delivered and refused since; the lines that are new."""
+        new = [*self._puts(), *self._refusals()]
+        self._lines.extend(new)
+        return list(self._lines)
+
+    def _puts(self) -> list[str]:
+        with self._state.read() as tx:
+            latest = history.latest_deliveries(tx, SHOWN)
+        new = [row for row in reversed(latest) if row["id"] > self._last_delivery]
+        self._last_delivery = max([self._last_delivery, *(row["id"] for row in new)])
+        return [
+            _line(
+                row["at"], "PUT", row["reference"], _diff(row["changed"]), str(row["http_status"])
+            )
+            for row in new
+        ]
+
+    def _refusals(self) -> list[str]:
+        with self._state.read() as tx:
+            refused = contracts.listing(tx, Status.REJECTED, None, 1000)
+        new = [row for row in refused if row["changed_at"].isoformat() > self._last_refusal]
+        self._last_refusal = max([self._last_refusal, *(r["changed_at"].isoformat() for r in new)])
+        return [
+            _line(
+                row["changed_at"], "refused", row["reference"] or row["source_id"], _reason(row), ""
+            )
+            for row in new[-SHOWN // 2 :]
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Source and CustomerGauge, held against each other at the end."""
+
+    rows: int
+    held: int
+    differences: int
+    refusals: tuple[str, ...]
+    counts: dict[Status, int]
+
+    def text(self) -> str:
+        """The proof in words."""
+        of = self.counts
+        parts = f"{of[Status.SYNCED]} synced + {of[Status.PENDING]} pending + {of[Status.REJECTED]} rejected"
+        unexplained = self.rows - sum(of[s] for s in Status if s is not Status.GONE)
+        lines = [
+            f"  {self.rows} rows = {parts}; unexplained {unexplained}; CustomerGauge differs in {self.differences}",
+            f"  contracts in the source {self.rows}, in CustomerGauge {self.held}, differences {self.differences}",
+            *(f"  refused {refusal}" for refusal in self.refusals),
+        ]
+        return "\n".join(lines)
+
+
+def summarise(source: Path, ledger: Ledger, state: Database) -> Summary:
+    """Compares every row with what the sandbox holds, without the program's own mapping."""
+    held: dict[str, dict[str, Any]] = ledger.dump()["contracts"]
+    with state.read() as tx:
+        counts = contracts.counts(tx)
+        refused = {
+            row["source_id"]: row for row in contracts.listing(tx, Status.REJECTED, None, 10_000)
+        }
+    with sqlite3.connect(f"file:{source}?mode=ro", uri=True) as connection:
+        rows = connection.execute(
+            "SELECT id, account_name, start_date, end_date, plan FROM contracts WHERE deleted_at IS NULL"
+        ).fetchall()
+    connection.close()
+    differences = sum(
+        _expected(row) != held.get(f"demo-{row[0]}") for row in rows if str(row[0]) not in refused
+    )
+    reasons = tuple(f"demo-{name}   {_reason(row)}" for name, row in refused.items())
+    return Summary(len(rows), len(held), differences, reasons, counts)
+
+
+def _expected(row: tuple[Any, ...]) -> dict[str, Any]:
+    return {
+        "reference": f"demo-{row[0]}",
+        "account": row[1].strip(),
+        "start": row[2],
+        "end": row[3],
+        "description": (row[4] or "").strip()[:150],
+    }
+
+
+def _reason(row: dict[str, Any]) -> str:
+    problems = json.loads(row["last_error"] or "[]")
+    return "; ".join(f"{p['field']}: {p['message']}" for p in problems)
+
+
+def _diff(changed: str | None) -> str:
+    pairs = json.loads(changed or "{}")
+    if len(pairs) > 2:
+        return f"new: {pairs.get('account', ['', ''])[1]}"[:40]
+    return ", ".join(f"{name} {old or '–'} → {new or '–'}" for name, (old, new) in pairs.items())[
+        :40
+    ]
+
+
+def _line(at: datetime, what: str, reference: str, words: str, end: str) -> str:
+    return f"  {at.astimezone():%H:%M:%S}  {what:<8}{reference:<10}{words:<42}{end}"

@@ -1,0 +1,69 @@
+"""What a person asks of delivery, by hand: retry, resend, pause, resume."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeAlias
+
+from sqlalchemy import Connection
+
+from cdc_sync.contract import SourceId
+from cdc_sync.errors import UserMistake
+from cdc_sync.state import contracts, control, outbox
+from cdc_sync.state.database import Database
+
+_MakeDue: TypeAlias = Callable[[Connection, Sequence[SourceId] | None, datetime], int]
+
+
+def retry(state: Database, names: Sequence[str] | None, now: datetime) -> int:
+    """Makes what is rejected, waiting or backing off due now, and the next probe; None: all of it.
+
+    `names` are source ids or references. Raises UserMistake where one is nobody's; then nothing
+    is changed.
+    """
+    return _make_due(state, names, now, outbox.retry)
+
+
+def resend(state: Database, names: Sequence[str] | None, now: datetime) -> int:
+    """Makes synced contracts due once more; otherwise as `retry`."""
+    return _make_due(state, names, now, outbox.resend)
+
+
+def pause(state: Database) -> bool:
+    """Stops delivery until `resume`; whether that is new."""
+    with state.begin() as tx:
+        is_new = not control.get(tx, control.PAUSED)
+        control.put(tx, control.PAUSED, True)
+    return is_new
+
+
+def resume(state: Database, now: datetime) -> bool:
+    """Starts delivery again, its next probe at once; whether it was paused."""
+    with state.begin() as tx:
+        was_paused = bool(control.get(tx, control.PAUSED))
+        control.put(tx, control.PAUSED, None)
+        _probe_at_once(tx, now)
+    return was_paused
+
+
+def _make_due(
+    state: Database, names: Sequence[str] | None, now: datetime, make_due: _MakeDue
+) -> int:
+    with state.begin() as tx:
+        count = make_due(tx, None if names is None else _ids_of(tx, names), now)
+        _probe_at_once(tx, now)
+    return count
+
+
+def _probe_at_once(tx: Connection, now: datetime) -> None:
+    control.put(tx, control.RESUMED_AT, now.isoformat(timespec="microseconds"))
+
+
+def _ids_of(tx: Connection, names: Sequence[str]) -> list[SourceId]:
+    ids, unknown = contracts.resolve(tx, names)
+    if unknown:
+        raise UserMistake(
+            f"The state knows no contract by the id or reference {', '.join(unknown)};"
+            " nothing was changed.",
+            mend="See: cdc-sync contracts list",
+        )
+    return ids

@@ -1,0 +1,103 @@
+"""What `once` and `reconcile` report, and the two of them without a daemon."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from cdc_sync.capture.loop import CaptureLoop, keep, note
+from cdc_sync.capture.reconcile import reconcile
+from cdc_sync.contract import Status
+from cdc_sync.state import contracts, control
+from cdc_sync.state.database import Database
+from cdc_sync.state.history import Run
+from cdc_sync.sync import Sync
+
+Progress = Callable[[], None]
+
+
+def report_of(run: Run, delivered: Counter[str], state: Database) -> dict[str, Any]:
+    """`once --json` and `reconcile --json`, key for key, and `adopted` for the words."""
+    with state.read() as tx:
+        counts = contracts.counts(tx)
+    return {
+        "rows": run.rows,
+        "created": delivered["created"] + delivered["recreated"],
+        "updated": delivered["updated"] + delivered["confirmed"] + delivered["adopted"],
+        "unchanged": run.unchanged,
+        "rejected": counts[Status.REJECTED],
+        "waiting": counts[Status.WAITING],
+        "held": counts[Status.HELD],
+        "gone": run.gone,
+        "left": counts[Status.PENDING],
+        "error": run.error,
+    }
+
+
+def once(
+    sync: Sync, stop: threading.Event, limit: int | None, progress: Progress
+) -> dict[str, Any]:
+    """One poll, then deliver until nothing is due; at most `limit` contracts are sent."""
+    loop = CaptureLoop(sync.capture, lambda: None)
+    before = Counter(sync.delivery.counts)
+    try:
+        run = loop.poll(stop)
+    finally:
+        note(sync.capture, loop.last)
+    _deliver(sync, stop, limit, progress)
+    return report_of(run, sync.delivery.counts - before, sync.state)
+
+
+def reconcile_now(sync: Sync, stop: threading.Event, progress: Progress) -> dict[str, Any]:
+    """A full comparison, then deliver until nothing is due."""
+    before = Counter(sync.delivery.counts)
+    run = reconcile(sync.capture, stop)
+    keep_reconcile(sync, run)
+    _deliver(sync, stop, None, progress)
+    return report_of(run, sync.delivery.counts - before, sync.state)
+
+
+def keep_reconcile(sync: Sync, run: Run) -> None:
+    """Keeps a reconcile in the history, and where `status` reads it."""
+    keep(sync.capture, run)
+    with sync.state.begin() as tx:
+        finished = run.finished.isoformat() if run.finished else None
+        document = {
+            "started": run.started.isoformat().replace("+00:00", "Z"),
+            "finished": finished.replace("+00:00", "Z") if finished else None,
+            "rows": run.rows,
+            "changed": run.changed,
+            "error": run.error,
+        }
+        control.put(tx, control.LAST_RECONCILE, document)
+
+
+def _deliver(sync: Sync, stop: threading.Event, limit: int | None, progress: Progress) -> None:
+    sync.delivery.allowance = limit
+    sync.delivery.drain(stop, progress)
+
+
+def words(report: dict[str, Any], limit: int | None = None) -> str:
+    """The report in one or two sentences."""
+    done = [f"{report[name]:,} {name}" for name in ("created", "updated") if report[name]]
+    text = ", ".join(done) or "Nothing was to be sent"
+    if report["left"]:
+        text += f", {report['left']:,} wait"
+    text += "."
+    if report["rejected"]:
+        text += f"\n{report['rejected']:,} rejected: cdc-sync contracts list --status rejected"
+    if report["waiting"]:
+        text += f"\n{report['waiting']:,} wait for their account: cdc-sync contracts list --status waiting"
+    if report["error"]:
+        text += f"\n{report['error']}"
+    if limit is not None and report["left"]:
+        text += "\nLook at them in CustomerGauge; then: cdc-sync once, or start the service."
+    return text
+
+
+def is_well(report: dict[str, Any], limit: int | None = None) -> bool:
+    """Whether nothing was left undelivered, but for what `--limit` left."""
+    left = report["left"] if limit is None else 0
+    return not (
+        left or report["rejected"] or report["waiting"] or report["held"] or report["error"]
+    )

@@ -1,0 +1,155 @@
+"""The status document, read from the state alone: the same for every way of looking at it."""
+
+import os
+from datetime import datetime, timedelta
+from typing import Any
+
+from cdc_sync.config.model import Config
+from cdc_sync.contract import Status
+from cdc_sync.rules.watermark import write_watermark
+from cdc_sync.state import contracts, control, watermark
+from cdc_sync.state.database import Database
+
+KINDS = ("created", "updated", "recreated", "adopted", "unchanged", "rejected", "retried")
+POLLS_MISSED = 3  # intervals without a good poll after which it is not well
+PRESENCE_GOOD_FOR = timedelta(seconds=10)
+
+
+def read_status(state: Database, now: datetime) -> dict[str, Any]:
+    """`status --json`, key for key."""
+    with state.read() as tx:
+        kept = control.get_all(tx)
+        mark = watermark.read(tx)
+        counts = contracts.counts(tx)
+    poll = kept.get(control.LAST_POLL)
+    horizon = kept.get(control.HORIZON) or {}
+    api = kept.get(control.API) or {}
+    return {
+        "daemon": _daemon(kept.get(control.DAEMON), now),
+        "paused": bool(kept.get(control.PAUSED)),
+        "watermark": {
+            "value": write_watermark(mark.value),
+            "type": mark.type.value if mark.type else None,
+            "horizon": horizon.get("horizon"),
+            "basis": horizon.get("basis", "lookback"),
+            "basis_reason": horizon.get("basis_reason"),
+            "read_to": write_watermark(mark.value),
+            "held_back_by": None,
+            "lag_seconds": _lag(mark.value, horizon),
+            "version": mark.version,
+        },
+        "contracts": {status.value: counts[status] for status in Status},
+        "last_poll": _aged(poll, now),
+        "last_reconcile": kept.get(control.LAST_RECONCILE),
+        "last_delivery": _at(kept.get(control.LAST_DELIVERY)),
+        "balance": _at(kept.get(control.BALANCE)),
+        "totals": _totals(kept),
+        "api": {
+            "state": api.get("state", "ok"),
+            "reason": api.get("reason"),
+            "since": _z(api.get("since")),
+            "paused_until": _z(api.get("paused_until")),
+            "token_expires": _z((kept.get(control.DAEMON) or {}).get("token_expires")),
+        },
+        "instances": [],
+    }
+
+
+def public(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with the keys that are promised, and no others."""
+    poll = document["last_poll"]
+    api = {name: value for name, value in document["api"].items() if name != "since"}
+    shown = poll and {name: value for name, value in poll.items() if name != "good_age_seconds"}
+    return {**document, "last_poll": shown, "api": api}
+
+
+def troubles(document: dict[str, Any], config: Config) -> list[str]:
+    """What is not well, in sentences; nothing where all is."""
+    found = []
+    daemon, poll, api = document["daemon"], document["last_poll"], document["api"]
+    if not daemon["running"] and daemon["since"] is not None:
+        found.append("The daemon does not run although it should: start it, and read its log.")
+    if api["state"] not in ("ok", "throttled"):
+        waits = document["contracts"]["pending"]
+        since = f" since {api['since']}" if api["since"] else ""
+        found.append(
+            f"CustomerGauge is {api['state']}{since}: {api['reason']}"
+            f" Nothing is lost, {waits:,} contracts wait."
+        )
+    if poll is not None and poll["error"]:
+        found.append(f"The last poll failed: {poll['error']}")
+    late = POLLS_MISSED * config.schedule.poll.total_seconds()
+    if daemon["running"] and poll is not None and poll["good_age_seconds"] > max(late, 5):
+        found.append(f"No poll has ended well for {poll['good_age_seconds']:.0f} s.")
+    for status, words in _STUCK.items():
+        if count := document["contracts"][status]:
+            found.append(words.format(count=count))
+    if (document["balance"] or {}).get("unexplained"):
+        found.append(f"{document['balance']['unexplained']} rows of the source are unexplained.")
+    if document["paused"]:
+        found.append("Delivery is paused by a person: cdc-sync resume")
+    return found
+
+
+_STUCK = {
+    "rejected": "{count} contracts are rejected: cdc-sync contracts list --status rejected",
+    "waiting": "{count} contracts wait for their account: cdc-sync contracts list --status waiting",
+    "held": "{count} contracts are held.",
+}
+
+
+def _daemon(kept: dict[str, Any] | None, now: datetime) -> dict[str, Any]:
+    if kept is None:
+        return {"running": False, "pid": None, "since": None, "role": None}
+    fresh = now - datetime.fromisoformat(kept["beat_at"]) < PRESENCE_GOOD_FOR
+    return {
+        "running": fresh and _alive(kept["pid"]),
+        "pid": kept["pid"],
+        "since": _z(kept["since"]),
+        "role": kept["role"],
+    }
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _lag(value: object, horizon: dict[str, Any]) -> float | None:
+    clock = horizon.get("clock")
+    if not isinstance(value, datetime) or clock is None:
+        return None
+    return max(0.0, round((datetime.fromisoformat(clock) - value).total_seconds(), 3))
+
+
+def _aged(poll: dict[str, Any] | None, now: datetime) -> dict[str, Any] | None:
+    if poll is None:
+        return None
+    age = (now - datetime.fromisoformat(poll["finished"])).total_seconds()
+    good = (now - datetime.fromisoformat(poll["good_at"])).total_seconds()
+    shown = {name: poll[name] for name in ("rows", "changed", "error")}
+    return {
+        "started": _z(poll["started"]),
+        "finished": _z(poll["finished"]),
+        "age_seconds": round(max(0.0, age), 1),
+        "good_age_seconds": round(max(0.0, good), 1),
+        **shown,
+    }
+
+
+def _totals(kept: dict[str, Any]) -> dict[str, int]:
+    totals = kept.get(control.TOTALS) or {}
+    return {kind: totals.get(kind, 0) for kind in KINDS}
+
+
+def _at(document: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if document is None else {**document, "at": _z(document["at"])}
+
+
+def _z(text: str | None) -> str | None:
+    return None if text is None else text.replace("+00:00", "Z")

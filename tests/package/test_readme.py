@@ -1,0 +1,115 @@
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from cdc_sync.cli import commands
+from cdc_sync.config.mistakes import SECTIONS
+from cdc_sync.config.present import config_schema
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+LATER = (
+    "source.clock_margin",
+    "source.notify_channel",
+    "source.long_transaction",
+    "customergauge.create_missing_accounts",
+)
+
+pytestmark = pytest.mark.quick
+
+
+def _command_line() -> Any:
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    commands.register(app)
+    return typer.main.get_command(app)
+
+
+def _leaves(group: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command that does something, by its words: ("watermark", "set")."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _leaves(command, *names, name)
+        else:
+            yield (*names, name), command
+
+
+COMMANDS = dict(_leaves(_command_line()))
+KEYS = [f"{name}.{key}" for name, model in SECTIONS.items() for key in model.model_fields]
+TABLE = dict(re.findall(r"^\| `([a-z]+\.[a-z_]+)` \| (.*) \|$", README, re.MULTILINE))
+
+
+def _typed() -> list[list[str]]:
+    """The words of every cdc-sync command that the README's consoles show."""
+    consoles = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    lines = [line for block in consoles for line in block.splitlines() if line.startswith("$ ")]
+    words = [shlex.split(line.removeprefix("$ ").split("  #")[0]) for line in lines]
+    words = [line[1:] if line[0] == "sudo" else line for line in words]
+    return [line[1:] for line in words if line[0] == "cdc-sync"]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_readme_explains_the_key(key: str):
+    assert key in TABLE
+
+
+def test_the_readme_explains_no_key_that_is_not_there():
+    assert sorted(set(TABLE) - set(KEYS)) == []
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_readme_gives_the_default_of_the_key(key: str):
+    section, name = key.split(".")
+    model = SECTIONS[section]
+    properties = config_schema()["$defs"][model.__name__]["properties"]
+    default = properties[name].get("default")
+    shown = {None: "–", False: "false"}.get(default, default) if not isinstance(default, list) else "[]"
+    shown = "**required**" if model.model_fields[name].is_required() else shown
+
+    assert TABLE[key].split(" | ")[0].strip("`") == str(shown)
+
+
+@pytest.mark.parametrize(
+    "key", [*LATER, *(key for key in KEYS if key.startswith(("guard.", "web.", "alerts.")))]
+)
+def test_a_key_without_effect_yet_is_said_to_have_none(key: str):
+    assert "*(later)*" in TABLE[key]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_the_readme_has_the_command(words: tuple[str, ...]):
+    assert f"`{' '.join(words)}" in README
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_the_command_explains_itself_and_its_options(words: tuple[str, ...]):
+    command = COMMANDS[words]
+
+    assert command.help
+    assert [p.name for p in command.params if not p.help and p.param_type_name == "option"] == []
+
+
+@pytest.mark.parametrize("typed", _typed(), ids=" ".join)
+def test_what_the_readme_types_is_a_command_with_such_options(typed: list[str]):
+    words = typed[2:] if typed[0] == "--config" else typed
+    command = COMMANDS.get(tuple(words[:2])) or COMMANDS.get((words[0],))
+    known = {option for parameter in command.params for option in parameter.opts} if command else set()
+
+    assert command is not None
+    assert [word for word in words if word.startswith("-") and word not in known] == []
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_the_readme_begins_with_the_two_commands_that_need_no_reading(target: str):
+    assert f"make {target}" in README.split("## ")[1]
+
+
+def test_every_file_that_the_readme_links_is_there():
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+
+    assert [link for link in links if not (ROOT / link).exists()] == []
