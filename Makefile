@@ -1,11 +1,13 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test quick lint style types layers spelling format wheel bench clean
 
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 BIN := .venv/bin
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 # A name, and the misspellings that tests are about.
-MEANT := bellweather,schedul,tabel
+MEANT := bellweather,schedul,selekt,tabel
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,7 +50,7 @@ wheel: .venv/.setup  ## sdist and wheel in dist/; the wheel is tried in an envir
 	cd "$$folder" && venv/bin/cdc-sync demo --seconds 5
 
 bench: .venv/.setup  ## timings on this machine; nothing depends on them
-	@for bench in bench/*.py; do echo "$$bench"; $(BIN)/python "$$bench" || exit 1; done
+	@for bench in $(sort $(wildcard bench/*.py)); do echo "$$bench"; $(BIN)/python "$$bench" || exit 1; done
 
 clean:  ## removes what was made, the virtual environment too
 	rm -rf .venv build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

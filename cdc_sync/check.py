@@ -1,15 +1,16 @@
 """Everything a run needs, looked at one by one, each with its mend. Nothing is sent or changed."""
 
 from collections.abc import Callable, Iterator
-from os import W_OK, access
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
+from os import W_OK, access
 from pathlib import Path
 
 from cdc_sync.capture.page import Capture
 from cdc_sync.clock import utc_now
 from cdc_sync.config.model import Config
+from cdc_sync.config.units import format_duration
 from cdc_sync.config.urls import masked
 from cdc_sync.customergauge.probe import unreachable_because
 from cdc_sync.customergauge.token_request import request_token
@@ -87,7 +88,7 @@ def _watermark(config: Config, scan: Scan) -> Iterator[Finding]:
         yield Finding(
             "watermark",
             ok=True,
-            says=f"{config.source.watermark} is NULL in {nulls:,} rows, which only a reconcile sees",
+            says=f"{config.source.watermark} is NULL in {nulls:,} rows: only a reconcile sees them",
             mend=f"Fill {config.source.watermark} with every change.",
         )
     if ids := scan.count_null_ids():
@@ -104,8 +105,12 @@ def _watermark(config: Config, scan: Scan) -> Iterator[Finding]:
     horizon = scan.horizon(None)
     behind = config.source.lookback
     yield Finding(
-        "horizon", ok=True, says=f"{horizon.basis} of {behind} in force: {horizon.reason}"
+        "horizon", ok=True, says=f"{horizon.basis} of {_written(behind)} in force: {horizon.reason}"
     )
+
+
+def _written(lookback: timedelta | int) -> str:
+    return str(lookback) if isinstance(lookback, int) else format_duration(lookback)
 
 
 def _state(config: Config) -> Iterator[Finding]:

@@ -38,7 +38,7 @@ class Problem(NamedTuple):
 
 
 class SourceRow(NamedTuple):
-    """One row of the source: its id, the columns the mapping reads, and whether it counts as gone."""
+    """One row: its id, whether it counts as gone, and the columns that the mapping reads."""
 
     source_id: SourceId
     gone: bool

@@ -1,5 +1,6 @@
 """The watermark moved by hand: what a move would mean, told before it is made, and the move."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +23,8 @@ from cdc_sync.rules.watermark import (
 from cdc_sync.source.reader import Scan, Source
 from cdc_sync.state import control, watermark
 from cdc_sync.state.database import Database
+
+_NUMBER = re.compile("[0-9]{1,18}")  # what fits every database's integers
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,16 @@ class Move:
     def goes_forward(self) -> bool:
         """Whether it leaves out what no poll may have read yet."""
         return self.to is not None and _greater(self.to, self.known.value)
+
+    def document(self, version: int) -> dict[str, Any]:
+        """The move made, as JSON."""
+        return {
+            "kind": self.kind,
+            "from": write_watermark(self.known.value),
+            "to": write_watermark(self.to),
+            "rows": self.rows,
+            "version": version,
+        }
 
 
 Target: TypeAlias = Callable[[Standing], WatermarkValue | None]
@@ -152,21 +165,13 @@ def moves_document(state: Database, limit: int) -> dict[str, Any]:
 
 def _move(kind: str, standing: Standing, target: Target, asked: Scan | SourceUnavailable) -> Move:
     to = target(standing)
-    away = isinstance(asked, SourceUnavailable)
-    return Move(
-        kind,
-        standing.known,
-        to,
-        standing.type,
-        standing.zone,
-        rows=None if away else asked.count_from(to),
-        unasked=asked.what if away else None,
-    )
+    rows, unasked = (asked.count_from(to), None) if isinstance(asked, Scan) else (None, asked.what)
+    return Move(kind, standing.known, to, standing.type, standing.zone, rows, unasked)
 
 
 def _amount(text: str) -> int | timedelta:
     try:
-        return int(text) if text.isdecimal() else parse_duration(text)
+        return int(text) if _NUMBER.fullmatch(text) else parse_duration(text)
     except ValueError as error:
         raise UserMistake(str(error)) from None
 
@@ -202,16 +207,16 @@ def _expect_not_future(value: WatermarkValue, standing: Standing) -> None:
 
 
 def _expect_within_horizon(value: WatermarkValue, standing: Standing) -> None:
-    """Where the source or its horizon is unknown, the watermark itself is surely within it."""
     horizon = None if standing.horizon is None else standing.horizon.value
-    limit = standing.known.value if horizon is None else horizon
-    if _greater(value, limit):
-        raise UserMistake(
-            f"{write_watermark(value)} lies beyond the horizon"
-            f" ({write_watermark(limit) or 'none yet'}): what commits late before it would be"
-            " missed until the next reconcile.",
-            mend="If that is meant, add --force.",
-        )
+    # Back from where it stands is always safe, also while nobody can say where the horizon is.
+    if not _greater(value, standing.known.value) or not _greater(value, horizon):
+        return
+    raise UserMistake(
+        f"{write_watermark(value)} lies beyond the horizon"
+        f" ({write_watermark(horizon) or 'not known now'}): what commits late before it would be"
+        " missed until the next reconcile.",
+        mend="If that is meant, add --force.",
+    )
 
 
 def _greater(one: WatermarkValue, other: WatermarkValue | None) -> bool:

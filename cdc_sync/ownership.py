@@ -12,7 +12,7 @@ def identity_of(config: CustomerGaugeConfig) -> dict[str, str]:
 
 
 def expect_own(state: Database, config: CustomerGaugeConfig, *, adopting: bool = True) -> None:
-    """Raises StateRefused for a state of another platform or client; takes a new one if adopting."""
+    """Raises StateRefused for a state of another platform or client; may take a new one."""
     ours = identity_of(config)
     with state.read() as tx:
         theirs = control.get(tx, control.IDENTITY)

@@ -16,8 +16,10 @@ from cdc_sync.sync import Sync
 Progress = Callable[[], None]
 
 
-def report_of(run: Run, delivered: Counter[str], state: Database) -> dict[str, Any]:
-    """`once --json` and `reconcile --json`, key for key, and `adopted` for the words."""
+def report_of(
+    run: Run, delivered: Counter[str], state: Database, stopped_by: str | None
+) -> dict[str, Any]:
+    """`once --json` and `reconcile --json`, key for key; `stopped_by` is why nothing may leave."""
     with state.read() as tx:
         counts = contracts.counts(tx)
     return {
@@ -30,7 +32,7 @@ def report_of(run: Run, delivered: Counter[str], state: Database) -> dict[str, A
         "held": counts[Status.HELD],
         "gone": run.gone,
         "left": counts[Status.PENDING],
-        "error": run.error,
+        "error": run.error or stopped_by,
     }
 
 
@@ -45,7 +47,7 @@ def once(
     finally:
         note(sync.capture, loop.last)
     _deliver(sync, stop, limit, progress)
-    return report_of(run, sync.delivery.counts - before, sync.state)
+    return report_of(run, sync.delivery.counts - before, sync.state, sync.delivery.stopped_by())
 
 
 def reconcile_now(sync: Sync, stop: threading.Event, progress: Progress) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def reconcile_now(sync: Sync, stop: threading.Event, progress: Progress) -> dict
     run = reconcile(sync.capture, stop)
     keep_reconcile(sync, run)
     _deliver(sync, stop, None, progress)
-    return report_of(run, sync.delivery.counts - before, sync.state)
+    return report_of(run, sync.delivery.counts - before, sync.state, sync.delivery.stopped_by())
 
 
 def keep_reconcile(sync: Sync, run: Run) -> None:
@@ -80,14 +82,15 @@ def _deliver(sync: Sync, stop: threading.Event, limit: int | None, progress: Pro
 def words(report: dict[str, Any], limit: int | None = None) -> str:
     """The report in one or two sentences."""
     done = [f"{report[name]:,} {name}" for name in ("created", "updated") if report[name]]
-    text = ", ".join(done) or "Nothing was to be sent"
+    text = ", ".join(done) or ("Nothing was sent" if report["left"] else "Nothing was to be sent")
     if report["left"]:
         text += f", {report['left']:,} wait"
     text += "."
     if report["rejected"]:
         text += f"\n{report['rejected']:,} rejected: cdc-sync contracts list --status rejected"
     if report["waiting"]:
-        text += f"\n{report['waiting']:,} wait for their account: cdc-sync contracts list --status waiting"
+        text += f"\n{report['waiting']:,} wait for their account:"
+        text += " cdc-sync contracts list --status waiting"
     if report["error"]:
         text += f"\n{report['error']}"
     if limit is not None and report["left"]:

@@ -21,22 +21,22 @@ def revisions(url: str) -> dict[str, str | None]:
         state.close()
 
 
-def upgraded_from(url: str) -> str | None:
-    """Brings the tables to the newest revision, and says which they were of (None: there were none).
+def upgrade(url: str) -> dict[str, str | None]:
+    """Brings the tables to the newest revision; tells it and the one before (None: no tables).
 
     Raises StateUnavailable beside a running daemon of an older version, StateRefused for a state
     from a newer one.
     """
     before = revisions(url)["current"]
     with open_beside(url):
-        return before
+        return {"from": before, "current": REVISION}
 
 
 def owners(state: Database, config: CustomerGaugeConfig) -> tuple[str | None, str]:
     """Whom the state belongs to (None: nobody yet), and whom the configuration names."""
     with state.read() as tx:
         theirs: dict[str, str] | None = control.get(tx, control.IDENTITY)
-    return theirs and _named(theirs), _named(identity_of(config))
+    return None if theirs is None else _named(theirs), _named(identity_of(config))
 
 
 def _named(identity: dict[str, str]) -> str:

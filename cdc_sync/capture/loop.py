@@ -121,7 +121,7 @@ def keep(capture: Capture, run: Run) -> None:
 
 def horizon_document(capture: Capture) -> dict[str, Any] | None:
     """The last horizon as the state keeps it for `status`."""
-    horizon = capture.horizon
+    horizon, read_to = capture.horizon, capture.read_to
     if horizon is None:
         return None
     return {
@@ -129,6 +129,7 @@ def horizon_document(capture: Capture) -> dict[str, Any] | None:
         "basis": horizon.basis,
         "basis_reason": horizon.reason,
         "clock": horizon.clock.isoformat(),
+        "read_to": [write_watermark(read_to[0]), read_to[1]] if read_to else None,
     }
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from cdc_sync.config.model import Config
-from cdc_sync.contract import Mapped, Problem, Reference, SourceId, Status
+from cdc_sync.contract import Mapped, Problem, Reference, SourceId, Status, WatermarkValue
 from cdc_sync.rules.compare import Action, Change, compare
 from cdc_sync.rules.mapping import RowMapper, compile_mapping
 from cdc_sync.rules.watermark import Horizon
@@ -21,8 +21,10 @@ from cdc_sync.state.history import Run
 
 @dataclass
 class Capture:
-    """What a scan needs. `page_lock` covers reading a page AND recording it, so that a poll and a
-    reconcile beside it never write an older view over a newer one.
+    """What a scan needs.
+
+    `page_lock` covers reading a page AND recording it, so that a poll and a reconcile beside it
+    never write an older view over a newer one.
     """
 
     config: Config
@@ -31,6 +33,7 @@ class Capture:
     now: Callable[[], datetime]
     page_lock: threading.Lock = field(default_factory=threading.Lock)
     horizon: Horizon | None = None  #: the last one asked for
+    read_to: tuple[WatermarkValue | None, int] | None = None  #: how far, as of which version
     progress: Callable[[Run], None] = lambda _run: None
     _mappers: dict[ZoneInfo, RowMapper] = field(default_factory=dict)
 

@@ -92,7 +92,7 @@ def _pages(scan: Scan, start: Any) -> Iterator[Page]:
         after = page.next
 
 
-def _add_page(  # noqa: PLR0913  # what a page meets
+def _add_page(  # what a page meets
     planned: Plan,
     tx: Connection,
     capture: Capture,

@@ -59,6 +59,8 @@ class _Poll:
                     changes: Sequence[Change] = ()
                 else:
                     at, changes = self._record(at, to, mapped, last=page.next is None)
+                if at is not None:
+                    self._capture.read_to = (to, at.version)
             run = counted(run, len(mapped), changes)
         return run.ended(self._capture.now())
 

@@ -14,7 +14,6 @@ app = typer.Typer(
     name="cdc-sync",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -22,7 +21,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:  # noqa: FBT001  # typer calls it so
     if value:
-        print(f"cdc-sync {__version__}")  # noqa: T201
+        print(f"cdc-sync {__version__}")
         raise typer.Exit
 
 
@@ -31,11 +30,9 @@ def options(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option(
-            help="The configuration; else $CDC_SYNC_CONFIG, ./config.yaml, /etc/cdc-sync/config.yaml."
-        ),
+        typer.Option(help="Else $CDC_SYNC_CONFIG, ./config.yaml or /etc/cdc-sync/config.yaml."),
     ] = None,
-    version: Annotated[  # noqa: ARG001, FBT002  # acts by its callback
+    version: Annotated[  # noqa: ARG001  # acts by its callback
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
@@ -45,13 +42,13 @@ def options(
 
 def main() -> None:
     """The console script: exit code 0 fine, 1 something is wrong, 2 the user's mistake."""
-    from cdc_sync.cli import commands  # noqa: PLC0415  # it imports `app` of this module
+    from cdc_sync.cli import commands  # it imports `app` of this module
 
     commands.register(app)
     try:
         app()
     except CdcSyncError as error:
-        print(f"cdc-sync: {error}", file=sys.stderr)  # noqa: T201
+        print(f"cdc-sync: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()

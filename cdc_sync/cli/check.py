@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from cdc_sync.check import Finding
 
 
-def check(context: typer.Context, as_json: Json = False) -> None:  # noqa: FBT002
+def check(context: typer.Context, as_json: Json = False) -> None:
     """Look at everything that a run needs, one line each, with the mend; sends nothing."""
-    from cdc_sync.check import check as look  # noqa: PLC0415
-    from cdc_sync.log import configure_log  # noqa: PLC0415
-    from cdc_sync.sync import redaction_of  # noqa: PLC0415
+    from cdc_sync.check import check as look
+    from cdc_sync.log import configure_log
+    from cdc_sync.sync import redaction_of
 
     config = config_of(context)
     configure_log("error", "auto", redaction_of(config))

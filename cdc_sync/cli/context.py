@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cdc_sync.config.load import find_config, load_config
-from cdc_sync.config.model import Config
-
 if TYPE_CHECKING:
+    from cdc_sync.config.model import Config
     from cdc_sync.state.database import Database
 
 
@@ -27,12 +25,16 @@ class Given:
 
 def config_path(context: typer.Context) -> Path:
     """Where the configuration is. Raises ConfigMistake where there is none."""
+    from cdc_sync.config.load import find_config  # pydantic costs 100 ms
+
     given: Given = context.obj
     return find_config(given.config, os.environ)
 
 
-def config_of(context: typer.Context, *, secrets: bool = True) -> Config:
+def config_of(context: typer.Context, *, secrets: bool = True) -> "Config":
     """The configuration; without `secrets` for commands that need only the state."""
+    from cdc_sync.config.load import load_config
+
     return load_config(config_path(context), os.environ, secrets=secrets)
 
 
@@ -43,7 +45,7 @@ def state_of(context: typer.Context) -> Iterator["Database"]:
     Its tables are made or upgraded where nobody else is at work on it, else expected to fit.
     Raises StateUnavailable, StateRefused.
     """
-    from cdc_sync.state.beside import open_beside  # noqa: PLC0415  # SQLAlchemy costs 200 ms
+    from cdc_sync.state.beside import open_beside  # SQLAlchemy costs 200 ms
 
     config = config_of(context, secrets=False)
     with open_beside(config.state.url.get_secret_value()) as state:

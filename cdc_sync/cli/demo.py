@@ -12,19 +12,19 @@ def demo(
     ] = None,
 ) -> None:
     """Run the whole system on this machine: sandbox API, changing contracts, daemon."""
-    from cdc_sync.cli.run import until_signal  # noqa: PLC0415
-    from cdc_sync.demo.demo import run_demo  # noqa: PLC0415
+    from cdc_sync.cli.run import until_signal
+    from cdc_sync.demo.demo import run_demo
 
     if not run_demo(seconds, until_signal()):
         raise typer.Exit(1)
 
 
-def sandbox(  # noqa: PLR0913  # one argument an option
+def sandbox(  # one argument an option
     listen: Annotated[str, typer.Option(help="host:port to serve on.")] = "127.0.0.1:8080",
     source: Annotated[
         Path | None, typer.Option(help="Also keep a SQLite source here that keeps changing.")
     ] = None,
-    strict_accounts: Annotated[  # noqa: FBT002
+    strict_accounts: Annotated[
         bool, typer.Option("--strict-accounts", help="Refuse accounts that were never PUT.")
     ] = False,
     token_seconds: Annotated[float, typer.Option(help="How long a token is good.")] = 3600,
@@ -34,8 +34,8 @@ def sandbox(  # noqa: PLR0913  # one argument an option
     ] = None,
 ) -> None:
     """Serve the stand-in for CustomerGauge, until Ctrl-C."""
-    from cdc_sync.cli.run import until_signal  # noqa: PLC0415
-    from cdc_sync.demo.stand_in import run_sandbox  # noqa: PLC0415
+    from cdc_sync.cli.run import until_signal
+    from cdc_sync.demo.stand_in import run_sandbox
 
     run_sandbox(
         listen,

@@ -22,3 +22,8 @@ def named(ids: list[str] | None, *, everything: bool) -> list[str] | None:
 def are(count: int) -> str:
     """So many contracts, as a sentence begins."""
     return "1 contract is" if count == 1 else f"{count:,} contracts are"
+
+
+def stay(count: int) -> str:
+    """So many others, in the middle of a text."""
+    return "1 stays as it is" if count == 1 else f"{count:,} stay as they are"

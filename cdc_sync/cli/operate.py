@@ -3,7 +3,7 @@
 import typer
 
 from cdc_sync.cli.context import state_of
-from cdc_sync.cli.names import All, Names, are, named
+from cdc_sync.cli.names import All, Names, are, named, stay
 from cdc_sync.cli.output import Json, emit
 from cdc_sync.clock import utc_now
 
@@ -14,7 +14,7 @@ def retry(
     context: typer.Context, ids: Names = None, everything: All = False, as_json: Json = False
 ) -> None:
     """Make rejected, waiting or backing-off contracts due now."""
-    from cdc_sync import operations  # noqa: PLC0415  # SQLAlchemy costs 200 ms
+    from cdc_sync import operations  # SQLAlchemy costs 200 ms
 
     names = named(ids, everything=everything)
     with state_of(context) as state:
@@ -24,7 +24,7 @@ def retry(
 
 def pause(context: typer.Context, as_json: Json = False) -> None:
     """Stop delivery; the source is still read."""
-    from cdc_sync import operations  # noqa: PLC0415
+    from cdc_sync import operations
 
     with state_of(context) as state:
         is_new = operations.pause(state)
@@ -34,11 +34,13 @@ def pause(context: typer.Context, as_json: Json = False) -> None:
 
 def resume(context: typer.Context, as_json: Json = False) -> None:
     """Start delivery again."""
-    from cdc_sync import operations  # noqa: PLC0415
+    from cdc_sync import operations
 
     with state_of(context) as state:
         was_paused = operations.resume(state, utc_now())
-    human = "Delivery goes on." if was_paused else "Delivery was not paused; it tries again at once."
+    human = (
+        "Delivery goes on." if was_paused else "Delivery was not paused; it tries again at once."
+    )
     emit({"paused": False}, f"{human} {_HEEDED}", as_json=as_json)
 
 
@@ -48,6 +50,6 @@ def _said(count: int, names: list[str] | None) -> str:
     if others <= 0:
         return due
     return (
-        f"{due} {others} stay as they are: not rejected by CustomerGauge, waiting or backing off"
+        f"{due} {stay(others)}: not rejected by CustomerGauge, waiting or backing off"
         " (what our own rules refuse is mended in the source)."
     )

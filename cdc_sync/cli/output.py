@@ -15,7 +15,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 def emit(document: Any, human: str, *, as_json: bool) -> None:
     """Prints the document as JSON, or else the words."""
-    print(json.dumps(document, default=_json_form, ensure_ascii=False) if as_json else human)  # noqa: T201
+    print(json.dumps(document, default=_json_form, ensure_ascii=False) if as_json else human)
 
 
 def confirm(question: str, *, yes: bool) -> bool:

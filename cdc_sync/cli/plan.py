@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from cdc_sync.capture.plan import Plan, Planned
 
 
-def plan(  # noqa: PLR0913  # one argument an option
+def plan(  # one argument an option
     context: typer.Context,
     limit: Annotated[int | None, typer.Option(min=0, help="Show at most so many changes.")] = None,
-    exit_code: Annotated[  # noqa: FBT002
+    exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 3 when something would be sent.")
     ] = False,
-    full: Annotated[bool, typer.Option("--full", help="Plan a reconcile.")] = False,  # noqa: FBT002
-    as_json: Json = False,  # noqa: FBT002
+    full: Annotated[bool, typer.Option("--full", help="Plan a reconcile.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show what a sync would do now; writes and sends nothing."""
-    from cdc_sync.capture.plan import plan as planned  # noqa: PLC0415
-    from cdc_sync.planning import open_for_plan  # noqa: PLC0415
+    from cdc_sync.capture.plan import plan as planned
+    from cdc_sync.planning import open_for_plan
 
     with open_for_plan(config_of(context)) as capture:
         result = planned(capture, full=full, limit=limit)

@@ -14,16 +14,16 @@ from cdc_sync.cli.output import Json, emit
 Limit = Annotated[int | None, typer.Option(min=1, help="Send at most so many, for a first look.")]
 
 
-def once(context: typer.Context, limit: Limit = None, as_json: Json = False) -> None:  # noqa: FBT002
+def once(context: typer.Context, limit: Limit = None, as_json: Json = False) -> None:
     """Poll once, then deliver until nothing is due."""
-    from cdc_sync.report import once as sync_once  # noqa: PLC0415
+    from cdc_sync.report import once as sync_once
 
     _work(context, "once", limit, sync_once, as_json=as_json)
 
 
-def reconcile(context: typer.Context, as_json: Json = False) -> None:  # noqa: FBT002
+def reconcile(context: typer.Context, as_json: Json = False) -> None:
     """Compare the whole source with the whole state now, then deliver."""
-    from cdc_sync.report import reconcile_now  # noqa: PLC0415
+    from cdc_sync.report import reconcile_now
 
     def work(sync: Any, stop: threading.Event, _limit: int | None, progress: Any) -> dict[str, Any]:
         return reconcile_now(sync, stop, progress)
@@ -33,9 +33,9 @@ def reconcile(context: typer.Context, as_json: Json = False) -> None:  # noqa: F
 
 def run(context: typer.Context) -> None:
     """Run the daemon: poll, deliver and reconcile until SIGTERM or Ctrl-C."""
-    from cdc_sync.daemon.daemon import Daemon  # noqa: PLC0415
-    from cdc_sync.log import configure_log  # noqa: PLC0415
-    from cdc_sync.sync import open_sync, redaction_of  # noqa: PLC0415
+    from cdc_sync.daemon.daemon import Daemon
+    from cdc_sync.log import configure_log
+    from cdc_sync.sync import open_sync, redaction_of
 
     config = config_of(context)
     redact = redaction_of(config)
@@ -58,7 +58,7 @@ def until_signal() -> threading.Event:
     return stop
 
 
-def _work(  # noqa: PLR0913  # what the two commands differ in
+def _work(  # what the two commands differ in
     context: typer.Context,
     kind: str,
     limit: int | None,
@@ -66,31 +66,34 @@ def _work(  # noqa: PLR0913  # what the two commands differ in
     *,
     as_json: bool,
 ) -> None:
-    from cdc_sync.cli.progress import delivering  # noqa: PLC0415
-    from cdc_sync.errors import InstanceRunning  # noqa: PLC0415
-    from cdc_sync.log import configure_log  # noqa: PLC0415
-    from cdc_sync.report import is_well, words  # noqa: PLC0415
-    from cdc_sync.sync import open_sync, redaction_of  # noqa: PLC0415
+    from cdc_sync.cli.progress import delivering
+    from cdc_sync.errors import InstanceRunning
+    from cdc_sync.log import configure_log
+    from cdc_sync.report import is_well, words
+    from cdc_sync.sync import open_sync, redaction_of
 
     config = config_of(context)
     redact = redaction_of(config)
-    configure_log("warning" if config.log.level == "info" else config.log.level, "auto", redact)
+    # The report says it all; a log is for who asks for one.
+    level = "debug" if config.log.level == "debug" else "error"
+    configure_log(level, "auto", redact)
     try:
-        with open_sync(config, redact, _token_folder()) as sync:
-            with delivering(sync.state) as progress:
-                report = work(sync, until_signal(), limit, progress)
+        with (
+            open_sync(config, redact, _token_folder()) as sync,
+            delivering(sync.state) as progress,
+        ):
+            report = work(sync, until_signal(), limit, progress)
     except InstanceRunning:
         report = _by_daemon(context, kind, limit)
-    shown = dict(report)
-    emit(shown, words(report, limit), as_json=as_json)
+    emit(report, words(report, limit), as_json=as_json)
     if not is_well(report, limit):
         raise typer.Exit(1)
 
 
 def _by_daemon(context: typer.Context, kind: str, limit: int | None) -> dict[str, Any]:
-    from cdc_sync.cli.context import state_of  # noqa: PLC0415
-    from cdc_sync.cli.request import ask_daemon  # noqa: PLC0415
-    from cdc_sync.errors import UserMistake  # noqa: PLC0415
+    from cdc_sync.cli.context import state_of
+    from cdc_sync.cli.request import ask_daemon
+    from cdc_sync.errors import UserMistake
 
     if limit is not None:
         raise UserMistake(

@@ -17,14 +17,14 @@ REFRESH_SECONDS = 2.0
 
 def status(
     context: typer.Context,
-    watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,  # noqa: FBT002
-    as_json: Json = False,  # noqa: FBT002
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show the state at a glance; exit 1 when something is not well."""
     config = config_of(context, secrets=False)
     with state_of(context) as state:
         while watch:
-            typer.clear()
+            print("\033[2J\033[H", end="")
             _show(context, state, config, as_json=as_json)
             time.sleep(REFRESH_SECONDS)
         if not _show(context, state, config, as_json=as_json):
@@ -32,8 +32,8 @@ def status(
 
 
 def _show(context: typer.Context, state: "Database", config: "Config", *, as_json: bool) -> bool:
-    from cdc_sync.clock import utc_now  # noqa: PLC0415
-    from cdc_sync.status import public, read_status, troubles  # noqa: PLC0415
+    from cdc_sync.clock import utc_now
+    from cdc_sync.status import public, read_status, troubles
 
     document = read_status(state, utc_now())
     wrong = troubles(document, config)
@@ -57,7 +57,8 @@ def _lines(document: dict[str, Any]) -> list[str]:
     lines = []
     if poll is not None:
         lines.append(
-            f"  last poll     {poll['age_seconds']:.0f} s ago, {poll['rows']:,} rows, {poll['changed']:,} changed"
+            f"  last poll     {poll['age_seconds']:.0f} s ago,"
+            f" {poll['rows']:,} rows, {poll['changed']:,} changed"
         )
     lag = f", lag {mark['lag_seconds']:.0f} s" if mark["lag_seconds"] is not None else ""
     lines.append(f"  watermark     {mark['value'] or 'none yet'} ({mark['basis']}{lag})")

@@ -130,7 +130,7 @@ def occasion(text: str) -> str:
         if units.parse_duration(text) < timedelta(seconds=1):
             raise ValueError("must be at least `1s`.")
         return text
-    from apscheduler.triggers.cron import CronTrigger  # type: ignore[import-untyped]  # noqa: PLC0415
+    from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415
 
     try:
         line = crontab.with_named_weekdays(text)

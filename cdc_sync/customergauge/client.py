@@ -1,5 +1,6 @@
-"""PUT /contracts and PUT /accounts. Follows no redirect, repeats nothing, never raises for what
-HTTP can do; every request has one deadline as a whole.
+"""One PUT to the imports API: follows nothing, repeats nothing, never raises for what HTTP can do.
+
+Every request has one deadline as a whole.
 """
 
 import ssl
@@ -17,7 +18,7 @@ from cdc_sync.rules.verdict import Answer, NoAnswer, Reply
 BODY_READ = 64 * 1024  # bytes of an answer that are read
 
 
-class _Broken(Exception):  # noqa: N818  # a name for a state, not an error of ours
+class _Broken(Exception):  # a name for a state, not an error of ours
     """The connection died under a request."""
 
 

@@ -74,7 +74,7 @@ class Daemon:
         def guarded() -> None:
             try:
                 work(self._stop)
-            except BaseException as error:  # noqa: BLE001  # a thread's end is the daemon's
+            except BaseException as error:  # a thread's end is the daemon's
                 log.exception("daemon.thread_died", thread=name)
                 self._broken = error
 

@@ -45,7 +45,8 @@ class Requests:
             run = Run(kind, started).ended(self._sync.capture.now(), str(error))
         self._sync.delivery.wake()
         self._sync.delivery.wait_for_rest(stop, REST_WITHIN_SECONDS)
-        return report_of(run, self._sync.delivery.counts - before, self._sync.state)
+        delivery = self._sync.delivery
+        return report_of(run, delivery.counts - before, self._sync.state, delivery.stopped_by())
 
     def _reconcile(self, stop: threading.Event) -> Run:
         run = reconcile(self._sync.capture, stop)

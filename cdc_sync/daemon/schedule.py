@@ -22,7 +22,7 @@ def build_schedule(
     reconcile: Callable[[], None],
     prune: Callable[[], None],
 ) -> BackgroundScheduler:
-    """The schedule, not started. The poll's job only wakes: it cannot block, be skipped or be late."""
+    """The schedule, not started. The poll's job only wakes: it cannot block or be skipped."""
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults=_JOBS)
     scheduler.add_job(wake_poll, IntervalTrigger(seconds=config.poll.total_seconds()), id="poll")
     trigger = _trigger(config.reconcile)

@@ -5,7 +5,7 @@ import socket
 
 
 def notify(**fields: str) -> None:
-    """Tells systemd, as in notify(READY="1", STATUS="…")."""
+    """Tells systemd these fields: READY, STATUS, WATCHDOG, STOPPING."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

@@ -5,7 +5,6 @@ back and what goes next share one transaction.
 """
 
 import os
-import random
 import socket
 import threading
 import time
@@ -17,18 +16,19 @@ import structlog
 from sqlalchemy import Connection
 
 from cdc_sync.config.model import CustomerGaugeConfig
-from cdc_sync.contract import body_of
+from cdc_sync.contract import SourceId, body_of
 from cdc_sync.customergauge.client import Request
-from cdc_sync.customergauge.sender import GROUP, Job, Sender, Sent
+from cdc_sync.customergauge.sender import GROUP, Job, Sender
 from cdc_sync.customergauge.token import Token, TokenKeeper
 from cdc_sync.delivery.access import Access
+from cdc_sync.delivery.answers import Answers
 from cdc_sync.errors import StateUnavailable
 from cdc_sync.redaction import Redaction
 from cdc_sync.rules.gate import Gate
-from cdc_sync.rules.outcome import Attempt, Claimed, Settlement, settle
+from cdc_sync.rules.outcome import Claimed
 from cdc_sync.rules.pace import Pace
-from cdc_sync.rules.verdict import Answer, ApiState, Refused, Reply, TokenRejected, Verdict, judge
-from cdc_sync.state import control, history, outbox
+from cdc_sync.rules.verdict import Answer, ApiState, Reply
+from cdc_sync.state import control, outbox
 from cdc_sync.state.database import Database
 
 log = structlog.get_logger()
@@ -56,24 +56,31 @@ class Delivery:
         self._config = config
         self._now = now
         self._access = Access(tokens, self.wake)
+        self._answers = Answers(self._access)
         self._wakes = threading.Event()
         self._called = False
         self._sender: Sender[Claimed] = Sender(
             config, redact, now=now, shuts=_shuts, wake=self._wakes.set
         )
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
-        self._in_flight = 0
+        self._in_flight: set[SourceId] = set()
+        self._unsure = False
         self._window = 2 * config.concurrency
-        self._settled: list[Settlement] = []
-        self._unsent: list[Claimed] = []
         self._pace: Pace | None = None
         self._resumed_at: str | None = None
         self._paused = False
-        self._told_api: dict[str, str | None] | None = None
         self.allowance: int | None = None  #: how many more may be sent; None: any number
-        self.counts: Counter[str] = Counter()  #: what became of attempts since the start
-        self.gate = Gate()
         self.came_round = time.monotonic()  #: the last turn, for the watchdog
+
+    @property
+    def gate(self) -> Gate:
+        """Whether anything may be sent now."""
+        return self._answers.gate
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What became of attempts since the start, by kind."""
+        return self._answers.counts
 
     def wake(self) -> None:
         """Something may be due: looks at once."""
@@ -113,6 +120,14 @@ class Delivery:
         while not stop.wait(0.1) and time.monotonic() < until and not self._at_rest():
             pass
 
+    def stopped_by(self) -> str | None:
+        """Why nothing may leave now; None where it may."""
+        if self._paused:
+            return "Delivery is paused by a person: cdc-sync resume"
+        if self.gate.state in (ApiState.OK, ApiState.THROTTLED):
+            return None
+        return f"CustomerGauge is {self.gate.state}: {self.gate.reason}"
+
     def token_expires(self) -> datetime | None:
         """When the token at hand ends."""
         token = self._access.token()
@@ -131,28 +146,38 @@ class Delivery:
         """Settles what came back and claims what goes next, in one transaction."""
         self.came_round = time.monotonic()
         self._called = False
-        sent = self._sender.collect()
-        self._in_flight -= len(sent)
-        self._window = self._next_window(len(sent))
-        for one in sent:
-            self._note(one)
+        self._window = self._next_window(self._collect())
         self._glance()
         now = self._now()
-        self.gate = self._access.renew_if_due(self.gate, now)
+        self._answers.pass_gate(self._access.renew_if_due(self.gate, now))
         token = self._access.token()
         room = 0 if token is None or self._paused else self.gate.room(now, self._room(now))
-        if not self._settled and not self._unsent and not (room and self._any_due(now)):
-            return
-        self._commit_and_submit(now, room, token)
+        if self._answers.unrecorded or self._unsure or (room and self._any_due(now)):
+            self._commit_and_submit(now, room, token)
+
+    def _collect(self) -> int:
+        """Takes in what came back; how many that were."""
+        sent = self._sender.collect()
+        self._in_flight.difference_update(one.task.source_id for one in sent)
+        for one in sent:
+            self._answers.take(one)
+            if one.reply is None and self.allowance is not None:
+                self.allowance += 1
+        return len(sent)
 
     def _commit_and_submit(self, now: datetime, room: int, token: Token | None) -> None:
+        unsure, self._unsure = self._unsure, True
         with self._state.begin() as tx:
-            self._record(tx)
+            self._answers.record(tx)
+            if unsure:
+                # A commit that failed may have claimed what was never sent.
+                outbox.free_others(tx, self._owner, self._in_flight)
             claimed, starts = self._claim(tx, now, room)
-        self._settled, self._unsent = [], []
+        self._answers.recorded()
+        self._unsure = False
         if claimed and token is not None:
-            self.gate = self.gate.claimed()
-            self._in_flight += len(claimed)
+            self._answers.pass_gate(self.gate.claimed())
+            self._in_flight.update(one.source_id for one in claimed)
             if self.allowance is not None:
                 self.allowance -= len(claimed)
             self._sender.submit(
@@ -185,7 +210,7 @@ class Delivery:
         return self._pace
 
     def _room(self, now: datetime) -> int:
-        room = max(0, self._window - self._in_flight)
+        room = max(0, self._window - len(self._in_flight))
         within = self._pace.room(now, AHEAD) if self._pace else self._config.concurrency
         room = room if within is None else min(room, within)
         return room if self.allowance is None else min(room, self.allowance)
@@ -194,66 +219,6 @@ class Delivery:
         # By what the last turn settled, not a constant: nothing waits long in doubt.
         ahead = 2 * self._config.concurrency + 2 * settled
         return min(self._config.concurrency + 2 * GROUP, max(ahead, self._config.concurrency))
-
-    def _note(self, sent: Sent[Claimed]) -> None:
-        """What an answer means for its contract, and for everybody."""
-        if sent.reply is None:
-            self.gate = self.gate.unsent()
-            self._unsent.append(sent.task)
-            if self.allowance is not None:
-                self.allowance += 1
-            return
-        verdict = judge(sent.reply, sent.task.payload, sent.ended)
-        # A token that was replaced meanwhile says nothing about the one we have.
-        if not isinstance(verdict, TokenRejected) or self._access.refused(sent.token):
-            self._note_gate(self.gate.after(verdict, sent.ended, random.random()))  # noqa: S311
-        status = sent.reply.status if isinstance(sent.reply, Answer) else None
-        attempt = Attempt(sent.began, sent.ended, status)
-        settlement = settle(sent.task, verdict, attempt, random.random())  # noqa: S311
-        self._settled.append(settlement)
-        self._tell(settlement, verdict, sent.seconds)
-
-    def _note_gate(self, gate: Gate) -> None:
-        before, self.gate = self.gate, gate
-        if gate.state is not before.state:
-            event = "api.recovered" if gate.state is ApiState.OK else f"api.{gate.state}"
-            level = log.info if gate.state is ApiState.OK else log.warning
-            level(event, reason=gate.reason, before=before.state.value)
-
-    def _tell(self, settlement: Settlement, verdict: Verdict, seconds: float) -> None:
-        claimed = settlement.claimed
-        if settlement.kind is not None:
-            self.counts[settlement.kind.value] += 1
-        if settlement.acknowledged:
-            return
-        why = "; ".join(f"{p.field}: {p.message}".removeprefix(": ") for p in settlement.problems)
-        level = log.warning if isinstance(verdict, Refused) else log.info
-        level(
-            f"contract.{'refused' if isinstance(verdict, Refused) else 'delayed'}",
-            source_id=claimed.source_id,
-            reference=claimed.reference,
-            status=settlement.http_status,
-            reason=why,
-            seconds=round(seconds, 3),
-        )
-
-    def _record(self, tx: Connection) -> None:
-        outbox.settle(tx, self._settled)
-        outbox.release(tx, self._unsent)
-        history.log_deliveries(tx, self._settled)
-        kinds = Counter(s.kind.value for s in self._settled if s.kind is not None)
-        control.add(tx, control.TOTALS, dict(kinds))
-        if self._settled:
-            last = self._settled[-1]
-            told = {"at": last.at.isoformat(), "status": last.http_status}
-            control.put(tx, control.LAST_DELIVERY, told)
-        self._record_api(tx)
-
-    def _record_api(self, tx: Connection) -> None:
-        api = self.gate.document()
-        if api != self._told_api:
-            control.put(tx, control.API, api)
-            self._told_api = api
 
     def _any_due(self, now: datetime) -> bool:
         with self._state.read() as tx:
@@ -271,7 +236,7 @@ class Delivery:
             self._sender.take_back()
         if resumed_at != self._resumed_at:
             self._resumed_at = resumed_at
-            self.gate = self._access.retried(self.gate.resumed(self._now()))
+            self._answers.pass_gate(self._access.retried(self.gate.resumed(self._now())))
         self._paused = paused
 
     def _await(self, stop: threading.Event) -> None:
@@ -279,14 +244,14 @@ class Delivery:
         self._wakes.wait(self._pause_seconds())
         self._wakes.clear()
         until = time.monotonic() + LINGER_SECONDS
-        while 0 < self._sender.done() < min(GROUP, self._in_flight) and not self._called:
+        while 0 < self._sender.done() < min(GROUP, len(self._in_flight)) and not self._called:
             left = until - time.monotonic()
             if stop.is_set() or left <= 0 or not self._wakes.wait(left):
                 break
             self._wakes.clear()
 
     def _pause_seconds(self) -> float:
-        if self._called or self._unsent or self._settled:
+        if self._called or self._answers.unrecorded:
             return 0.0
         now = self._now()
         times = [GLANCE_SECONDS]
@@ -301,7 +266,7 @@ class Delivery:
         return min(times)
 
     def _at_rest(self) -> bool:
-        if self._in_flight or self._settled or self._unsent:
+        if self._in_flight or self._answers.unrecorded:
             return False
         if self._paused or self.allowance == 0 or self._access.failed():
             return True
@@ -316,17 +281,15 @@ class Delivery:
         while self._in_flight and time.monotonic() < until:
             self._wakes.wait(0.2)
             self._wakes.clear()
-            sent = self._sender.collect()
-            self._in_flight -= len(sent)
-            for one in sent:
-                self._note(one)
-        if self._settled or self._unsent:
+            self._collect()
+        if self._answers.unrecorded:
             try:
                 with self._state.begin() as tx:
-                    self._record(tx)
-                self._settled, self._unsent = [], []
+                    self._answers.record(tx)
+                self._answers.recorded()
             except StateUnavailable as error:
-                log.error("delivery.unrecorded", contracts=len(self._settled), reason=str(error))  # noqa: TRY400
+                # What was sent stays in doubt, and is sent again by the next start.
+                log.error("delivery.unrecorded", reason=str(error))  # noqa: TRY400
 
 
 def _shuts(reply: Reply) -> bool:

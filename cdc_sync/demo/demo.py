@@ -23,24 +23,24 @@ def run_demo(seconds: float | None, stop: threading.Event) -> bool:
     with demo_parts() as parts:
         redact = redaction_of(parts.config)
         configure_log("error", "console", redact)
-        print(f"  sandbox  {parts.url}     Ctrl-C ends it", flush=True)  # noqa: T201
+        print(f"  sandbox  {parts.url}     Ctrl-C ends it", flush=True)
         with open_sync(parts.config, redact) as sync:
             _work(parts, sync, seconds, stop)
             # The changes have ended: what is still on its way arrives, and then all is compared.
             reconcile_now(sync, threading.Event(), lambda: None)
             summary = summarise(parts.source, parts.ledger, sync.state)
-    print(summary.text())  # noqa: T201
+    print(summary.text())
     return summary.differences == 0
 
 
 def _work(parts: Parts, sync: Sync, seconds: float | None, stop: threading.Event) -> None:
-    events, ended = Events(sync.state), threading.Event()
+    events, rate, ended = Events(sync.state), _Rate(), threading.Event()
     daemon = threading.Thread(target=Daemon(sync).run, args=(ended,), name="daemon")
     until = None if seconds is None else time.monotonic() + seconds
     daemon.start()
     try:
         with changing(parts.source, lambda change: events.touched(change, utc_now())):
-            _watch(lambda: _frame(parts, sync, events), stop, until)
+            _watch(lambda: _frame(parts, sync, events, rate), stop, until)
     finally:
         ended.set()
         daemon.join()
@@ -50,7 +50,7 @@ def _watch(frame: Callable[[], str], stop: threading.Event, until: float | None)
     if not sys.stdout.isatty():
         while not stop.wait(REFRESH_SECONDS) and (until is None or time.monotonic() < until):
             pass
-        print(frame(), flush=True)  # noqa: T201
+        print(frame(), flush=True)
         return
     from rich.live import Live  # noqa: PLC0415  # only where there is a terminal
     from rich.text import Text  # noqa: PLC0415
@@ -63,18 +63,18 @@ def _watch(frame: Callable[[], str], stop: threading.Event, until: float | None)
 class _Rate:
     """PUTs a second, between two looks."""
 
-    puts = 0
-    at = 0.0
+    def __init__(self) -> None:
+        self._puts = 0
+        self._at = time.monotonic()
 
-    @classmethod
-    def of(cls, puts: int) -> float:
+    def of(self, puts: int) -> float:
         now = time.monotonic()
-        rate = (puts - cls.puts) / max(0.001, now - cls.at) if cls.at else 0.0
-        cls.puts, cls.at = puts, now
+        rate = (puts - self._puts) / max(0.001, now - self._at)
+        self._puts, self._at = puts, now
         return rate
 
 
-def _frame(parts: Parts, sync: Sync, events: Events) -> str:
+def _frame(parts: Parts, sync: Sync, events: Events, rate: _Rate) -> str:
     document = read_status(sync.state, utc_now())
     counts = document["contracts"]
     lag = document["watermark"]["lag_seconds"]
@@ -82,6 +82,6 @@ def _frame(parts: Parts, sync: Sync, events: Events) -> str:
     head = (
         f"  contracts {total}   synced {counts['synced']}   pending {counts['pending']}"
         f"   rejected {counts['rejected']}   lag {lag if lag is not None else 0:.1f} s"
-        f"   {_Rate.of(parts.ledger.dump()['puts']):.0f} PUT/s"
+        f"   {rate.of(parts.ledger.dump()['puts']):.0f} PUT/s"
     )
     return "\n".join([head, *events.look()])

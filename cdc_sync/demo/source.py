@@ -87,7 +87,7 @@ def create_source(path: Path, contracts: int = 500, seed: int = 1) -> None:
             if source.execute(EXISTS).fetchone() is None:
                 for statement in SCHEMA:
                     source.execute(statement)
-                source.executemany(INSERT, _first_rows(contracts, Random(seed), utc_now()))  # noqa: S311
+                source.executemany(INSERT, _first_rows(contracts, Random(seed), utc_now()))
 
 
 def keep_changing(
@@ -99,7 +99,7 @@ def keep_changing(
     tell: Callable[[Change], None] = lambda _change: None,
 ) -> None:
     """Change contracts at this rate until told to stop, and tell of each change."""
-    chance = Random(seed)  # noqa: S311  # repeatable, not secret
+    chance = Random(seed)  # repeatable, not secret
     with opened(path) as source:
         while not stop.wait(1 / per_second):
             tell(one_change(source, chance, utc_now))

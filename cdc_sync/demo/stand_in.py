@@ -1,4 +1,4 @@
-"""`cdc-sync sandbox`: the stand-in for CustomerGauge, with a changing source beside it if wanted."""
+"""`cdc-sync sandbox`: the stand-in for CustomerGauge, and a changing source beside it."""
 
 import threading
 from contextlib import ExitStack
@@ -14,7 +14,7 @@ from cdc_sync.sandbox.ledger import Ledger
 from cdc_sync.web.server import serving
 
 
-def run_sandbox(  # noqa: PLR0913  # what a person can choose
+def run_sandbox(  # what a person can choose
     listen: str,
     source: Path | None,
     faults: list[str],
@@ -38,7 +38,7 @@ def run_sandbox(  # noqa: PLR0913  # what a person can choose
             create_source(source)
             open_parts.enter_context(changing(source, lambda _change: None))
         url = open_parts.enter_context(serving(app, host, int(port)))
-        print(f"sandbox  {url}     token {url}/oauth2/token     Ctrl-C ends it", flush=True)  # noqa: T201
+        print(f"sandbox  {url}     token {url}/oauth2/token     Ctrl-C ends it", flush=True)
         if source is not None:
-            print(f"source   {source}, which keeps changing", flush=True)  # noqa: T201
+            print(f"source   {source}, which keeps changing", flush=True)
         stop.wait()

@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections import deque
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class Events:
         self._state = state
         self._lines: deque[str] = deque(maxlen=SHOWN)
         self._last_delivery = 0
-        self._last_refusal = datetime.min.isoformat()
+        self._last_refusal = datetime.min.replace(tzinfo=UTC)
 
     def touched(self, change: Change, at: datetime) -> None:
         """A row was saved again and nothing differs."""
@@ -54,8 +54,8 @@ class Events:
     def _refusals(self) -> list[str]:
         with self._state.read() as tx:
             refused = contracts.listing(tx, Status.REJECTED, None, 1000)
-        new = [row for row in refused if row["changed_at"].isoformat() > self._last_refusal]
-        self._last_refusal = max([self._last_refusal, *(r["changed_at"].isoformat() for r in new)])
+        new = [row for row in refused if row["changed_at"] > self._last_refusal]
+        self._last_refusal = max([self._last_refusal, *(r["changed_at"] for r in new)])
         return [
             _line(
                 row["changed_at"], "refused", row["reference"] or row["source_id"], _reason(row), ""
@@ -76,12 +76,14 @@ class Summary:
 
     def text(self) -> str:
         """The proof in words."""
-        of = self.counts
-        parts = f"{of[Status.SYNCED]} synced + {of[Status.PENDING]} pending + {of[Status.REJECTED]} rejected"
-        unexplained = self.rows - sum(of[s] for s in Status if s is not Status.GONE)
+        of, rows, differ = self.counts, self.rows, self.differences
+        names = (Status.SYNCED, Status.PENDING, Status.REJECTED)
+        parts = " + ".join(f"{of[name]} {name}" for name in names)
+        unexplained = rows - sum(of[status] for status in Status if status is not Status.GONE)
+        balance = f"{rows} rows = {parts}; unexplained {unexplained}"
         lines = [
-            f"  {self.rows} rows = {parts}; unexplained {unexplained}; CustomerGauge differs in {self.differences}",
-            f"  contracts in the source {self.rows}, in CustomerGauge {self.held}, differences {self.differences}",
+            f"  {balance}; CustomerGauge differs in {differ}",
+            f"  contracts in the source {rows}, in CustomerGauge {self.held}, differences {differ}",
             *(f"  refused {refusal}" for refusal in self.refusals),
         ]
         return "\n".join(lines)
@@ -97,7 +99,8 @@ def summarise(source: Path, ledger: Ledger, state: Database) -> Summary:
         }
     with sqlite3.connect(f"file:{source}?mode=ro", uri=True) as connection:
         rows = connection.execute(
-            "SELECT id, account_name, start_date, end_date, plan FROM contracts WHERE deleted_at IS NULL"
+            "SELECT id, account_name, start_date, end_date, plan FROM contracts"
+            " WHERE deleted_at IS NULL"
         ).fetchall()
     connection.close()
     differences = sum(

@@ -30,7 +30,7 @@ def retry_after(header: str | None, now: datetime) -> timedelta | None:
     else:
         try:
             at = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         asked = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
     return max(SHORTEST, min(LONGEST, asked))

@@ -83,6 +83,9 @@ class Gate:
 
     def after(self, verdict: Verdict, now: datetime, jitter: float) -> "Gate":
         """The gate after one answer."""
+        if self._everybody_waits(now) and not isinstance(verdict, Throttled):
+            # It answers what left before the 429 came, and shortens nobody's wait.
+            return self
         match verdict:
             case Accepted():
                 return Gate()
@@ -105,6 +108,10 @@ class Gate:
         """Delivery stops: one probe at 1, 2, 4 … s, at most every 5 min."""
         wait = min(PROBE_LONGEST, timedelta(seconds=1) * (1 << min(self.tries, 9)))
         return self._shut(state, why, now, wait)
+
+    def _everybody_waits(self, now: datetime) -> bool:
+        asked_to = self.state is ApiState.THROTTLED
+        return asked_to and self.shut_until is not None and now < self.shut_until
 
     def _opened(self) -> "Gate":
         return replace(Gate(), refusals=self.refusals)

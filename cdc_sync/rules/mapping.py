@@ -47,10 +47,11 @@ def compile_mapping(
     `zone` is where an instant becomes a date. The rules of the fields are those of the page
     "PUT Contracts"; a row that breaks one keeps a null in that field and gets a `Problem`.
     """
+    account_max = ACCOUNT_CREATED_MAX if create_accounts else ACCOUNT_MAX
     places = {name: place for place, name in enumerate(mapped_columns(mapping))}
     reference_of = _reference_reader(mapping.reference, places, zone)
     readers: list[tuple[str, _Reader]] = [
-        ("account", _account_reader(mapping.account, places, zone, create_accounts)),
+        ("account", _account_reader(mapping.account, places, zone, account_max)),
         ("start", _date_reader("start", mapping.start, places, zone)),
     ]
     if mapping.end is not None:
@@ -98,11 +99,8 @@ def _reference_reader(text: str, places: Mapping[str, int], zone: ZoneInfo) -> _
     return read
 
 
-def _account_reader(
-    text: str, places: Mapping[str, int], zone: ZoneInfo, create_accounts: bool
-) -> _Reader:
+def _account_reader(text: str, places: Mapping[str, int], zone: ZoneInfo, longest: int) -> _Reader:
     render = _renderer(text, places, zone)
-    longest = ACCOUNT_CREATED_MAX if create_accounts else ACCOUNT_MAX
 
     def read(values: _Values, problems: list[Problem]) -> Field:
         return _checked("account", render(values), longest, problems)

@@ -52,7 +52,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What is recorded for one attempt; `kind` is None where it does not count (token, throttle)."""
+    """What is recorded for one attempt; `kind` is None where it counts as nothing."""
 
     claimed: Claimed
     status: Status

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from math import ceil
 
 SPARE = (
     1.01  # a share kept free, so that late wake-ups of ours never make N + 1 in a second of theirs
@@ -18,7 +19,9 @@ class Pace:
     @property
     def step(self) -> timedelta:
         """The time between two requests."""
-        return timedelta(seconds=SPARE / self.per_second) if self.per_second else timedelta(0)
+        if self.per_second is None:
+            return timedelta(0)
+        return timedelta(microseconds=ceil(1e6 * SPARE / self.per_second))
 
     def room(self, now: datetime, within: timedelta) -> int | None:
         """How many requests may start within a time; None: any number."""

@@ -1,6 +1,7 @@
 """What an answer of CustomerGauge means (the table in the design of delivery)."""
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -11,6 +12,7 @@ from cdc_sync.rules.backoff import retry_after
 from cdc_sync.rules.mapping import ACCOUNT_MAX
 
 BODY_SHOWN = 500  # characters of an answer's body that are kept or logged
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # JSON can hold NUL and half a pair, as escapes
 
 
 class ApiState(StrEnum):
@@ -148,20 +150,17 @@ def judge(reply: Reply, sent: Payload, now: datetime) -> Verdict:
 
 def _said(answer: Answer) -> str:
     """The status and CustomerGauge's own words, cut."""
-    body = answer.body.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    body = answer.body.decode("utf-8", "replace")
     document = _json_object(answer.body)
     words = next((str(document[k]) for k in ("message", "error") if document.get(k)), body)
-    words = " ".join(words.split())[:BODY_SHOWN]
-    return f"{answer.status} {words}".rstrip()
+    return f"{answer.status} {_shown(words)}".rstrip()
 
 
 def _refusal(answer: Answer, sent: Payload) -> Refused | AccountMissing:
     errors = _json_object(answer.body).get("errors")
     if not isinstance(errors, dict) or not errors:
         return Refused((Problem("", _said(answer)),))
-    problems = tuple(
-        Problem(str(field)[:BODY_SHOWN], _words(texts)) for field, texts in errors.items()
-    )
+    problems = tuple(Problem(_shown(field), _words(texts)) for field, texts in errors.items())
     account = fields_of(sent).get("account")
     sound = account is not None and 0 < len(account) <= ACCOUNT_MAX
     return AccountMissing(problems) if sound and set(errors) == {"account"} else Refused(problems)
@@ -169,7 +168,12 @@ def _refusal(answer: Answer, sent: Payload) -> Refused | AccountMissing:
 
 def _words(texts: object) -> str:
     parts = texts if isinstance(texts, list) else [texts]
-    return " ".join(str(part) for part in parts)[:BODY_SHOWN]
+    return _shown(" ".join(str(part) for part in parts))
+
+
+def _shown(words: str) -> str:
+    """Foreign words on one line, cut, without what no database keeps in a text."""
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", " ".join(words.split())[:BODY_SHOWN])
 
 
 def _json_object(body: bytes) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """Watermark arithmetic: how far it may move, how a person moves it, how it is written."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -7,6 +8,8 @@ from zoneinfo import ZoneInfo
 
 from cdc_sync.contract import WatermarkValue
 from cdc_sync.errors import UserMistake
+
+_FIRST = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)  # a zone can still be applied
 
 
 class WatermarkType(StrEnum):
@@ -87,7 +90,7 @@ def rewound(value: WatermarkValue, by: timedelta | int) -> WatermarkValue:
     Raises UserMistake where the two do not fit together.
     """
     if isinstance(value, datetime) and isinstance(by, timedelta):
-        return value - by
+        return value - min(by, value - _FIRST)
     if isinstance(value, int) and isinstance(by, int):
         return value - by
     wanted = "a number, as in: 5000" if isinstance(value, int) else "a duration, as in: 2h"
@@ -100,18 +103,18 @@ def parse_watermark(text: str, type_: WatermarkType, zone: ZoneInfo) -> Watermar
     Raises UserMistake in words.
     """
     if type_ is WatermarkType.INTEGER:
-        if not text.strip().lstrip("-").isdecimal():
+        if not re.fullmatch(r"-?[0-9]{1,18}", text.strip()):
             raise UserMistake(
                 f"{text!r} is not a whole number, and the watermark column holds them."
             )
         return int(text)
     try:
         value = datetime.fromisoformat(text.strip())
-    except ValueError:
+        return (value if value.tzinfo else value.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise UserMistake(
             f"{text!r} is not a time.", mend="Write it as 2026-11-23T12:00:00Z."
         ) from None
-    return (value if value.tzinfo else value.replace(tzinfo=zone)).astimezone(UTC)
 
 
 def write_watermark(value: WatermarkValue | None) -> str | None:

@@ -16,6 +16,7 @@ class Kind(StrEnum):
     """What a column holds, as coarse as a change of it would change payloads."""
 
     NUMBER = "number"
+    FLOAT = "float"
     DATE = "date"
     TIMESTAMP = "timestamp"
     TIMESTAMPTZ = "timestamptz"
@@ -25,13 +26,15 @@ class Kind(StrEnum):
 
 # PostgreSQL: pg_type.dat; MySQL: the protocol's field types (its TIMESTAMP is an instant).
 _POSTGRESQL = {
-    **dict.fromkeys((20, 21, 23, 1700, 700, 701), Kind.NUMBER),
+    **dict.fromkeys((20, 21, 23, 1700), Kind.NUMBER),
+    **dict.fromkeys((700, 701), Kind.FLOAT),
     1082: Kind.DATE,
     1114: Kind.TIMESTAMP,
     1184: Kind.TIMESTAMPTZ,
 }
 _MYSQL = {
-    **dict.fromkeys((0, 1, 2, 3, 4, 5, 8, 9, 246), Kind.NUMBER),
+    **dict.fromkeys((0, 1, 2, 3, 8, 9, 246), Kind.NUMBER),
+    **dict.fromkeys((4, 5), Kind.FLOAT),
     10: Kind.DATE,
     12: Kind.TIMESTAMP,
     7: Kind.TIMESTAMPTZ,
@@ -94,7 +97,9 @@ class WatermarkColumn:
                 return None
         if isinstance(raw, date):
             return self.value_of(datetime.combine(raw, time()))
-        return int(raw) if isinstance(raw, int | Decimal) else None
+        if isinstance(raw, Decimal):
+            return int(raw) if raw.is_finite() else None
+        return raw if isinstance(raw, int) else None
 
     def bound(self, value: WatermarkValue) -> object:
         """The lowest value of the column that may stand for a watermark, in the driver's form.
@@ -124,6 +129,19 @@ def text_form(samples: Sequence[str]) -> TextForm:
     separator = "T" if samples and all(text[10:11] == "T" for text in samples) else " "
     shortest = min((len(text.strip()) for text in samples), default=len(full))
     return TextForm(separator, 10 if shortest < 16 else 16 if shortest < 19 else 19)
+
+
+def text_zone(samples: Sequence[str], zone: ZoneInfo) -> ZoneInfo:
+    """The zone in which a bound sorts at or below every text written like the samples.
+
+    That of times without one is `zone`. Texts with offsets of their own do not sort by instant:
+    the westernmost zone is below them all, and half a day is read again.
+    """
+    times = [time for time in map(_parsed, samples) if time is not None]
+    if not times or any(time.tzinfo is None for time in times):
+        return zone
+    in_utc = all(time.utcoffset() == timedelta() for time in times)
+    return ZoneInfo("UTC" if in_utc else "Etc/GMT+12")
 
 
 def _parsed(text: str) -> datetime | None:

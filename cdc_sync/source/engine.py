@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -21,6 +23,8 @@ _POSTGRESQL_ARGS = {
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
+    # A prepared statement fails for ever on its connection once a column was altered.
+    "prepare_threshold": None,
 }
 _MYSQL_ARGS = {
     "connect_timeout": CONNECT_TIMEOUT_SECONDS,
@@ -36,10 +40,12 @@ def open_source(url_text: str) -> Engine:
     """
     url = make_url(url_text)
     backend = url.get_backend_name()
-    args: dict[str, Any] = {"postgresql": _POSTGRESQL_ARGS, "mysql": _MYSQL_ARGS}.get(backend, {})
+    args: dict[str, Any] = {"postgresql": _POSTGRESQL_ARGS}.get(backend, {})
     if backend == "sqlite":
         url, args = _read_only_file(url)
     try:
+        if backend in ("mysql", "mariadb"):
+            args = {**_MYSQL_ARGS, "conv": _mysql_values()}
         engine = sa.create_engine(
             url,
             connect_args=args,
@@ -60,14 +66,27 @@ def open_source(url_text: str) -> Engine:
     return engine
 
 
+def _mysql_values() -> dict[Any, Any]:
+    """The driver's conversions, but a TIMESTAMP, which is an instant, comes as one in UTC."""
+    from pymysql import converters  # noqa: PLC0415  # only where the source is MySQL
+    from pymysql.constants import FIELD_TYPE  # noqa: PLC0415
+
+    def instant(raw: str) -> object:
+        value = converters.convert_datetime(raw)
+        return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
+
+    return {**converters.conversions, FIELD_TYPE.TIMESTAMP: instant}
+
+
 def _read_only_file(url: URL) -> tuple[URL, dict[str, Any]]:
     path = Path(url.database or "")
     if not path.is_file():
         raise SourceUnavailable(
             f"The SQLite source {path} does not exist.", mend="Check `source.url`."
         )
+    # as_uri() quotes what a URI gives a meaning to, as `?` and `%`.
     uri = URL.create(
-        "sqlite", database=f"file:{path.resolve()}", query={"mode": "ro", "uri": "true"}
+        "sqlite", database=path.resolve().as_uri(), query={"mode": "ro", "uri": "true"}
     )
     return uri, {"timeout": 30, "check_same_thread": False}
 
@@ -134,12 +153,12 @@ def _translated(url: URL, error: exc.DBAPIError) -> SourceUnavailable | SourceMi
 
 
 def _code_of(original: BaseException | None) -> str | int | None:
+    first = original.args[0] if original is not None and original.args else None
+    if isinstance(first, int):  # MySQL's own number says more than its SQLSTATE
+        return first
     sqlstate: str | None = getattr(original, "sqlstate", None)
     if sqlstate is not None:
         return sqlstate
-    first = original.args[0] if original is not None and original.args else None
-    if isinstance(first, int):
-        return first
     return next((words for words in _SQLITE_MISTAKES if words in str(first)), None)
 
 
@@ -150,7 +169,7 @@ def _first_line(original: BaseException | None) -> str:
 
 
 def _file_of(url: URL) -> str:
-    return (url.database or "").removeprefix("file:")
+    return unquote((url.database or "").removeprefix("file://"))
 
 
 _NAMES = "Check `source.table`, `source.query`, `source.id`, `source.watermark` and `mapping`."
@@ -175,7 +194,7 @@ _MISTAKES: dict[str | int | None, str] = {
 }
 _REFUSALS: tuple[tuple[tuple[str | int, ...], str, str | None], ...] = (
     (
-        ("28P01", "28000", 1045, "password authentication failed"),
+        ("28P01", "28000", 1045, 1698, "password authentication failed"),
         'The source at {where} refused the password of "{user}".',
         "Check `source.url`.",
     ),

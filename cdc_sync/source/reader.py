@@ -1,5 +1,6 @@
 """Pages of rows, each its own short transaction, on one connection a scan."""
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,12 +13,21 @@ from cdc_sync.config.model import SourceConfig
 from cdc_sync.contract import SourceId, SourceRow, WatermarkValue, decode_id, encode_id
 from cdc_sync.errors import SourceMistake, SourceUnavailable
 from cdc_sync.rules.watermark import Horizon, Pair, WatermarkType
-from cdc_sync.source.columns import Kind, WatermarkColumn, kinds_of, text_form, zone_of
+from cdc_sync.source.columns import (
+    Kind,
+    WatermarkColumn,
+    kinds_of,
+    text_form,
+    text_zone,
+    zone_of,
+)
 from cdc_sync.source.engine import in_our_words, open_source
 from cdc_sync.source.horizon import read_horizon
 from cdc_sync.source.inspection import has_watermark_index, index_statement
 from cdc_sync.source.statements import Row, Statements
 
+IDS_ASKED_AT_ONCE = 200  # SQLite takes no condition of more than 1,000 terms
+_INTEGER = re.compile("-?[0-9]{1,18}")  # that fits into SQLite's eight bytes
 _TYPES = {
     Kind.TIMESTAMPTZ: WatermarkType.TIMESTAMPTZ,
     Kind.TIMESTAMP: WatermarkType.TIMESTAMP,
@@ -131,10 +141,13 @@ class Scan:
 
     def existing(self, ids: Collection[SourceId]) -> list[SourceRow]:
         """The rows in scope with these ids."""
-        forms = [form for source_id in ids for form in self._forms_of(source_id)]
-        result = self._connection.execute(self._statements.by_id(forms))
-        wanted = set(ids)
-        return [row for row in map(self._row, self._read(result)) if row.source_id in wanted]
+        wanted, rows = list(ids), list[SourceRow]()
+        for first in range(0, len(wanted), IDS_ASKED_AT_ONCE):
+            some = set(wanted[first : first + IDS_ASKED_AT_ONCE])
+            forms = [form for source_id in some for form in self._forms_of(source_id)]
+            found = self._read(self._connection.execute(self._statements.by_id(forms)))
+            rows += [row for row in map(self._row, found) if row.source_id in some]
+        return rows
 
     def find(self, source_id: str) -> tuple[SourceRow, object, bool] | None:
         """A row by its id, in scope or not: the row, its raw watermark, whether it is in scope."""
@@ -199,7 +212,7 @@ class Scan:
         end = tuple(last[place] for place in order)
         if end == after:
             raise SourceUnavailable(
-                f"The driver cuts digits of the column {self._config.watermark}, so a page never ends.",
+                f"The driver cuts digits of {self._config.watermark}, so that a page never ends.",
                 mend="Give `source.watermark` a column with no more than six digits of a second.",
             )
         full = len(rows) >= self._config.page_size
@@ -217,7 +230,7 @@ class Scan:
         if self._backend != "sqlite":
             return [parts]
         # SQLite compares 17 and '17' as different where a column has no affinity.
-        numbers = tuple(int(part) if part.lstrip("-").isdecimal() else part for part in parts)
+        numbers = tuple(int(part) if _INTEGER.fullmatch(part) else part for part in parts)
         return [parts, numbers] if numbers != parts else [parts]
 
     def _watermark_column(self) -> WatermarkColumn:
@@ -231,23 +244,22 @@ class Scan:
             return self._sniffed_column()
         if kind not in _TYPES:
             raise SourceMistake(
-                f"The column {self._config.watermark} is neither a time nor a number.",
+                f"The column {self._config.watermark} holds neither times nor whole numbers.",
                 mend="Name one in `source.watermark` that grows with every change.",
             )
-        naive = (
-            {"mysql": ZoneInfo("UTC")}.get(self._backend) if kind is Kind.TIMESTAMPTZ else self.zone
-        )
+        naive = None if kind is Kind.TIMESTAMPTZ else self.zone
         return WatermarkColumn(_TYPES[kind], self.zone, naive)
 
     def _sniffed_column(self) -> WatermarkColumn:
         """SQLite's columns have no type, so the column's least and greatest values tell it."""
-        samples = self._connection.execute(self._statements.extremes()).one()
+        samples = tuple(self._connection.execute(self._statements.extremes()).one())
         if any(isinstance(value, float) for value in samples):
             raise SourceMistake(
-                f"The column {self._config.watermark} holds fractions, which cannot be compared safely.",
+                f"The column {self._config.watermark} holds fractions; they do not compare safely.",
                 mend="Name one in `source.watermark` that holds times or whole numbers.",
             )
         if isinstance(samples[1], int):
             return WatermarkColumn(WatermarkType.INTEGER, self.zone, self.zone)
         texts = [value for value in samples if isinstance(value, str)]
-        return WatermarkColumn(WatermarkType.TIMESTAMP, self.zone, self.zone, text_form(texts))
+        zone = text_zone(texts, self.zone)
+        return WatermarkColumn(WatermarkType.TIMESTAMP, self.zone, zone, text_form(texts))

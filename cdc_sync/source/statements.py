@@ -27,10 +27,8 @@ def _value(name: str) -> ColumnElement[Any]:
 def _rows(config: SourceConfig) -> FromClause:
     if config.query is not None:
         # text() takes `:x` for a parameter, so every colon is escaped.
-        inner = sa.text(
-            "(" + config.query.strip().rstrip(";").replace(":", r"\:") + "\n) AS source_rows"
-        )
-        return inner  # type: ignore[return-value]  # a raw FROM clause is allowed there
+        escaped = config.query.strip().rstrip(";").replace(":", r"\:")
+        return sa.text(f"({escaped}\n) AS source_rows")  # type: ignore[return-value]
     schema, _, name = (config.table or "").rpartition(".")
     return sa.table(name, schema=schema or None)
 

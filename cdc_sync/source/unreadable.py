@@ -1,6 +1,6 @@
 """Values that a driver cannot turn into Python: one such value must not fail a page of good rows.
 
-psycopg raises DataError for `infinity`, dates BC and years above 9999
+psycopg raises DataError for `infinity`, dates BC, years above 9999 and the hour 24
 (https://www.psycopg.org/psycopg3/docs/basic/adapt.html#date-time-types-adaptation).
 """
 
@@ -29,7 +29,7 @@ def never_raise_on_load(connection: Any) -> None:
             return obj.text.encode()
 
     connection.adapters.register_dumper(Unreadable, UnreadableDumper)
-    for name in ("date", "timestamp", "timestamptz"):
+    for name in ("date", "timestamp", "timestamptz", "time", "timetz", "interval"):
         oid = psycopg.adapters.types[name].oid
         inner = psycopg.adapters.get_loader(oid, Format.TEXT)
         assert inner is not None  # psycopg always has these  # noqa: S101

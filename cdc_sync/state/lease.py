@@ -1,4 +1,4 @@
-"""One capturing process a state: a file lock beside SQLite, a session advisory lock on PostgreSQL."""
+"""One capturing process a state: a lock on a file, or a session advisory lock on PostgreSQL."""
 
 import fcntl
 import os

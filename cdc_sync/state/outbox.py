@@ -1,6 +1,6 @@
 """The contract table as delivery sees it: the outbox. Latest payload wins."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -76,17 +76,16 @@ def claim(  # one argument a column
     return taken
 
 
-def _claimed(row: sa.Row[Any]) -> Claimed:
-    source_id, reference, payload, acknowledged, status, attempts, next_at, in_doubt = row
+def _claimed(row: Any) -> Claimed:
     return Claimed(
-        source_id,
-        reference,
-        payload,
-        acknowledged,
-        Status(status),
-        attempts,
-        next_at,
-        in_doubt,
+        row.source_id,
+        row.reference,
+        row.payload,
+        row.acknowledged,
+        Status(row.status),
+        row.attempts,
+        row.next_attempt_at,
+        row.in_doubt,
     )
 
 
@@ -110,16 +109,21 @@ def release(tx: Connection, unsent: Sequence[Claimed]) -> None:
 
 
 def free_all(tx: Connection) -> int:
-    """Ends the claims of processes that died; their contracts stay in doubt and are due."""
+    """Ends the claims of processes that died; what was to be sent is due, and still in doubt."""
+    # next_attempt_at stays as it is: what was refused, held or gone meanwhile has none.
     return tx.execute(
-        sa.update(contract)
-        .where(contract.c.claimed_by.is_not(None))
-        .values(claimed_by=None, claimed_until=None, next_attempt_at=_due_again())
+        sa.update(contract).where(contract.c.claimed_by.is_not(None)).values(_FREE)
     ).rowcount
 
 
-def _due_again() -> ColumnElement[object]:
-    return sa.func.coalesce(contract.c.next_attempt_at, contract.c.changed_at)
+def free_others(tx: Connection, owner: str, in_flight: Iterable[SourceId]) -> int:
+    """Ends the claims of an owner, but for those that are on their way."""
+    return tx.execute(
+        sa.update(contract)
+        .where(contract.c.claimed_by == owner)
+        .where(sa.not_(among(tx, contract.c.source_id, in_flight)))
+        .values(_FREE)
+    ).rowcount
 
 
 def retry(tx: Connection, ids: Sequence[SourceId] | None, now: datetime) -> int:
@@ -186,10 +190,8 @@ _AS_SENT = sa.and_(
 _FREE: dict[str, object] = {"claimed_by": None, "claimed_until": None}
 
 
-def _if_as_sent(
-    name: str, column: ColumnElement[object], type_: object = None
-) -> ColumnElement[object]:
-    return case((_AS_SENT, bindparam(name, type_=type_ or column.type)), else_=column)
+def _if_as_sent(name: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return case((_AS_SENT, bindparam(name, type_=column.type)), else_=column)
 
 
 _ENDED = sa.and_(_AS_SENT, contract.c.gone_at.is_not(None))

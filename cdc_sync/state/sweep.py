@@ -31,7 +31,9 @@ class Sweep:
             insert = postgresql.insert(SWEEP).from_select(["source_id"], new)
             statement = insert.on_conflict_do_nothing()
         with self._state.in_our_words():
-            self.met_count += self._connection.execute(statement).rowcount
+            # SQLAlchemy forgets how many rows an INSERT made, unless it is asked to.
+            counted = statement.execution_options(preserve_rowcount=True)
+            self.met_count += self._connection.execute(counted).rowcount
             self._connection.commit()
 
     def unmet(self, page_size: int) -> Iterator[list[KnownRow]]:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, select
 
 from cdc_sync.contract import WatermarkValue
 from cdc_sync.rules.watermark import Watermark, WatermarkType, read_watermark, write_watermark
@@ -13,7 +13,16 @@ from cdc_sync.state.tables import watermark, watermark_move
 
 def read(tx: Connection) -> Watermark:
     """The stored watermark; before the first run one without a value, version 0."""
-    row = tx.execute(select(watermark)).mappings().first()
+    return _read(tx, select(watermark))
+
+
+def _read_to_move(tx: Connection) -> Watermark:
+    # PostgreSQL's other writers wait here; on SQLite the transaction has begun as a write.
+    return _read(tx, select(watermark).with_for_update())
+
+
+def _read(tx: Connection, query: Select[Any]) -> Watermark:
+    row = tx.execute(query).mappings().first()
     if row is None:
         return Watermark(None, None, 0, None)
     type_ = None if row["type"] is None else WatermarkType(row["type"])
@@ -27,7 +36,7 @@ def advance(
 
     None where somebody did: the poll's view of where it stands is old.
     """
-    if read(tx).version != known.version:
+    if _read_to_move(tx).version != known.version:
         return None
     if to == known.value:
         return known
@@ -45,7 +54,7 @@ def move(  # noqa: PLR0913  # one argument a column of the history
     now: datetime,
 ) -> Watermark:
     """Moves the watermark for a person, and says so in the history."""
-    known = read(tx)
+    known = _read_to_move(tx)
     tx.execute(
         watermark_move.insert().values(
             {

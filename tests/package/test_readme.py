@@ -68,7 +68,9 @@ def test_the_readme_gives_the_default_of_the_key(key: str):
     model = SECTIONS[section]
     properties = config_schema()["$defs"][model.__name__]["properties"]
     default = properties[name].get("default")
-    shown = {None: "–", False: "false"}.get(default, default) if not isinstance(default, list) else "[]"
+    shown = (
+        {None: "–", False: "false"}.get(default, default) if not isinstance(default, list) else "[]"
+    )
     shown = "**required**" if model.model_fields[name].is_required() else shown
 
     assert TABLE[key].split(" | ")[0].strip("`") == str(shown)
@@ -98,7 +100,9 @@ def test_the_command_explains_itself_and_its_options(words: tuple[str, ...]):
 def test_what_the_readme_types_is_a_command_with_such_options(typed: list[str]):
     words = typed[2:] if typed[0] == "--config" else typed
     command = COMMANDS.get(tuple(words[:2])) or COMMANDS.get((words[0],))
-    known = {option for parameter in command.params for option in parameter.opts} if command else set()
+    known = (
+        {option for parameter in command.params for option in parameter.opts} if command else set()
+    )
 
     assert command is not None
     assert [word for word in words if word.startswith("-") and word not in known] == []

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from cdc_sync import __version__
+
 ROOT = Path(__file__).resolve().parents[2]
-DATA = "cdc_sync-0.1.0.data/data/share/cdc-sync"
+DATA = f"cdc_sync-{__version__}.data/data/share/cdc-sync"
 
 
 @pytest.fixture(scope="module")

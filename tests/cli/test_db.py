@@ -1,0 +1,44 @@
+"""db current, upgrade and adopt, as a process."""
+
+from cdc_sync.state.tables import REVISION
+from tests.support.commands import Installed
+
+
+def test_a_state_that_is_not_there_is_not_made_by_looking(fresh: Installed) -> None:
+    ran = fresh.run("db", "current", "--json")
+
+    assert ran.document == {"current": None, "newest": REVISION}
+    assert not (fresh.config.parent / "state.db").exists()
+
+
+def test_an_upgrade_makes_the_tables_once(fresh: Installed) -> None:
+    first, second = fresh.run("db", "upgrade"), fresh.run("db", "upgrade")
+
+    assert (first.code, second.code) == (0, 0)
+    assert f"to revision {REVISION}" in first.out
+    assert "already" in second.out
+    assert fresh.run("db", "current", "--json").document["current"] == REVISION
+
+
+def test_a_state_from_a_newer_version_is_refused(synced: Installed) -> None:
+    synced.state("UPDATE alembic_version SET version_num = '9999'")
+
+    ran = synced.run("db", "upgrade")
+
+    assert ran.code in {1, 2}
+    assert "9999" in ran.err
+    assert REVISION in ran.err
+
+
+def test_a_state_is_adopted_by_another_client_of_the_same_platform(synced: Installed) -> None:
+    text = synced.config.read_text()
+    synced.config.write_text(text.replace('"client_id": "sandbox"', '"client_id": "renewed"'))
+
+    asked = synced.run("db", "adopt")
+    done = synced.run("db", "adopt", "--yes")
+
+    assert asked.code == 2
+    assert "(client sandbox)" in asked.out
+    assert "(client renewed)" in asked.out
+    assert done.code == 0
+    assert "already" in synced.run("db", "adopt").out

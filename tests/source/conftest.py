@@ -1,0 +1,28 @@
+"""Sources as a test reads them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from cdc_sync.config.model import SourceConfig
+from cdc_sync.source.reader import Source
+
+COLUMNS = ("id", "account_name", "start_date")
+Open = Callable[..., Source]
+
+
+@pytest.fixture
+def open_source() -> Iterator[Open]:
+    """Opens sources, and closes them at the end."""
+    with ExitStack() as closing:
+
+        def opened(url: str, columns: tuple[str, ...] = COLUMNS, **config: Any) -> Source:
+            table = {} if "query" in config else {"table": "contracts"}
+            keys = {"url": url, "id": "id", "watermark": "updated_at", **table, **config}
+            source = Source(SourceConfig.model_validate(keys), columns)
+            closing.callback(source.close)
+            return source
+
+        yield opened
