@@ -85,7 +85,8 @@ class _FullScan:
                 break
             if run.rows == 0:
                 raise SourceUnavailable(
-                    "The source has no row in scope, but contracts are known: none is called gone.",
+                    "The source has no row in scope although contracts are known;"
+                    " nothing is called gone.",
                     mend="Check `source.table`, `source.where` and the reader's rights.",
                 )
             run = counted(run, 0, self._second_look([row.source_id for row in unmet]))

@@ -27,7 +27,7 @@ from cdc_sync.redaction import Redaction
 from cdc_sync.rules.gate import Gate
 from cdc_sync.rules.outcome import Claimed
 from cdc_sync.rules.pace import Pace
-from cdc_sync.rules.verdict import Answer, ApiState, Reply
+from cdc_sync.rules.verdict import ApiState, concerns_everybody
 from cdc_sync.state import control, outbox
 from cdc_sync.state.database import Database
 
@@ -60,7 +60,7 @@ class Delivery:
         self._wakes = threading.Event()
         self._called = False
         self._sender: Sender[Claimed] = Sender(
-            config, redact, now=now, shuts=_shuts, wake=self._wakes.set
+            config, redact, now=now, shuts=concerns_everybody, wake=self._wakes.set
         )
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._in_flight: set[SourceId] = set()
@@ -290,13 +290,6 @@ class Delivery:
             except StateUnavailable as error:
                 # What was sent stays in doubt, and is sent again by the next start.
                 log.error("delivery.unrecorded", reason=str(error))  # noqa: TRY400
-
-
-def _shuts(reply: Reply) -> bool:
-    """Whether an answer concerns everybody, so that what has not left yet should not leave."""
-    if not isinstance(reply, Answer):
-        return False
-    return reply.status in (401, 403, 404, 405, 429) or 300 <= reply.status < 400
 
 
 def _tell_state(error: StateUnavailable, failures: int) -> None:

