@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cdc_sync.capture.page import Capture
 from cdc_sync.clock import utc_now
+from cdc_sync.config.later import without_effect
 from cdc_sync.config.model import Config
 from cdc_sync.config.units import format_duration
 from cdc_sync.config.urls import masked
@@ -36,12 +37,18 @@ class Finding:
 
 def check(config: Config, path: Path) -> list[Finding]:
     """Looks at everything, in the order in which a run needs it."""
-    findings = [Finding("config", ok=True, says=str(path))]
+    findings = [_config(config, path)]
     findings += _guarded("source", lambda: _source(config))
     findings += _guarded("state", lambda: _state(config))
     findings += _guarded("token", lambda: _token(config))
     findings += _guarded("API", lambda: _api(config))
     return findings
+
+
+def _config(config: Config, path: Path) -> Finding:
+    keys = without_effect(config)
+    mend = f"Without effect in this version: {', '.join(keys)}." if keys else None
+    return Finding("config", ok=True, says=str(path), mend=mend)
 
 
 def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:

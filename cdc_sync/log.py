@@ -8,6 +8,8 @@ from typing import Any
 
 import structlog
 
+from cdc_sync.config.later import without_effect
+from cdc_sync.config.model import Config
 from cdc_sync.redaction import Redaction
 
 _LEVELS = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error")}
@@ -42,6 +44,12 @@ def configure_log(level: str, form: str, redact: Redaction) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def tell_without_effect(config: Config) -> None:
+    """Warns of keys that are set although nothing heeds them yet."""
+    if keys := without_effect(config):
+        structlog.get_logger().warning("config.without_effect", keys=keys)
 
 
 class _Handler(logging.Handler):

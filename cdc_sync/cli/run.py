@@ -34,12 +34,13 @@ def reconcile(context: typer.Context, as_json: Json = False) -> None:
 def run(context: typer.Context) -> None:
     """Run the daemon: poll, deliver and reconcile until SIGTERM or Ctrl-C."""
     from cdc_sync.daemon.daemon import Daemon
-    from cdc_sync.log import configure_log
+    from cdc_sync.log import configure_log, tell_without_effect
     from cdc_sync.sync import open_sync, redaction_of
 
     config = config_of(context)
     redact = redaction_of(config)
     configure_log(config.log.level, config.log.format, redact)
+    tell_without_effect(config)
     with open_sync(config, redact, _token_folder()) as sync:
         Daemon(sync).run(until_signal())
 

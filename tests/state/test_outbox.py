@@ -24,8 +24,8 @@ def see(state, payload=A, *ids, problems=(), gone=False, now=NOW):
         ids = ids or ("1",)
         known = contracts.known(tx, ids)
         seen = [Mapped(SourceId(i), gone, Reference(f"erp-{i}"), payload, problems) for i in ids]
-        befores = [contracts.as_known(known[i]) if i in known else None for i in ids]
-        changes = [compare(row, before) for row, before in zip(seen, befores, strict=True)]
+        earlier = [contracts.as_known(known[i]) if i in known else None for i in ids]
+        changes = [compare(row, before) for row, before in zip(seen, earlier, strict=True)]
         contracts.record(tx, [change for change in changes if change is not None], now)
 
 

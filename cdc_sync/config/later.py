@@ -1,0 +1,27 @@
+"""The keys that are read and checked, but have no effect in this version yet."""
+
+from cdc_sync.config.model import Config
+
+LATER = (
+    ("source", "clock_margin"),
+    ("source", "long_transaction"),
+    ("source", "notify_channel"),
+    ("customergauge", "create_missing_accounts"),
+    ("guard", "max_changes"),
+    ("guard", "min_contracts"),
+    ("web", "listen"),
+    ("web", "token"),
+    ("alerts", "urls"),
+    ("alerts", "after"),
+)
+
+
+def without_effect(config: Config) -> list[str]:
+    """Those of them that the configuration sets to something other than their default."""
+    found = []
+    for section, key in LATER:
+        model = getattr(config, section)
+        field = type(model).model_fields[key]
+        if getattr(model, key) != field.get_default(call_default_factory=True, validated_data={}):
+            found.append(f"{section}.{key}")
+    return found
