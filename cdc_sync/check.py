@@ -13,6 +13,7 @@ from cdc_sync.config.later import without_effect
 from cdc_sync.config.model import Config
 from cdc_sync.config.units import format_duration
 from cdc_sync.config.urls import masked
+from cdc_sync.counting import counted
 from cdc_sync.customergauge.probe import unreachable_because
 from cdc_sync.customergauge.token_request import request_token
 from cdc_sync.errors import CdcSyncError
@@ -62,11 +63,10 @@ def _source(config: Config) -> Iterator[Finding]:
     capture = capture_of(config, open_memory())  # the source is looked at whatever the state is
     with closing(capture.source), capture.source.scan() as scan:
         rows = scan.count_from(None)
-        address = masked(config.source.url.get_secret_value()).partition("://")[2]
-        what = config.source.table or "the query"
-        yield Finding(
-            "source", ok=True, says=f"{scan.server()} at {address}, {what}: {rows:,} rows in scope"
-        )
+        # Of SQLite's four slashes one is the file's own.
+        address = masked(config.source.url.get_secret_value()).partition("://")[2].removeprefix("/")
+        where = f"{scan.server()} at {address}, {config.source.table or 'the query'}"
+        yield Finding("source", ok=True, says=f"{where}: {counted(rows, 'row')} in scope")
         yield _mapping(capture, scan)
         yield from _watermark(config, scan)
         skew = abs(scan.horizon(None).clock - utc_now())
@@ -79,7 +79,9 @@ def _mapping(capture: Capture, scan: Scan) -> Finding:
     map_row = capture.mapper(scan.zone)
     mapped = [map_row(row) for row in scan.full_page(None).rows[:SAMPLE_ROWS]]
     invalid = [seen for seen in mapped if seen.problems]
-    says = f"the first {len(mapped)} rows give {len(mapped) - len(invalid)} valid payloads"
+    give = "gives" if len(mapped) == 1 else "give"
+    valid = counted(len(mapped) - len(invalid), "valid payload")
+    says = f"the first {counted(len(mapped), 'row')} {give} {valid}" if mapped else "no row to try"
     if not invalid:
         return Finding("mapping", ok=True, says=says)
     first = invalid[0]
@@ -95,14 +97,15 @@ def _watermark(config: Config, scan: Scan) -> Iterator[Finding]:
         yield Finding(
             "watermark",
             ok=True,
-            says=f"{config.source.watermark} is NULL in {nulls:,} rows: only a reconcile sees them",
+            says=f"{config.source.watermark} is NULL in {counted(nulls, 'row')}:"
+            " only a reconcile sees such",
             mend=f"Fill {config.source.watermark} with every change.",
         )
     if ids := scan.count_null_ids():
         yield Finding(
             "id",
             ok=True,
-            says=f"{ids:,} rows have a NULL in their id and are left out",
+            says=f"left out for a NULL in the id: {counted(ids, 'row')}",
             mend="Give `source.id` columns that are never NULL.",
         )
     names = ", ".join([config.source.watermark, *config.source.id])
@@ -134,10 +137,11 @@ def _state(config: Config) -> Iterator[Finding]:
 
 def _can_be_made(file: Path) -> Iterator[Finding]:
     folder = next(parent for parent in file.parents if parent.exists())
-    if access(folder, W_OK):
+    if folder.is_dir() and access(folder, W_OK):
         yield Finding("state", ok=True, says=f"{file} (new)")
     else:
-        says = f"{file} cannot be made: {folder} is not writable"
+        why = "not writable" if folder.is_dir() else "not a folder"
+        says = f"{file} cannot be made: {folder} is {why}"
         mend = "Give it to the user that runs cdc-sync, or change `state.url`."
         yield Finding("state", ok=False, says=says, mend=mend)
 

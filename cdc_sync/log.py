@@ -57,7 +57,10 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger().warning(
-            "library.warned", library=record.name, says=record.getMessage()
+            "library.warned",
+            library=record.name,
+            says=record.getMessage(),
+            **({"exc_info": record.exc_info} if record.exc_info else {}),
         )
 
 

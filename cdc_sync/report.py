@@ -82,19 +82,19 @@ def _deliver(sync: Sync, stop: threading.Event, limit: int | None, progress: Pro
 def words(report: dict[str, Any], limit: int | None = None) -> str:
     """The report in one or two sentences."""
     done = [f"{report[name]:,} {name}" for name in ("created", "updated") if report[name]]
-    text = ", ".join(done) or ("Nothing was sent" if report["left"] else "Nothing was to be sent")
+    text = ", ".join(done) or ("Nothing was sent" if report["left"] else "Nothing to send")
     if report["left"]:
-        text += f", {report['left']:,} wait"
+        text += f", {report['left']:,} {'waits' if report['left'] == 1 else 'wait'}"
     text += "."
+    if limit is not None and done and report["left"]:
+        text += " Look at them in CustomerGauge; then: cdc-sync once, or start the service."
     if report["rejected"]:
         text += f"\n{report['rejected']:,} rejected: cdc-sync contracts list --status rejected"
     if report["waiting"]:
-        text += f"\n{report['waiting']:,} wait for their account:"
-        text += " cdc-sync contracts list --status waiting"
+        their = "waits for its" if report["waiting"] == 1 else "wait for their"
+        text += f"\n{report['waiting']:,} {their} account: cdc-sync contracts list --status waiting"
     if report["error"]:
         text += f"\n{report['error']}"
-    if limit is not None and report["left"]:
-        text += "\nLook at them in CustomerGauge; then: cdc-sync once, or start the service."
     return text
 
 

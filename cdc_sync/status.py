@@ -6,6 +6,7 @@ from typing import Any
 
 from cdc_sync.config.model import Config
 from cdc_sync.contract import Status, WatermarkValue
+from cdc_sync.counting import counted
 from cdc_sync.rules.watermark import Watermark, read_watermark, write_watermark
 from cdc_sync.state import contracts, control, watermark
 from cdc_sync.state.database import Database
@@ -71,22 +72,17 @@ def troubles(document: dict[str, Any], config: Config) -> list[str]:
     if not daemon["running"] and daemon["since"] is not None:
         found.append("The daemon does not run although it should: start it, and read its log.")
     if api["state"] not in ("ok", "throttled"):
-        waits = document["contracts"]["pending"]
-        since = f" since {api['since']}" if api["since"] else ""
-        found.append(
-            f"CustomerGauge is {api['state']}{since}: {sentence(api['reason'])}"
-            f" Nothing is lost, {waits:,} contracts wait."
-        )
+        found.append(_standstill(api, document["contracts"]["pending"]))
     if poll is not None and poll["error"]:
         found.append(f"The last poll failed: {poll['error']}")
     late = POLLS_MISSED * config.schedule.poll.total_seconds()
     if daemon["running"] and poll is not None and poll["good_age_seconds"] > max(late, 5):
         found.append(f"No poll has ended well for {poll['good_age_seconds']:.0f} s.")
-    for status, words in _STUCK.items():
+    for status, (one, many) in _STUCK.items():
         if count := document["contracts"][status]:
-            found.append(words.format(count=count))
-    if (document["balance"] or {}).get("unexplained"):
-        found.append(f"{document['balance']['unexplained']} rows of the source are unexplained.")
+            found.append((one if count == 1 else many).format(count=f"{count:,}"))
+    if unexplained := (document["balance"] or {}).get("unexplained"):
+        found.append(f"Unexplained: {counted(unexplained, 'row')} of the source.")
     if document["paused"]:
         found.append("Delivery is paused by a person: cdc-sync resume")
     return found
@@ -97,11 +93,25 @@ def sentence(words: str | None) -> str:
     return f"{(words or 'no reason').rstrip('. ')}."
 
 
+_REJECTED = "rejected: cdc-sync contracts list --status rejected"
+_WAITING = "account: cdc-sync contracts list --status waiting"
 _STUCK = {
-    "rejected": "{count} contracts are rejected: cdc-sync contracts list --status rejected",
-    "waiting": "{count} contracts wait for their account: cdc-sync contracts list --status waiting",
-    "held": "{count} contracts are held.",
+    "rejected": (f"{{count}} contract is {_REJECTED}", f"{{count}} contracts are {_REJECTED}"),
+    "waiting": (
+        f"{{count}} contract waits for its {_WAITING}",
+        f"{{count}} contracts wait for their {_WAITING}",
+    ),
+    "held": ("{count} contract is held.", "{count} contracts are held."),
 }
+
+
+def _standstill(api: dict[str, Any], pending: int) -> str:
+    since = f" since {api['since'].partition('.')[0].removesuffix('Z')}Z" if api["since"] else ""
+    wait = f"{counted(pending, 'contract')} {'waits' if pending == 1 else 'wait'}"
+    return (
+        f"Delivery stands still{since} ({api['state']}): {sentence(api['reason'])}"
+        f" Nothing is lost, {wait}."
+    )
 
 
 def _daemon(kept: dict[str, Any] | None, now: datetime) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from cdc_sync.redaction import Redaction
 from cdc_sync.rules.mapping import mapped_columns
 from cdc_sync.source.reader import Source
 from cdc_sync.state.database import Database, open_state, state_file
-from cdc_sync.state.lease import instance_lock
+from cdc_sync.state.lease import Keep, instance_lock
 from cdc_sync.state.migrate import upgrade
 
 
@@ -27,6 +27,7 @@ class Sync:
     state: Database
     capture: Capture
     delivery: Delivery
+    keep_lock: Keep
 
 
 @contextmanager
@@ -39,7 +40,7 @@ def open_sync(
     """
     state = open_state(config.state.url.get_secret_value())
     try:
-        with instance_lock(state):
+        with instance_lock(state) as keep_lock:
             upgrade(state)
             expect_own(state, config.customergauge)
             tokens = TokenKeeper(config.customergauge, token_file(config, token_folder), utc_now)
@@ -47,7 +48,7 @@ def open_sync(
             delivery.free_claims()
             capture = capture_of(config, state)
             try:
-                yield Sync(config, state, capture, delivery)
+                yield Sync(config, state, capture, delivery, keep_lock)
             finally:
                 delivery.close()
                 capture.source.close()

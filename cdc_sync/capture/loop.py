@@ -1,4 +1,4 @@
-"""Polls whenever woken: by the schedule, by a person. Backs off while the source is away."""
+"""Polls at its interval and whenever woken by a person. Backs off while the source is away."""
 
 import threading
 import time
@@ -63,16 +63,22 @@ class CaptureLoop:
 
     def run(self, stop: threading.Event) -> None:
         """Polls at every wake until `stop`; a source or a state that is away is waited for."""
-        self.wake()
+        # The schedule goes by the wall clock, which a person may set back by a day: without a
+        # wake for two intervals a poll is due all the same.
+        longest = 2 * self._capture.config.schedule.poll.total_seconds()
+        due = time.monotonic()
         while not stop.is_set():
             self.came_round = time.monotonic()
-            if not self._wakes.wait(1.0):
+            left = due - self.came_round
+            if left > 0 and not self._wakes.wait(min(left, 1.0)):
                 continue
             self._wakes.clear()
+            due = time.monotonic() + longest
             try:
                 self.poll(stop)
             except CdcSyncError:
                 stop.wait(min(LONGEST_BACKOFF_SECONDS, 0.5 * 2 ** min(self._failures, 8)))
+                due = time.monotonic()
 
     def poll(self, stop: threading.Event) -> Run:
         """One poll; what it found is delivered at once. Raises what the poll raises."""

@@ -59,10 +59,12 @@ def changes_of(
     """What a page changes in what is known; nothing for a row that is as we know it.
 
     Of two rows that want one reference the first keeps it, and the other is refused by its name.
+    Of two rows with one id, which a `query` can give, the later one counts.
     """
-    known = contracts.known(tx, [seen.source_id for seen in page])
+    rows = {seen.source_id: seen for seen in page}
+    known = contracts.known(tx, rows)
     candidates: list[tuple[Mapped, Change]] = []
-    for seen in page:
+    for seen in rows.values():
         row = known.get(seen.source_id)
         if row is not None and _unchanged(seen, row):
             continue

@@ -15,6 +15,8 @@ from cdc_sync.source.reader import Page, Scan
 from cdc_sync.source.statements import Row
 from cdc_sync.state import control, outbox, watermark
 
+EVERYTHING = 2**31  # more contracts than there are
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
@@ -111,7 +113,7 @@ def _add_due(
     planned: Plan, tx: Connection, capture: Capture, seen: set[str], limit: int | None
 ) -> None:
     """What is pending already, or in doubt, and due: a sync would send that, too."""
-    for row in tx.execute(outbox.due(capture.now(), -1 if tx.dialect.name == "sqlite" else 2**31)):
+    for row in outbox.due(tx, capture.now(), EVERYTHING):
         if row.source_id not in seen:
             action = Action.CREATE if row.acknowledged is None else Action.UPDATE
             diff = changed_fields(row.acknowledged, row.payload)

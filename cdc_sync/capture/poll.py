@@ -62,6 +62,8 @@ class _Poll:
                 if at is not None:
                     self._capture.read_to = (to, at.version)
             run = counted(run, len(mapped), changes)
+            if page.next is not None:
+                self._capture.progress(run)
         return run.ended(self._capture.now())
 
     def _idle(self, at: Watermark, to: WatermarkValue | None, mapped: Sequence[Mapped]) -> bool:
@@ -90,7 +92,8 @@ class _Poll:
 def _worth_a_write(at: Watermark, to: WatermarkValue | None, now: datetime) -> bool:
     if to == at.value:
         return False
-    return at.moved_at is None or (now - at.moved_at).total_seconds() >= STILL_FOR_SECONDS
+    # Younger than nothing: our clock was set back since.
+    return at.moved_at is None or not (0 <= (now - at.moved_at).total_seconds() < STILL_FOR_SECONDS)
 
 
 def _fits(known: Watermark, type_: WatermarkType) -> bool:

@@ -30,7 +30,10 @@ def options(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option(help="Else $CDC_SYNC_CONFIG, ./config.yaml or /etc/cdc-sync/config.yaml."),
+        typer.Option(
+            metavar="FILE",
+            help="config.yaml; else $CDC_SYNC_CONFIG, ./config.yaml, /etc/cdc-sync/config.yaml.",
+        ),
     ] = None,
     version: Annotated[  # noqa: ARG001  # acts by its callback
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")

@@ -20,8 +20,8 @@ app = typer.Typer(
 @app.command("list")
 def list_(
     context: typer.Context,
-    status: Annotated[Status | None, typer.Option(help="Only those that stand so.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 100,
+    status: Annotated[Status | None, typer.Option(help="Only those of this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="List at most so many.")] = 100,
     after: Annotated[
         str | None, typer.Option(metavar="CURSOR", help="Go on after an earlier list.")
     ] = None,

@@ -6,9 +6,7 @@ import typer
 
 from cdc_sync.errors import UserMistake
 
-Names = Annotated[
-    list[str] | None, typer.Argument(metavar="ID...", help="Source ids or references.")
-]
+Names = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Source ids or references.")]
 All = Annotated[bool, typer.Option("--all", help="All of them.")]
 
 
@@ -21,7 +19,7 @@ def named(ids: list[str] | None, *, everything: bool) -> list[str] | None:
 
 def are(count: int) -> str:
     """So many contracts, as a sentence begins."""
-    return "1 contract is" if count == 1 else f"{count:,} contracts are"
+    return {0: "No contract is", 1: "1 contract is"}.get(count, f"{count:,} contracts are")
 
 
 def stay(count: int) -> str:

@@ -6,8 +6,12 @@ import typer
 
 from cdc_sync.cli.context import config_of
 from cdc_sync.cli.output import Json, emit
+from cdc_sync.cli.words import WIDEST, difference, in_order, table, value_or_dash
+from cdc_sync.counting import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cdc_sync.capture.plan import Plan, Planned
 
 
@@ -17,7 +21,7 @@ def plan(  # one argument an option
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 3 when something would be sent.")
     ] = False,
-    full: Annotated[bool, typer.Option("--full", help="Plan a reconcile.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Plan a reconcile, not a poll.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show what a sync would do now; writes and sends nothing."""
@@ -35,23 +39,35 @@ def _words(plan: "Plan", limit: int | None) -> str:
     d = plan.document()
     gone = f", {d['gone']:,} gone" if d["gone"] else ""
     head = (
-        f"{d['rows']:,} rows: {d['create']:,} to create, {d['update']:,} to update,"
+        f"{counted(d['rows'], 'row')}: {d['create']:,} to create, {d['update']:,} to update,"
         f" {d['invalid']:,} invalid{gone}."
         " CustomerGauge cannot delete contracts."
     )
-    shown = [_line(one) for one in plan.changes]
+    shown = _lines(plan.changes)
     changes = d["create"] + d["update"] + d["invalid"] + d["gone"]
     more = ["  …"] if limit is not None and changes > limit else []
     return "\n".join([head, *shown, *more])
 
 
-def _line(one: "Planned") -> str:
-    name = one.reference or one.source_id
+def _lines(changes: "Sequence[Planned]") -> list[str]:
+    if not changes:
+        return []
+    new = [_account(one) for one in changes if one.action == "create"]
+    width = min(max(map(len, new), default=0), WIDEST)
+    return [
+        table([(one.action, one.reference or one.source_id, _told(one, width)) for one in changes])
+    ]
+
+
+def _told(one: "Planned", width: int) -> str:
     if one.problem:
-        return f"  {one.action:<8}{name}   {one.problem}"
+        return one.problem
     if one.action == "create":
         new = {field: pair[1] for field, pair in one.diff.items()}
-        dates = f"{new.get('start')} … {new.get('end') or 'open'}"
-        return f"  {one.action:<8}{name}   {new.get('account')}   {dates}"
-    diffs = ", ".join(f"{f} {old or '–'} → {new or '–'}" for f, (old, new) in one.diff.items())
-    return f"  {one.action:<8}{name}   {diffs or 'in doubt: sent again'}"
+        return f"{_account(one):<{width}}  {new.get('start')} … {new.get('end') or 'open'}"
+    diffs = (f"{field} {difference(field, one.diff)}" for field in in_order(one.diff))
+    return ", ".join(diffs) or "in doubt: sent again"
+
+
+def _account(one: "Planned") -> str:
+    return value_or_dash(one.diff.get("account", (None, None))[1])

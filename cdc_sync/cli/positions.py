@@ -74,6 +74,6 @@ def _meaning(move: "Move") -> str:
         return f"{rows.rstrip('.')}; {_KEPT if move.to is None else _AGAIN}"
     count = "1 row is" if move.rows == 1 else f"{move.rows:,} rows are"
     if move.to is None:
-        return f"all {count} read once more; {_KEPT}"
+        return f"{'The' if move.rows == 1 else 'All'} {count} read once more; {_KEPT}"
     ahead = "\nIt goes forward: what changed before it and is not read yet waits for a reconcile."
     return f"{count} read again; {_AGAIN}{ahead if move.goes_forward else ''}"

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from cdc_sync.cli.words import clock, difference, reasons, shown, table, value_or_dash
+from cdc_sync.cli.words import clock, difference, in_order, reasons, shown, table, value_or_dash
 
 _HEAD = ("ID", "REFERENCE", "ACCOUNT", "STATUS", "NEXT TRY", "REASON")
 
@@ -61,7 +61,7 @@ def _at(when: str) -> str:
 def _fields(story: dict[str, Any]) -> list[tuple[str, str]]:
     """Every field; where CustomerGauge holds another value, that one → ours."""
     acknowledged, diff = story["acknowledged"], story["diff"]
-    names = {**story["payload"], **diff}
+    names = in_order({**story["payload"], **diff})
     return [
         (
             name,
@@ -95,4 +95,4 @@ def _attempt(attempt: dict[str, Any], now: datetime) -> tuple[str, ...]:
 def _sent(changed: dict[str, Any]) -> str:
     if all(old is None for old, _ in changed.values()):
         return "the whole contract" if changed else "as CustomerGauge has it"
-    return ", ".join(f"{field} {difference(field, changed)}" for field in changed)
+    return ", ".join(f"{field} {difference(field, changed)}" for field in in_order(changed))

@@ -17,7 +17,7 @@ app = typer.Typer(
     name="watermark", help="Look at the watermark, and move it.", no_args_is_help=True
 )
 
-Reason = Annotated[str | None, typer.Option(help="Kept in the history.")]
+Reason = Annotated[str | None, typer.Option(help="Why; kept in the history.")]
 
 
 @app.command()
@@ -33,9 +33,14 @@ def show(context: typer.Context, as_json: Json = False) -> None:
 @app.command("set")
 def set_(  # typer: one argument an option
     context: typer.Context,
-    value: Annotated[str, typer.Argument(help="A time, as 2026-11-23T12:00:00Z, or a number.")],
+    value: Annotated[
+        str,
+        typer.Argument(metavar="VALUE", help="A time, such as 2026-11-23T12:00:00Z, or a number."),
+    ],
     reason: Reason = None,
-    force: Annotated[bool, typer.Option("--force", help="Also beyond the horizon.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also to where late commits would be missed.")
+    ] = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -48,7 +53,9 @@ def set_(  # typer: one argument an option
 @app.command()
 def rewind(
     context: typer.Context,
-    by: Annotated[str, typer.Argument(metavar="DURATION", help="As 2h; of numbers, as 5000.")],
+    by: Annotated[
+        str, typer.Argument(metavar="DURATION", help="Such as 2h; a number for an integer column.")
+    ],
     reason: Reason = None,
     yes: Yes = False,
     as_json: Json = False,
@@ -72,7 +79,7 @@ def reset(
 @app.command()
 def history(
     context: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="List at most so many.")] = 100,
     as_json: Json = False,
 ) -> None:
     """List the moves by hand, the latest first."""

@@ -1,9 +1,10 @@
 """Values as a terminal shows them: tables, times, a contract's problems and differences."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+FIELDS = ("account", "start", "end", "description")  # as people think of a contract
 WIDEST = 60  # characters of a cell that is not the last of its line
 
 
@@ -37,6 +38,11 @@ def reasons(problems: list[dict[str, str]] | None) -> str:
         for problem in problems or ()
     ]
     return "; ".join(found)
+
+
+def in_order(fields: Iterable[str]) -> list[str]:
+    """A payload's fields in the order in which people think of them."""
+    return sorted(fields, key=FIELDS.index)
 
 
 def difference(field: str, diff: dict[str, Any]) -> str:

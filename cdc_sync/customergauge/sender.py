@@ -9,17 +9,22 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Generic, TypeVar
+
+import uvloop
 
 from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.customergauge.client import Client, Request
 from cdc_sync.customergauge.token import Token
 from cdc_sync.redaction import Redaction
+from cdc_sync.rules.pace import Pace
 from cdc_sync.rules.verdict import NoAnswer, Reply
 
 Task = TypeVar("Task")
 
 GROUP = 64  # answers that are recorded together, at most
+LONGEST_WAIT_SECONDS = 5.0  # nothing is asked to leave later than that
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +67,12 @@ class Sender(Generic[Task]):
         self._shuts = shuts
         self._wake = wake
         self._done: deque[Sent[Task]] = deque()
-        self._waiting: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Task[Sent[Task]]] = set()
         self._outstanding = 0
-        self._loop = asyncio.new_event_loop()
+        limit = config.rate_limit
+        self._step = Pace(limit.per_second if limit else None).step.total_seconds()
+        self._next_at = 0.0
+        self._loop = uvloop.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._thread.start()
@@ -114,34 +122,50 @@ class Sender(Generic[Task]):
         for job in batch:
             task = self._loop.create_task(self._do(job))
             self._waiting.add(task)
-            task.add_done_callback(self._waiting.discard)
+            task.add_done_callback(partial(self._ended, job))
 
     def _cancel_waiting(self) -> None:
         for task in list(self._waiting):
             task.cancel()
 
-    async def _do(self, job: Job[Task]) -> None:
+    async def _do(self, job: Job[Task]) -> Sent[Task]:
         began, started, left = self._now(), self._loop.time(), False
         reply: Reply | None = None
         try:
             async with self._slots:
-                early = (job.not_before - self._now()).total_seconds()
-                if early > 0:
-                    await asyncio.sleep(early)
+                await self._its_turn(job)
                 self._waiting.discard(asyncio.current_task())
                 began, started, left = self._now(), self._loop.time(), True
                 reply = await self._client.put(job.request, job.token)
+                if self._shuts(reply):  # before the slot is free for the next one
+                    self._cancel_waiting()
         except asyncio.CancelledError:
             reply = NoAnswer("cut by our stop", doubt=True) if left else None
         except Exception as error:  # noqa: BLE001  # a request cannot die silently
             reply = NoAnswer(f"our own defect: {error!r}", doubt=True)
-        finally:
-            seconds = self._loop.time() - started
-            self._finish(Sent(job.task, job.token, reply, began, self._now(), seconds))
+        seconds = self._loop.time() - started
+        return Sent(job.task, job.token, reply, began, self._now(), seconds)
+
+    async def _its_turn(self, job: Job[Task]) -> None:
+        # Behind the one before by the limit's step, too: a loop that woke late must not catch up.
+        # Later than any wait there is: our clock was set back.
+        while 0 < (early := self._too_early(job)) < LONGEST_WAIT_SECONDS:  # noqa: ASYNC110
+            await asyncio.sleep(early)
+        self._next_at = self._loop.time() + self._step
+
+    def _too_early(self, job: Job[Task]) -> float:
+        planned = (job.not_before - self._now()).total_seconds()
+        return max(planned, self._next_at - self._loop.time())
+
+    def _ended(self, job: Job[Task], task: "asyncio.Task[Sent[Task]]") -> None:
+        self._waiting.discard(task)
+        if task.cancelled():  # before its first step: nothing of it ran
+            now = self._now()
+            self._finish(Sent(job.task, job.token, None, now, now, 0.0))
+        else:
+            self._finish(task.result())
 
     def _finish(self, sent: Sent[Task]) -> None:
-        if sent.reply is not None and self._shuts(sent.reply):
-            self._cancel_waiting()
         self._outstanding -= 1
         self._done.append(sent)
         # The first answer wakes, and then a full group or the last one: not each.

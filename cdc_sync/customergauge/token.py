@@ -82,6 +82,8 @@ class TokenKeeper:
                 self.failure = None
             except TokenUnavailable as error:
                 self.failure = error
+            except Exception as error:  # noqa: BLE001  # without a failure it would be asked for at once
+                self.failure = TokenUnavailable(f"Our own defect: {type(error).__name__}.")
             finally:
                 self._thread = None
                 done()
@@ -120,7 +122,7 @@ class TokenKeeper:
                 return None
             expires = datetime.fromisoformat(document["expires_at"]).astimezone(UTC)
             return Token(str(document["access_token"]), expires)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None  # an unreadable token file counts as none
 
     def _to_file(self, token: Token) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import math
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +23,8 @@ from cdc_sync.redaction import Redaction
 from cdc_sync.rules.backoff import retry_after
 
 BODY_READ = 64 * 1024  # bytes of an answer that are read
+_TOKEN = re.compile(r'("access_token"\s*:\s*")[^"]*')
+_HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 
 for _name in ("requests_oauthlib", "oauthlib", "urllib3"):
     # At DEBUG they log the form with the secret, and the token.
@@ -107,7 +111,7 @@ class _Session(OAuth2Session):
         return response
 
     def _looked_at(self, response: requests.Response) -> requests.Response:
-        words = self._redact(" ".join(response.text.split()))[:200]
+        words = _TOKEN.sub(r"\1***", self._redact(" ".join(response.text.split())))[:200]
         if response.status_code in (400, 401, 403):
             raise TokenRefused(
                 f"CustomerGauge refuses our client ({response.status_code} {words}).",
@@ -119,23 +123,35 @@ class _Session(OAuth2Session):
                 f"The token endpoint answers {response.status_code} {words}",
                 wait=wait.total_seconds() if wait else None,
             )
-        _drop_odd_expiry(response)
+        response._content = json.dumps(self._token_in(response)).encode()  # noqa: SLF001
         return response
 
+    def _token_in(self, response: requests.Response) -> dict[str, object]:
+        # The library stumbles over anything odd beside the token, after it was issued.
+        document = _json_object(response.content)
+        secret = document.get("access_token")
+        if not isinstance(secret, str) or not _HEADER_SAFE.fullmatch(secret):
+            said = self._redact(str(document.get("error", "its answer holds none")))[:200]
+            raise TokenUnavailable(f"The token endpoint gave no token: {said}.")
+        seconds = _seconds(document.get("expires_in"))
+        life = {} if seconds is None else {"expires_in": int(seconds)}
+        return {"access_token": secret, "token_type": "Bearer", **life}
 
-def _drop_odd_expiry(response: requests.Response) -> None:
-    # The library raises on an `expires_in` that is no number, after the token was issued.
-    document = response.json()
-    if isinstance(document, dict) and _seconds(document.get("expires_in")) is None:
-        document.pop("expires_in", None)
-        response._content = json.dumps(document).encode()  # noqa: SLF001
+
+def _json_object(body: bytes) -> dict[str, object]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _seconds(value: object) -> float | None:
     try:
-        return float(str(value))
+        seconds = float(str(value))
     except ValueError:
         return None
+    return seconds if math.isfinite(seconds) else None
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from cdc_sync.daemon.schedule import build_schedule
 from cdc_sync.daemon.systemd import notify, watchdog_seconds
 from cdc_sync.errors import CdcSyncError, StateUnavailable
 from cdc_sync.report import keep_reconcile
+from cdc_sync.source.engine import STATEMENT_TIMEOUT_SECONDS
 from cdc_sync.state import contracts, control, history
 from cdc_sync.sync import Sync
 
@@ -25,7 +26,7 @@ log = structlog.get_logger()
 BEAT_SECONDS = 1.0
 PRESENCE_SECONDS = 4.0  # the longest silence of the presence row while nothing happens
 PRUNED_AT_ONCE = 5000
-HUNG_AFTER_SECONDS = 120.0  # beside the request's and the statement's own deadlines
+HUNG_AFTER_SECONDS = STATEMENT_TIMEOUT_SECONDS + 120.0  # one page of the source may take so long
 
 
 class Daemon:
@@ -35,6 +36,7 @@ class Daemon:
         self._sync = sync
         self._since = sync.capture.now()
         self._stop = threading.Event()
+        self._reconcile_due = threading.Event()
         self._capture = CaptureLoop(sync.capture, sync.delivery.wake)
         self._requests = Requests(sync, self._capture)
         self._threads: list[threading.Thread] = []
@@ -50,12 +52,13 @@ class Daemon:
         schedule = build_schedule(
             self._sync.config.schedule,
             wake_poll=self._capture.wake,
-            reconcile=self._reconcile,
+            wake_reconcile=self._reconcile_due.set,
             prune=self._prune,
         )
         self._start("delivery", self._sync.delivery.run)
         self._start("capture", self._capture.run)
         self._start("requests", self._requests.run)
+        self._start("reconcile", self._reconcile)
         schedule.start()
         notify(READY="1", STATUS="running")
         log.info("daemon.started", pid=os.getpid(), state=self._sync.state.name)
@@ -78,16 +81,18 @@ class Daemon:
                 log.exception("daemon.thread_died", thread=name)
                 self._broken = error
 
-        thread = threading.Thread(target=guarded, name=name)
+        # A statement that hangs must not keep the process: nothing is lost with it.
+        thread = threading.Thread(target=guarded, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
     def _end(self) -> None:
         self._capture.wake()
+        self._reconcile_due.set()
         self._sync.delivery.wake()
-        limit = self._sync.config.customergauge.timeout.total_seconds() + 10
+        until = time.monotonic() + self._sync.config.customergauge.timeout.total_seconds() + 10
         for thread in self._threads:
-            thread.join(limit)
+            thread.join(max(0.0, until - time.monotonic()))
         try:
             with self._sync.state.begin() as tx:
                 control.put(tx, control.DAEMON, None)
@@ -98,6 +103,7 @@ class Daemon:
     def _beat(self) -> None:
         """Says that we are there, to `status` and to systemd."""
         try:
+            self._sync.keep_lock()
             self._tell()
         except StateUnavailable:
             return  # the loops tell it; here a beat is missed
@@ -151,9 +157,14 @@ class Daemon:
             parts.append(last.run.error)
         return "; ".join(parts)
 
-    def _reconcile(self) -> None:
+    def _reconcile(self, stop: threading.Event) -> None:
+        while self._reconcile_due.wait() and not stop.is_set():
+            self._reconcile_due.clear()
+            self._reconcile_once(stop)
+
+    def _reconcile_once(self, stop: threading.Event) -> None:
         try:
-            run = reconcile(self._sync.capture, self._stop)
+            run = reconcile(self._sync.capture, stop)
             keep_reconcile(self._sync, run)
             log.info("reconcile.finished", rows=run.rows, changed=run.changed, error=run.error)
         except CdcSyncError as error:

@@ -1,4 +1,4 @@
-"""APScheduler: wakes the poll on its interval, runs reconcile by cron and housekeeping hourly."""
+"""APScheduler: wakes the poll on its interval, the reconcile by cron; housekeeping hourly."""
 
 from collections.abc import Callable
 from datetime import UTC
@@ -19,15 +19,15 @@ def build_schedule(
     config: ScheduleConfig,
     *,
     wake_poll: Callable[[], None],
-    reconcile: Callable[[], None],
+    wake_reconcile: Callable[[], None],
     prune: Callable[[], None],
 ) -> BackgroundScheduler:
-    """The schedule, not started. The poll's job only wakes: it cannot block or be skipped."""
+    """The schedule, not started. Its jobs only wake: they cannot block, be skipped or be late."""
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults=_JOBS)
     scheduler.add_job(wake_poll, IntervalTrigger(seconds=config.poll.total_seconds()), id="poll")
     trigger = _trigger(config.reconcile)
     if trigger is not None:
-        scheduler.add_job(reconcile, trigger, id="reconcile")
+        scheduler.add_job(wake_reconcile, trigger, id="reconcile")
     scheduler.add_job(prune, IntervalTrigger(hours=1), id="prune")
     return scheduler
 

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from contextlib import suppress
 
 
 def notify(**fields: str) -> None:
@@ -10,7 +11,9 @@ def notify(**fields: str) -> None:
     if not address:
         return
     message = "\n".join(f"{name}={value}" for name, value in fields.items())
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+    kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
+    # A systemd that does not listen is no reason to stop.
+    with suppress(OSError), socket.socket(socket.AF_UNIX, kind) as sock:
         sock.connect("\0" + address[1:] if address.startswith("@") else address)
         sock.sendall(message.encode())
 

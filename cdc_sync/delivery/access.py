@@ -8,7 +8,7 @@ import structlog
 
 from cdc_sync.customergauge.token import Token, TokenKeeper
 from cdc_sync.errors import TokenRefused, TokenUnavailable
-from cdc_sync.rules.backoff import backoff
+from cdc_sync.rules.backoff import LONGEST, backoff
 from cdc_sync.rules.gate import PROBE_LONGEST, Gate
 from cdc_sync.rules.verdict import ApiState
 
@@ -45,7 +45,8 @@ class Access:
     def renew_if_due(self, gate: Gate, now: datetime) -> Gate:
         """Takes note of how the last request ended, starts the next one; the gate after that."""
         gate = self._noted(gate, now)
-        waits = self._not_before is not None and now < self._not_before
+        # Further away than any wait there is: our clock was set back since.
+        waits = self._not_before is not None and now < self._not_before <= now + LONGEST
         if not waits and self._tokens.wants_renewal():
             self._tokens.renew(self._wake)
         return gate

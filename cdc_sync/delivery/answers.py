@@ -23,14 +23,14 @@ class Answers:
         self._access = access
         self._settled: list[Settlement] = []
         self._unsent: list[Claimed] = []
-        self._told_gate = Gate().document()
+        self._told_gate: dict[str, str | None] = {}
         self.gate = Gate()
         self.counts: Counter[str] = Counter()
 
     @property
     def unrecorded(self) -> bool:
         """Whether there is something to record."""
-        return bool(self._settled or self._unsent) or self.gate.document() != self._told_gate
+        return bool(self._settled or self._unsent or self._told_gate != self.gate.document())
 
     def take(self, sent: Sent[Claimed]) -> None:
         """What an answer means for its contract, and for everybody."""
@@ -67,7 +67,7 @@ class Answers:
             last = self._settled[-1]
             told = {"at": last.at.isoformat(), "status": last.http_status}
             control.put(tx, control.LAST_DELIVERY, told)
-        if self._settled or self.gate.document() != self._told_gate:
+        if self.gate.document() != self._told_gate:
             control.put(tx, control.API, self.gate.document())
 
     def recorded(self) -> None:

@@ -34,6 +34,7 @@ from cdc_sync.state.database import Database
 log = structlog.get_logger()
 
 LINGER_SECONDS = 0.1  # an acknowledgement waits this long for its group
+TOLD_EVERY = 20  # failures of the state in a row after which it is told again
 GLANCE_SECONDS = 1.0  # how often an idle loop looks at what persons said
 STATE_BACKOFF_SECONDS = 15.0
 AHEAD = timedelta(seconds=1)  # no more is claimed than can leave within it
@@ -58,13 +59,15 @@ class Delivery:
         self._access = Access(tokens, self.wake)
         self._answers = Answers(self._access)
         self._wakes = threading.Event()
-        self._called = False
+        self._called = True
+        self._glanced_at = 0.0
         self._sender: Sender[Claimed] = Sender(
             config, redact, now=now, shuts=concerns_everybody, wake=self._wakes.set
         )
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._in_flight: set[SourceId] = set()
         self._unsure = False
+        self._more = False
         self._window = 2 * config.concurrency
         self._pace: Pace | None = None
         self._resumed_at: str | None = None
@@ -93,13 +96,13 @@ class Delivery:
         while not stop.is_set():
             try:
                 self._turn()
+                self._await(stop)
                 failures = 0
             except StateUnavailable as error:
                 failures += 1
-                _tell_state(error, failures)
-                stop.wait(min(STATE_BACKOFF_SECONDS, 0.1 * 2**failures))
-            else:
-                self._await(stop)
+                if failures == 1 or failures % TOLD_EVERY == 0:
+                    log.warning("state.unavailable", reason=str(error), failures=failures)
+                stop.wait(min(STATE_BACKOFF_SECONDS, 0.1 * 2 ** min(failures, 10)))
         self._finish()
 
     def drain(self, stop: threading.Event, progress: Callable[[], None] = lambda: None) -> None:
@@ -145,9 +148,12 @@ class Delivery:
     def _turn(self) -> None:
         """Settles what came back and claims what goes next, in one transaction."""
         self.came_round = time.monotonic()
-        self._called = False
-        self._window = self._next_window(self._collect())
-        self._glance()
+        called, self._called = self._called, False
+        self._more = False
+        if settled := self._collect():
+            self._window = self._next_window(settled)
+        if called or self.came_round - self._glanced_at >= GLANCE_SECONDS:
+            self._glance()
         now = self._now()
         self._answers.pass_gate(self._access.renew_if_due(self.gate, now))
         token = self._access.token()
@@ -158,11 +164,12 @@ class Delivery:
     def _collect(self) -> int:
         """Takes in what came back; how many that were."""
         sent = self._sender.collect()
-        self._in_flight.difference_update(one.task.source_id for one in sent)
         for one in sent:
             self._answers.take(one)
             if one.reply is None and self.allowance is not None:
                 self.allowance += 1
+        # Last, so that `wait_for_rest` never sees it nowhere.
+        self._in_flight.difference_update(one.task.source_id for one in sent)
         return len(sent)
 
     def _commit_and_submit(self, now: datetime, room: int, token: Token | None) -> None:
@@ -174,7 +181,7 @@ class Delivery:
                 outbox.free_others(tx, self._owner, self._in_flight)
             claimed, starts = self._claim(tx, now, room)
         self._answers.recorded()
-        self._unsure = False
+        self._more = len(claimed) == GROUP
         if claimed and token is not None:
             self._answers.pass_gate(self.gate.claimed())
             self._in_flight.update(one.source_id for one in claimed)
@@ -184,6 +191,7 @@ class Delivery:
                 Job(c, Request("contracts", body_of(c.reference, c.payload)), token, start)
                 for c, start in zip(claimed, starts, strict=True)
             )
+        self._unsure = False
 
     def _claim(
         self, tx: Connection, now: datetime, room: int
@@ -201,16 +209,12 @@ class Delivery:
 
     def _known_pace(self, tx: Connection) -> Pace:
         if self._pace is None:
-            limit = self._config.rate_limit
-            stored = control.get(tx, control.PACE)
-            next_at = datetime.fromisoformat(stored) if stored else None
-            if next_at is not None and next_at > self._now() + timedelta(minutes=1):
-                next_at = None  # our clock was wrong once
-            self._pace = Pace(limit.per_second if limit else None, next_at)
+            self._pace = Pace.going_on(self._config.rate_limit, control.get(tx, control.PACE))
         return self._pace
 
     def _room(self, now: datetime) -> int:
         room = max(0, self._window - len(self._in_flight))
+        self._pace = self._pace and self._pace.sound(now)
         within = self._pace.room(now, AHEAD) if self._pace else self._config.concurrency
         room = room if within is None else min(room, within)
         return room if self.allowance is None else min(room, self.allowance)
@@ -227,6 +231,7 @@ class Delivery:
 
     def _glance(self) -> None:
         """What persons said: pause and resume."""
+        self._glanced_at = self.came_round
         with self._state.read() as tx:
             paused = bool(control.get(tx, control.PAUSED, False))
             resumed_at = control.get(tx, control.RESUMED_AT)
@@ -241,6 +246,8 @@ class Delivery:
 
     def _await(self, stop: threading.Event) -> None:
         """Until there is something to do: an answer and its group, a call, a time that comes."""
+        if self._more and len(self._in_flight) < self._window:
+            return  # a claim waits for nobody: the next PUTs are at hand before these have left
         self._wakes.wait(self._pause_seconds())
         self._wakes.clear()
         until = time.monotonic() + LINGER_SECONDS
@@ -257,16 +264,17 @@ class Delivery:
         times = [GLANCE_SECONDS]
         if self.gate.shut_until is not None and self.gate.shut_until > now:
             times.append((self.gate.shut_until - now).total_seconds())
-        elif self._pace is not None and self._pace.per_second and self._pace.next_at is not None:
-            times.append(max(0.05, (self._pace.next_at - now - AHEAD / 2).total_seconds()))
-        with self._state.read() as tx:
-            due = outbox.next_due_at(tx)
-        if due is not None and due > now:
-            times.append((due - now).total_seconds())
+        elif self._pace is not None and self._pace.next_at and self._pace.next_at > now + AHEAD / 2:
+            times.append((self._pace.next_at - now - AHEAD / 2).total_seconds())
+        if not self._in_flight:  # else an answer wakes us, or the next glance does
+            with self._state.read() as tx:
+                due = outbox.next_due_at(tx)
+            if due is not None and due > now:
+                times.append((due - now).total_seconds())
         return min(times)
 
     def _at_rest(self) -> bool:
-        if self._in_flight or self._answers.unrecorded:
+        if self._in_flight or self._answers.unrecorded or self._unsure:
             return False
         if self._paused or self.allowance == 0 or self._access.failed():
             return True
@@ -290,8 +298,3 @@ class Delivery:
             except StateUnavailable as error:
                 # What was sent stays in doubt, and is sent again by the next start.
                 log.error("delivery.unrecorded", reason=str(error))  # noqa: TRY400
-
-
-def _tell_state(error: StateUnavailable, failures: int) -> None:
-    if failures == 1 or failures % 20 == 0:
-        log.error("state.unavailable", reason=str(error), failures=failures)

@@ -35,7 +35,16 @@ def run_demo(seconds: float | None, stop: threading.Event) -> bool:
 
 def _work(parts: Parts, sync: Sync, seconds: float | None, stop: threading.Event) -> None:
     events, rate, ended = Events(sync.state), _Rate(), threading.Event()
-    daemon = threading.Thread(target=Daemon(sync).run, args=(ended,), name="daemon")
+    broken: list[BaseException] = []
+
+    def run_daemon() -> None:
+        try:
+            Daemon(sync).run(ended)
+        except BaseException as error:  # noqa: BLE001  # handed over to the thread that waits
+            broken.append(error)
+            stop.set()
+
+    daemon = threading.Thread(target=run_daemon, name="daemon")
     until = None if seconds is None else time.monotonic() + seconds
     daemon.start()
     try:
@@ -44,6 +53,8 @@ def _work(parts: Parts, sync: Sync, seconds: float | None, stop: threading.Event
     finally:
         ended.set()
         daemon.join()
+    if broken:
+        raise broken[0]
 
 
 def _watch(frame: Callable[[], str], stop: threading.Event, until: float | None) -> None:

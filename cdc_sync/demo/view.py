@@ -15,6 +15,7 @@ from cdc_sync.state import contracts, history
 from cdc_sync.state.database import Database
 
 SHOWN = 12
+WIDEST = 40  # characters of what is told of one change
 
 
 class Events:
@@ -128,11 +129,12 @@ def _reason(row: dict[str, Any]) -> str:
 def _diff(changed: str | None) -> str:
     pairs = json.loads(changed or "{}")
     if len(pairs) > 2:
-        return f"new: {pairs.get('account', ['', ''])[1]}"[:40]
-    return ", ".join(f"{name} {old or '–'} → {new or '–'}" for name, (old, new) in pairs.items())[
-        :40
-    ]
+        return f"new: {pairs.get('account', ['', ''])[1]}"
+    return ", ".join(f"{name} {old or '—'} → {new or '—'}" for name, (old, new) in pairs.items())
 
 
 def _line(at: datetime, what: str, reference: str, words: str, end: str) -> str:
-    return f"  {at.astimezone():%H:%M:%S}  {what:<8}{reference:<10}{words:<42}{end}"
+    told = words if len(words) <= WIDEST or not end else f"{words[: WIDEST - 1]}…"
+    return (
+        f"  {at.astimezone():%H:%M:%S}  {what:<8}{reference:<10}{told:<{WIDEST + 2}}{end}".rstrip()
+    )

@@ -67,12 +67,13 @@ def gone(known: Known, *, ends_on: date | None) -> Change | None:
 
     With a day to end it, it stays pending until CustomerGauge has acknowledged that end; what was
     never acknowledged, has ended before, or may only be kept is gone at once, and nothing is sent.
+    A first PUT that is on its way, or whose answer was lost, may be applied: it is ended, too.
     """
     if known.status is Status.GONE or known.ends_gone:
         return None
     payload, status = known.payload, Status.GONE
-    if ends_on is not None and known.acknowledged is not None:
-        payload = _ended(known.acknowledged, ends_on)
+    if ends_on is not None and (known.acknowledged is not None or known.in_doubt):
+        payload = _ended(known.acknowledged or known.payload, ends_on)
         if payload != known.acknowledged or known.in_doubt:
             status = Status.PENDING
     return Change(Action.GONE, known.source_id, known.reference, payload, status, (), True, known)

@@ -52,7 +52,7 @@ class Gate:
 
     def room(self, now: datetime, wanted: int) -> int:
         """How many contracts may be claimed now."""
-        if self.shut_until is not None and now < self.shut_until:
+        if self._shut_at(now):
             return 0
         if self.state in (ApiState.OK, ApiState.THROTTLED):
             return wanted
@@ -110,8 +110,11 @@ class Gate:
         return self._shut(state, why, now, wait)
 
     def _everybody_waits(self, now: datetime) -> bool:
-        asked_to = self.state is ApiState.THROTTLED
-        return asked_to and self.shut_until is not None and now < self.shut_until
+        return self.state is ApiState.THROTTLED and self._shut_at(now)
+
+    def _shut_at(self, now: datetime) -> bool:
+        # Further away than any wait there is: our clock was set back since.
+        return self.shut_until is not None and now < self.shut_until <= now + LONGEST
 
     def _opened(self) -> "Gate":
         return replace(Gate(), refusals=self.refusals)
@@ -140,7 +143,7 @@ class Gate:
 
     def _shut(self, state: ApiState, why: str, now: datetime, wait: timedelta) -> "Gate":
         until = now + min(wait, LONGEST)
-        if self.state is state and self.shut_until is not None and now < self.shut_until:
+        if self.state is state and self.shut_until is not None and self._shut_at(now):
             # Another answer of the same moment: it makes nothing worse, but a 429 may ask for more.
             longer = max(until, self.shut_until) if state is ApiState.THROTTLED else self.shut_until
             return replace(self, shut_until=longer, probing=False)

@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
 
-SPARE = (
-    1.01  # a share kept free, so that late wake-ups of ours never make N + 1 in a second of theirs
-)
+from cdc_sync.config.units import Rate
+
+# A share kept free: a request that is late on the wire must not make N + 1 in a second of theirs.
+SPARE = 1.05
+LONGEST_AHEAD = timedelta(minutes=1)  # no delivery reserves further
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,12 @@ class Pace:
 
     per_second: float | None
     next_at: datetime | None = None
+
+    @classmethod
+    def going_on(cls, limit: Rate | None, stored: str | None) -> "Pace":
+        """The pace of a limit where the process before left it: no burst at a start."""
+        next_at = datetime.fromisoformat(stored) if stored else None
+        return cls(limit.per_second if limit else None, next_at)
 
     @property
     def step(self) -> timedelta:
@@ -35,3 +43,8 @@ class Pace:
         first = max(now, self.next_at or now)
         starts = [first + self.step * place for place in range(count)]
         return replace(self, next_at=first + self.step * count), starts
+
+    def sound(self, now: datetime) -> "Pace":
+        """The pace without what was reserved too far ahead: our clock was set back since."""
+        far = self.next_at is not None and self.next_at > now + self.step + LONGEST_AHEAD
+        return replace(self, next_at=None) if far else self

@@ -137,6 +137,12 @@ def in_our_words(engine: Engine) -> Iterator[None]:
         raise SourceUnavailable("All connections to the source are in use.") from error
     except exc.DBAPIError as error:
         raise _translated(engine.url, error) from error
+    except UnicodeEncodeError as error:
+        # SQLite gave it, and does not take it back as where the next page starts.
+        raise SourceUnavailable(
+            f"The source holds an id that is not UTF-8: {error.object!r}.",
+            mend="Leave that row out by `source.where`, or raise `source.page_size`.",
+        ) from error
 
 
 def _translated(url: URL, error: exc.DBAPIError) -> SourceUnavailable | SourceMistake:

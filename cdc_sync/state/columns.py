@@ -3,11 +3,25 @@
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Dialect
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+
+class _PlainText(sqlite.DATETIME):
+    """A DATETIME in the schema whose texts go to SQLite, and come back, as they are."""
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        """Nothing is to be done."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        """Nothing is to be done."""
+
+
+_PLAIN_TEXT: TypeEngine[Any] = _PlainText()  # type: ignore[no-untyped-call]
 
 
 class Instant(TypeDecorator[datetime]):
@@ -16,17 +30,25 @@ class Instant(TypeDecorator[datetime]):
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To the database: SQLite gets UTC without a zone."""
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """What the database is spoken to with: SQLite gets the text itself."""
+        return dialect.type_descriptor(
+            _PLAIN_TEXT if dialect.name == "sqlite" else self.impl_instance
+        )
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """To the database."""
         if value is None or dialect.name != "sqlite":
             return value
-        return value.astimezone(UTC).replace(tzinfo=None)
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """From the database: always in UTC."""
         if value is None:
             return None
-        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+        if dialect.name == "sqlite":
+            return datetime.fromisoformat(value).replace(tzinfo=UTC)
+        return cast("datetime", value).astimezone(UTC)
 
 
 def among(tx: Connection, column: ColumnElement[Any], texts: Iterable[str]) -> ColumnElement[bool]:

@@ -26,10 +26,14 @@ BALANCE = "balance"
 HORIZON = "horizon"  #: the last horizon, for status
 _REQUEST = "request:"
 
+_KEY: sa.BindParameter[str] = sa.bindparam("name")
+_GET = select(control.c.value).where(control.c.key == _KEY)
+_PUT = sa.update(control).where(control.c.key == _KEY).values(value=sa.bindparam("text"))
+
 
 def get(tx: Connection, key: str, default: Any = None) -> Any:
     """The value by this name, or the default."""
-    text = tx.execute(select(control.c.value).where(control.c.key == key)).scalar()
+    text = tx.execute(_GET, {"name": key}).scalar()
     return default if text is None else json.loads(text)
 
 
@@ -46,8 +50,7 @@ def put(tx: Connection, key: str, value: Any) -> None:
         tx.execute(sa.delete(control).where(control.c.key == key))
         return
     text = json.dumps(value, ensure_ascii=False)
-    changed = tx.execute(sa.update(control).where(control.c.key == key).values(value=text))
-    if changed.rowcount == 0:
+    if tx.execute(_PUT, {"name": key, "text": text}).rowcount == 0:
         tx.execute(control.insert().values(key=key, value=text))
 
 

@@ -105,7 +105,8 @@ def _open_file(url: URL) -> Database:
     path = Path(url.database or "")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        existed = path.exists()
+        if not path.exists():
+            path.touch(0o600)  # SQLite gives the files that it makes beside it the same mode
         engine = sa.create_engine(
             url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, pool_size=5, poolclass=sa.QueuePool
         )
@@ -114,8 +115,6 @@ def _open_file(url: URL) -> Database:
         database = Database(engine, path)
         with database.read() as tx:
             tx.exec_driver_sql("PRAGMA schema_version")  # fails where this is not a database
-        if not existed:
-            path.chmod(0o600)
         for made in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
             if made.exists():
                 give_to_owner_of_folder(made)
@@ -130,7 +129,7 @@ def _open_file(url: URL) -> Database:
 def _sqlite_session(connection: Any, _record: Any) -> None:
     # sqlite3 would begin only before the first write, and what was read before could be old.
     connection.isolation_level = None
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "temp_store = MEMORY"):
+    for pragma in ("journal_mode = WAL", "synchronous = FULL"):
         connection.execute(f"PRAGMA {pragma}")
 
 

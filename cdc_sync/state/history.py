@@ -13,6 +13,8 @@ from cdc_sync.contract import changed_fields, problems_to_json
 from cdc_sync.rules.outcome import Settlement
 from cdc_sync.state.tables import delivery, run
 
+_as_json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would build one a call
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -94,8 +96,6 @@ def _row(settlement: Settlement) -> dict[str, Any]:
         "source_id": claimed.source_id,
         "reference": claimed.reference,
         "http_status": settlement.http_status,
-        "changed": json.dumps(
-            changed_fields(claimed.acknowledged, claimed.payload), ensure_ascii=False
-        ),
+        "changed": _as_json(changed_fields(claimed.acknowledged, claimed.payload)),
         "error": problems_to_json(settlement.problems) if settlement.problems else None,
     }

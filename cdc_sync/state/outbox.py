@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Select, bindparam, case, select
+from sqlalchemy import Connection, Row, bindparam, case, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from cdc_sync.contract import SourceId, Status, problems_to_json
@@ -28,29 +28,40 @@ _TAKEN = (
 )
 
 
-def _is_due(now: datetime) -> ColumnElement[bool]:
-    # Further away than any wait there is: our clock was wrong once, so it counts as due.
-    far = contract.c.next_attempt_at > now + _LONGEST_WAIT
-    return sa.or_(contract.c.next_attempt_at <= now, far)
+# Further away than any wait there is: our clock was wrong once, so it counts as due.
+_IS_DUE = sa.or_(
+    contract.c.next_attempt_at <= bindparam("now"), contract.c.next_attempt_at > bindparam("far")
+)
+_DUE = select(*_TAKEN).where(*_WAITS, _IS_DUE).limit(bindparam("most"))
+_BY_NEED = _DUE.order_by(contract.c.next_attempt_at, contract.c.source_id)
+_AT_RANDOM = _DUE.order_by(sa.func.random())
+_COUNT_DUE = select(sa.func.count()).select_from(contract).where(*_WAITS, _IS_DUE)
+_NEXT_DUE = (
+    select(contract.c.next_attempt_at).where(*_WAITS).order_by(contract.c.next_attempt_at).limit(1)
+)
 
 
-def due(now: datetime, limit: int, *, at_random: bool = False) -> Select[Any]:
+def due(
+    tx: Connection, now: datetime, limit: int, *, at_random: bool = False
+) -> Iterable[Row[Any]]:
     """The contracts to be sent now, in order of need."""
-    order = [sa.func.random()] if at_random else [contract.c.next_attempt_at, contract.c.source_id]
-    return select(*_TAKEN).where(*_WAITS, _is_due(now)).order_by(*order).limit(limit)
+    query = _AT_RANDOM if at_random else _BY_NEED
+    return tx.execute(query, _as_of(now) | {"most": limit})
 
 
 def count_due(tx: Connection, now: datetime) -> int:
     """How many contracts are to be sent now."""
-    query = select(sa.func.count()).select_from(contract).where(*_WAITS, _is_due(now))
-    return int(tx.execute(query).scalar_one())
+    return int(tx.execute(_COUNT_DUE, _as_of(now)).scalar_one())
 
 
 def next_due_at(tx: Connection) -> datetime | None:
     """When the next contract is due; None where none waits."""
-    first = select(contract.c.next_attempt_at).where(*_WAITS).order_by(contract.c.next_attempt_at)
-    found: datetime | None = tx.execute(first.limit(1)).scalar()
+    found: datetime | None = tx.execute(_NEXT_DUE).scalar()
     return found
+
+
+def _as_of(now: datetime) -> dict[str, Any]:
+    return {"now": now, "far": now + _LONGEST_WAIT}
 
 
 def claim(  # one argument a column
@@ -65,7 +76,7 @@ def claim(  # one argument a column
     """Takes contracts for delivery: in doubt from the commit of `tx` on, until acknowledged."""
     if limit <= 0:
         return []
-    taken = [_claimed(row) for row in tx.execute(due(now, limit, at_random=at_random))]
+    taken = [_claimed(row) for row in due(tx, now, limit, at_random=at_random)]
     if taken:
         ids = [claimed.source_id for claimed in taken]
         tx.execute(

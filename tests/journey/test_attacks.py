@@ -1,0 +1,410 @@
+"""What could lose, repeat or hang: each test is a trouble that must not do any of it."""
+
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from cdc_sync.capture.loop import CaptureLoop
+from cdc_sync.capture.poll import poll
+from cdc_sync.capture.reconcile import reconcile
+from cdc_sync.config.load import load_config
+from cdc_sync.contract import Status
+from cdc_sync.customergauge.client import Request
+from cdc_sync.customergauge.sender import Job, Sender
+from cdc_sync.customergauge.token import Token
+from cdc_sync.daemon.daemon import Daemon
+from cdc_sync.demo import demo
+from cdc_sync.errors import InstanceRunning, SourceUnavailable, StateUnavailable
+from cdc_sync.redaction import Redaction
+from cdc_sync.source.reader import Scan
+from cdc_sync.state import contracts, outbox, watermark
+from cdc_sync.state.database import Database
+from cdc_sync.state.lease import ADVISORY_LOCK
+from cdc_sync.sync import Sync, open_sync, redaction_of
+from tests.support.configs import write_config
+from tests.support.rows import Rows, rows_in
+from tests.support.sandbox import Sandbox, running_sandbox
+from tests.support.wait import wait_until
+
+STILL = threading.Event()
+
+
+class There:
+    """A SQLite source, a sandbox, and a configuration that a test may add to."""
+
+    def __init__(self, folder: Path, rows: Rows, sandbox: Sandbox) -> None:
+        self.folder = folder
+        self.rows = rows
+        self.sandbox = sandbox
+
+    @contextmanager
+    def open(self, **sections: dict[str, Any]) -> Iterator[Sync]:
+        file = write_config(
+            self.folder / "config.yaml", self.rows.url, self.sandbox.url, **sections
+        )
+        config = load_config(file, {})
+        with open_sync(config, redaction_of(config)) as sync:
+            yield sync
+
+
+@pytest.fixture
+def there(tmp_path: Path, sandbox: Sandbox) -> Iterator[There]:
+    with rows_in(f"sqlite:///{tmp_path / 'source.db'}") as rows:
+        yield There(tmp_path, rows, sandbox)
+
+
+@contextmanager
+def running(sync: Sync) -> Iterator[threading.Thread]:
+    """The daemon in a thread; at the end it must have ended."""
+    stop, failed = threading.Event(), list[BaseException]()
+
+    def work() -> None:
+        try:
+            Daemon(sync).run(stop)
+        except BaseException as error:  # what ended it is looked at below
+            failed.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.failed = failed  # type: ignore[attr-defined]
+    thread.start()
+    try:
+        yield thread
+    finally:
+        stop.set()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def status_of(sync: Sync, source_id: str) -> str:
+    with sync.state.read() as tx:
+        found = contracts.find(tx, source_id)
+    assert found is not None
+    return str(found["status"])
+
+
+def all_synced(sync: Sync, count: int) -> bool:
+    with sync.state.read() as tx:
+        return contracts.counts(tx)[Status.SYNCED] == count
+
+
+def test_jobs_that_are_taken_back_as_soon_as_they_are_given_come_back_unsent(there: There):
+    with there.open() as sync:
+        config = sync.config.customergauge
+    now = datetime.now(UTC)
+    token = Token("none", now)
+    sender: Sender[int] = Sender(
+        config, Redaction([]), now=lambda: now, shuts=lambda _reply: False, wake=lambda: None
+    )
+    try:
+        sender.submit(Job(n, Request("contracts", b"{}"), token, now) for n in range(20))
+        sender.take_back()
+        wait_until(lambda: sender.done() == 20, "all of them are back")
+    finally:
+        sender.close()
+    assert not there.sandbox.puts()
+
+
+def test_two_rows_with_one_id_do_not_stop_the_others(tmp_path: Path, sandbox: Sandbox):
+    with rows_in(f"sqlite:///{tmp_path / 'source.db'}", name="inner_rows") as rows:
+        rows.add({"id": 1, "plan": "old"}, {"id": 2})
+        there = There(tmp_path, rows, sandbox)
+        query = "SELECT * FROM inner_rows UNION ALL SELECT * FROM inner_rows"
+        with there.open(source={"table": None, "query": query}) as sync:
+            poll(sync.capture, STILL)
+            sync.delivery.drain(STILL)
+            assert sorted(sandbox.contracts()) == ["erp-1", "erp-2"]
+            assert len(sandbox.puts()) == 2
+
+
+def test_an_id_that_no_page_can_start_after_is_named_and_kills_nothing(there: There):
+    there.rows.execute("DROP TABLE contracts")
+    there.rows.execute(
+        "CREATE TABLE contracts AS SELECT CAST(x'4dff' AS TEXT) AS id, 'ACME' AS account_name,"
+        " '2024-01-01' AS start_date, NULL AS end_date, 'Gold' AS plan,"
+        " '2026-01-01 00:00:00' AS updated_at"
+    )
+    with there.open(source={"page_size": 1}) as sync, pytest.raises(SourceUnavailable, match="M"):
+        poll(sync.capture, STILL)
+
+
+def test_a_first_put_that_is_on_its_way_is_ended_when_its_row_goes_and_policy_is_end(there: There):
+    there.rows.add({"id": 1}, {"id": 2})
+    with there.open(deletes={"policy": "end"}) as sync:
+        poll(sync.capture, STILL)
+        there.sandbox.strike("latency=1s times=2")
+        with running(sync):
+            wait_until(lambda: there.sandbox.faults.listed()[0]["struck"] == 2, "both PUTs left")
+            there.rows.remove(1)
+            reconcile(sync.capture, STILL)
+            wait_until(lambda: status_of(sync, "1") == "gone", "the contract is ended")
+    assert there.sandbox.contracts()["erp-1"]["end"] is not None
+    assert there.sandbox.contracts()["erp-2"]["end"] is None
+
+
+def test_polls_go_on_by_themselves_whatever_the_wall_clock_does(there: There):
+    stop = threading.Event()
+    with there.open(schedule={"poll": "1s"}) as sync:
+        loop = CaptureLoop(sync.capture, lambda: None)
+        polls = threading.Thread(target=loop.run, args=(stop,), daemon=True)
+        polls.start()
+        try:
+            wait_until(lambda: loop.last, "the first poll")
+            there.rows.add({"id": 1})
+            wait_until(lambda: loop.last and loop.last.run.changed, "a poll that nobody woke")
+        finally:
+            stop.set()
+            polls.join(10)
+
+
+def test_delivery_goes_on_when_our_clock_is_set_back(there: There, monkeypatch: pytest.MonkeyPatch):
+    there.rows.add({"id": 1})
+    ahead = [timedelta(days=1)]
+    monkeypatch.setattr("cdc_sync.sync.utc_now", lambda: datetime.now(UTC) + ahead[-1])
+    there.sandbox.strike("status=429 retry_after=600 times=1")
+    with there.open(customergauge={"rate_limit": "5/s"}) as sync:
+        poll(sync.capture, STILL)
+        with running(sync):
+            wait_until(lambda: sync.delivery.gate.shut_until, "everybody waits")
+            ahead.append(timedelta())
+            wait_until(lambda: all_synced(sync, 1), "the contract was delivered")
+
+
+def test_a_long_poll_shows_its_progress_page_by_page(there: There):
+    with there.open(source={"page_size": 10}) as sync:
+        poll(sync.capture, STILL)
+        there.rows.add(*({"id": n} for n in range(35)))
+        seen: list[int] = []
+        sync.capture.progress = lambda run: seen.append(run.rows)
+        poll(sync.capture, STILL)
+    assert seen == [10, 20, 30]
+
+
+def test_a_watermark_that_a_person_moves_during_a_poll_stays_where_it_was_put(
+    there: There, monkeypatch: pytest.MonkeyPatch
+):
+    there.rows.add(*({"id": n} for n in range(30)))
+    put = datetime(2020, 1, 1, tzinfo=UTC)
+    read_page = Scan.changed_page
+    with there.open(source={"page_size": 10}) as sync:
+        poll(sync.capture, STILL)
+        there.rows.touch_all()
+
+        def moved_at_the_second_page(scan: Scan, start: Any, after: Any) -> Any:
+            if after is not None:
+                monkeypatch.undo()
+                with sync.state.begin() as tx:
+                    now = datetime.now(UTC)
+                    type_ = scan.column.type
+                    watermark.move(
+                        tx, put, type_=type_, kind="set", who="anna", reason=None, now=now
+                    )
+            return read_page(scan, start, after)
+
+        monkeypatch.setattr(Scan, "changed_page", moved_at_the_second_page)
+        poll(sync.capture, STILL)
+        with sync.state.read() as tx:
+            assert watermark.read(tx).value == put
+        assert poll(sync.capture, STILL).rows == 30
+
+
+def test_a_thread_that_dies_ends_the_daemon(there: There, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Scan, "full_page", lambda *_: 1 / 0)
+    with there.open() as sync, running(sync) as daemon:
+        daemon.join(20)
+        assert not daemon.is_alive()
+    assert isinstance(daemon.failed[0], ZeroDivisionError)  # type: ignore[attr-defined]
+
+
+def test_a_nightly_reconcile_that_dies_ends_the_daemon(
+    there: There, monkeypatch: pytest.MonkeyPatch
+):
+    with there.open(schedule={"reconcile": "1s"}) as sync:
+        poll(sync.capture, STILL)
+        monkeypatch.setattr(Scan, "full_page", lambda *_: 1 / 0)
+        with running(sync) as daemon:
+            daemon.join(20)
+            assert not daemon.is_alive()
+
+
+def test_a_daemon_stops_in_time_while_a_page_of_the_source_hangs(
+    there: There, monkeypatch: pytest.MonkeyPatch
+):
+    hangs, released = threading.Event(), threading.Event()
+
+    def hang(*_: Any) -> None:
+        hangs.set()
+        released.wait(60)
+        raise StateUnavailable("too late")
+
+    monkeypatch.setattr(Scan, "full_page", hang)
+    with there.open(customergauge={"timeout": "1s"}) as sync:
+        try:
+            with running(sync):
+                assert hangs.wait(20)
+        finally:
+            released.set()
+
+
+def test_the_demo_ends_when_its_daemon_dies(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Daemon, "_beat", lambda _daemon: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        demo.run_demo(60, threading.Event())
+
+
+def test_delivery_outlives_a_state_that_fails_between_two_turns(
+    there: There, monkeypatch: pytest.MonkeyPatch
+):
+    failed = threading.Event()
+    next_due_at = outbox.next_due_at
+
+    def fail_once(tx: Any) -> Any:
+        if not failed.is_set():
+            failed.set()
+            raise StateUnavailable("The state's server restarts.")
+        return next_due_at(tx)
+
+    with there.open() as sync, running(sync):
+        wait_until(lambda: sync.delivery.came_round, "delivery turns")
+        monkeypatch.setattr(outbox, "next_due_at", fail_once)
+        assert failed.wait(20)
+        there.rows.add({"id": 1})
+        reconcile(sync.capture, STILL)
+        wait_until(lambda: all_synced(sync, 1), "the contract was delivered")
+
+
+def test_a_full_disk_loses_nothing_and_delivery_goes_on_with_room(there: There):
+    there.rows.add(*({"id": n} for n in range(50)))
+    with there.open() as sync:
+        poll(sync.capture, STILL)
+        _pages_at_most(sync.state, 1)
+        with pytest.raises(StateUnavailable, match="full"):
+            _fill(there, sync)
+        _pages_at_most(sync.state, 1_000_000)
+        run = poll(sync.capture, STILL)
+        sync.delivery.drain(STILL)
+        assert run.error is None
+        with sync.state.read() as tx:
+            known = sum(contracts.counts(tx).values())
+    assert len(there.sandbox.contracts()) == len(there.sandbox.puts()) == known
+
+
+def _fill(there: There, sync: Sync) -> None:
+    for n in range(1, 100):
+        there.rows.add(*({"id": 1000 * n + k} for k in range(100)))
+        poll(sync.capture, STILL)
+
+
+def _pages_at_most(state: Database, pages: int) -> None:
+    state.engine.dispose()  # the limit is a connection's own, and there is one from here on
+    with state.engine.connect() as connection:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+
+def test_the_state_and_what_lies_beside_it_are_for_us_alone(there: There):
+    there.rows.add({"id": 1})
+    with there.open() as sync:
+        poll(sync.capture, STILL)
+        sync.delivery.drain(STILL)
+        ours = [file for file in there.folder.iterdir() if file.name.startswith(("state", "token"))]
+        assert {"state.db", "state.db-wal", "state.db-shm", "token.json"} <= {f.name for f in ours}
+        for file in ours:
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
+
+
+@pytest.fixture
+def secret_sandbox() -> Iterator[Sandbox]:
+    with running_sandbox(client_secret="hush-hush-hush") as sandbox:
+        yield sandbox
+
+
+def test_no_secret_is_in_any_output_or_in_the_state(there: There, secret_sandbox: Sandbox):
+    there.rows.add({"id": 1}, {"id": 2, "account_name": None})
+    file = write_config(
+        there.folder / "config.yaml",
+        there.rows.url,
+        secret_sandbox.url,
+        log={"level": "debug"},
+        customergauge={"client_secret": "hush-hush-hush"},
+    )
+    secret_sandbox.strike("status=401 times=1", "status=500 times=1")
+    out = ""
+    for command in (["once"], ["status"], ["config", "show"], ["contracts", "list", "--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "cdc_sync", "--config", str(file), *command],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        out += done.stdout + done.stderr
+    token = (there.folder / "token.json").read_text().split('"access_token": "')[1].split('"')[0]
+    held = b"".join(f.read_bytes() for f in there.folder.glob("state.db*"))
+    for secret in ("hush-hush-hush", token):
+        assert secret not in out
+        assert secret.encode() not in held
+
+
+@pytest.fixture
+def with_state_server(there: There, postgresql_url: str) -> dict[str, dict[str, Any]]:
+    return {"state": {"url": postgresql_url}}
+
+
+def test_a_state_server_that_drops_everybody_costs_no_put_and_no_lock(
+    there: There, with_state_server: dict[str, dict[str, Any]]
+):
+    sections = {**with_state_server, "schedule": {"poll": "1s"}}
+    with there.open(**sections) as sync, running(sync):
+        there.rows.add({"id": 1})
+        _drop_all_sessions(with_state_server["state"]["url"])
+        wait_until(lambda: _locks(with_state_server["state"]["url"]) == 1, "the lock is ours again")
+        with pytest.raises(InstanceRunning), there.open(**with_state_server):
+            pass
+        wait_until(lambda: all_synced(sync, 1), "the contract was delivered")
+    assert len(there.sandbox.puts()) == 1
+
+
+def test_a_lock_that_another_process_took_ends_the_daemon(
+    there: There, with_state_server: dict[str, dict[str, Any]]
+):
+    address = with_state_server["state"]["url"]
+    with (
+        there.open(**with_state_server) as sync,
+        running(sync) as daemon,
+        psycopg.connect(address.replace("+psycopg", ""), autocommit=True) as thief,
+    ):
+        wait_until(lambda: sync.delivery.came_round, "the daemon runs")
+        _drop_all_sessions(address, but=thief.info.backend_pid)
+        wait_until(lambda: _takes_lock(thief) or not daemon.is_alive(), "the lock is taken")
+        daemon.join(20)
+        assert not daemon.is_alive()
+    assert isinstance(daemon.failed[0], InstanceRunning)  # type: ignore[attr-defined]
+
+
+def _drop_all_sessions(address: str, but: int = 0) -> None:
+    with psycopg.connect(address.replace("+psycopg", ""), autocommit=True) as server:
+        server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+            " AND pid NOT IN (pg_backend_pid(), %s)",
+            (make_url(address).database, but),
+        )
+
+
+def _locks(address: str) -> int:
+    with psycopg.connect(address.replace("+psycopg", ""), autocommit=True) as server:
+        row = server.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone()
+        return int(row[0]) if row else 0
+
+
+def _takes_lock(server: psycopg.Connection) -> bool:
+    row = server.execute("SELECT pg_try_advisory_lock(%s)", (ADVISORY_LOCK,)).fetchone()
+    return bool(row and row[0])
