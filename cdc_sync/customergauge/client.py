@@ -4,7 +4,7 @@ Every request has one deadline as a whole.
 """
 
 import ssl
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
@@ -33,8 +33,7 @@ async def _never_twice(request: ClientRequest, handler: ClientHandlerType) -> Cl
         raise _Broken(type(error).__name__) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One PUT: the path below the imports API, and its body."""
 
     path: str
@@ -113,7 +112,8 @@ async def _first(response: ClientResponse, limit: int) -> bytes:
     """At most `limit` bytes of a body; a body that breaks off has said what it had said."""
     chunks: list[bytes] = []
     try:
-        while limit > 0 and (chunk := await response.content.read(limit)):
+        while limit > 0 and not response.content.at_eof():
+            chunk = await response.content.read(limit)
             chunks.append(chunk)
             limit -= len(chunk)
     except (TimeoutError, aiohttp.ClientError, OSError):

@@ -1,16 +1,16 @@
 """The one asyncio loop that PUTs: a thread of its own, asked by batches, answering by a queue.
 
-Whatever shuts the door for everybody (`shuts`) takes back at once what has not left yet.
+An answer that shuts the door for everybody (`shuts`) gives back at once what has not left yet,
+and what was submitted by somebody who had not collected that answer.
 """
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import uvloop
 
@@ -25,10 +25,10 @@ Task = TypeVar("Task")
 
 GROUP = 64  # answers that are recorded together, at most
 LONGEST_WAIT_SECONDS = 5.0  # nothing is asked to leave later than that
+CATCH_UP_SECONDS = 0.002  # a late wake-up of ours is made good; a stall of theirs is not
 
 
-@dataclass(frozen=True, slots=True)
-class Job(Generic[Task]):
+class Job(NamedTuple, Generic[Task]):
     """One PUT to make, not before an instant; `task` comes back with its answer."""
 
     task: Task
@@ -37,8 +37,7 @@ class Job(Generic[Task]):
     not_before: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Sent(Generic[Task]):
+class Sent(NamedTuple, Generic[Task]):
     """What came of a job; `reply` None: it never left."""
 
     task: Task
@@ -66,12 +65,15 @@ class Sender(Generic[Task]):
         self._now = now
         self._shuts = shuts
         self._wake = wake
-        self._done: deque[Sent[Task]] = deque()
-        self._waiting: set[asyncio.Task[Sent[Task]]] = set()
-        self._outstanding = 0
         limit = config.rate_limit
         self._step = Pace(limit.per_second if limit else None).step.total_seconds()
-        self._next_at = 0.0
+        self._next_leave = 0.0
+        self._queue: deque[Job[Task]] = deque()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._done: deque[Sent[Task]] = deque()
+        self._shut = 0  # how often the door was shut, and
+        self._known_shut = 0  # how often when answers were last collected
         self._loop = uvloop.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
@@ -79,13 +81,14 @@ class Sender(Generic[Task]):
         self._ready.wait()
 
     def submit(self, jobs: Iterable[Job[Task]]) -> None:
-        """Starts the jobs, `concurrency` at a time."""
+        """Starts the jobs in their order, `concurrency` at a time."""
         batch = list(jobs)
         if batch:
-            self._loop.call_soon_threadsafe(self._start, batch)
+            self._loop.call_soon_threadsafe(self._take, batch, self._known_shut)
 
     def collect(self) -> list[Sent[Task]]:
         """What has come back since the last call."""
+        self._known_shut = self._shut
         return [self._done.popleft() for _ in range(len(self._done))]
 
     def done(self) -> int:
@@ -94,7 +97,7 @@ class Sender(Generic[Task]):
 
     def take_back(self) -> None:
         """What has not left yet comes back unsent; what is on its way goes on."""
-        self._loop.call_soon_threadsafe(self._cancel_waiting)
+        self._loop.call_soon_threadsafe(self._give_back)
 
     def close(self) -> None:
         """Ends the loop; what is still on its way is cut."""
@@ -107,67 +110,76 @@ class Sender(Generic[Task]):
         asyncio.set_event_loop(self._loop)
         self._loop.call_soon(self._open)
         self._loop.run_forever()
+        self._queue.clear()
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
         self._loop.run_until_complete(self._client.close())
         self._loop.close()
 
     def _open(self) -> None:
-        self._slots = asyncio.Semaphore(self._config.concurrency)
         self._client = Client(self._config, self._redact)
         self._ready.set()
 
-    def _start(self, batch: list[Job[Task]]) -> None:
-        self._outstanding += len(batch)
-        for job in batch:
-            task = self._loop.create_task(self._do(job))
-            self._waiting.add(task)
-            task.add_done_callback(partial(self._ended, job))
+    def _take(self, batch: list[Job[Task]], known_shut: int) -> None:
+        self._queue.extend(batch)
+        if known_shut == self._shut:
+            self._leave()
+        else:
+            self._give_back()
 
-    def _cancel_waiting(self) -> None:
-        for task in list(self._waiting):
-            task.cancel()
+    def _leave(self) -> None:
+        """Lets go what may leave now, and comes back when the next one may."""
+        while self._queue and len(self._under_way) < self._config.concurrency:
+            early = self._early(self._queue[0])
+            if early > 0:
+                self._alarm = self._alarm or self._loop.call_later(early, self._ring)
+                return
+            # After a stall of theirs what is overdue leaves at the pace, too, not at once.
+            earliest = time.monotonic() - CATCH_UP_SECONDS
+            self._next_leave = max(self._next_leave, earliest) + self._step
+            task = self._loop.create_task(self._put(self._queue.popleft()))
+            self._under_way.add(task)
+            task.add_done_callback(self._ended)
 
-    async def _do(self, job: Job[Task]) -> Sent[Task]:
-        began, started, left = self._now(), self._loop.time(), False
-        reply: Reply | None = None
+    def _ring(self) -> None:
+        self._alarm = None
+        self._leave()
+
+    def _early(self, job: Job[Task]) -> float:
+        """For how many seconds a job must not leave yet."""
+        if not self._step:
+            return 0.0
+        asked = (job.not_before - self._now()).total_seconds()
+        if asked > LONGEST_WAIT_SECONDS:
+            asked = 0.0  # our clock was set back
+        return max(asked, self._next_leave - time.monotonic())
+
+    def _give_back(self) -> None:
+        while self._queue:
+            now = self._now()
+            job = self._queue.popleft()
+            self._came(Sent(job.task, job.token, None, now, now, 0.0))
+
+    async def _put(self, job: Job[Task]) -> None:
+        began, started = self._now(), time.monotonic()
         try:
-            async with self._slots:
-                await self._its_turn(job)
-                self._waiting.discard(asyncio.current_task())
-                began, started, left = self._now(), self._loop.time(), True
-                reply = await self._client.put(job.request, job.token)
-                if self._shuts(reply):  # before the slot is free for the next one
-                    self._cancel_waiting()
-        except asyncio.CancelledError:
-            reply = NoAnswer("cut by our stop", doubt=True) if left else None
+            reply = await self._client.put(job.request, job.token)
         except Exception as error:  # noqa: BLE001  # a request cannot die silently
             reply = NoAnswer(f"our own defect: {error!r}", doubt=True)
-        seconds = self._loop.time() - started
-        return Sent(job.task, job.token, reply, began, self._now(), seconds)
+        seconds = time.monotonic() - started
+        self._came(Sent(job.task, job.token, reply, began, self._now(), seconds))
+        if self._shuts(reply):
+            self._shut += 1  # only now that its answer can be collected
+            self._give_back()
 
-    async def _its_turn(self, job: Job[Task]) -> None:
-        # Behind the one before by the limit's step, too: a loop that woke late must not catch up.
-        # Later than any wait there is: our clock was set back.
-        while 0 < (early := self._too_early(job)) < LONGEST_WAIT_SECONDS:  # noqa: ASYNC110
-            await asyncio.sleep(early)
-        self._next_at = self._loop.time() + self._step
-
-    def _too_early(self, job: Job[Task]) -> float:
-        planned = (job.not_before - self._now()).total_seconds()
-        return max(planned, self._next_at - self._loop.time())
-
-    def _ended(self, job: Job[Task], task: "asyncio.Task[Sent[Task]]") -> None:
-        self._waiting.discard(task)
-        if task.cancelled():  # before its first step: nothing of it ran
-            now = self._now()
-            self._finish(Sent(job.task, job.token, None, now, now, 0.0))
-        else:
-            self._finish(task.result())
-
-    def _finish(self, sent: Sent[Task]) -> None:
-        self._outstanding -= 1
+    def _came(self, sent: Sent[Task]) -> None:
         self._done.append(sent)
         # The first answer wakes, and then a full group or the last one: not each.
-        if len(self._done) in (1, GROUP) or self._outstanding == 0:
+        if len(self._done) in (1, GROUP):
+            self._wake()
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._under_way.discard(task)
+        self._leave()
+        if not self._under_way:
             self._wake()

@@ -258,7 +258,7 @@ class Delivery:
             self._wakes.clear()
 
     def _pause_seconds(self) -> float:
-        if self._called or self._answers.unrecorded:
+        if self._called or self._answers.unrecorded or self._sender.done():
             return 0.0
         now = self._now()
         times = [GLANCE_SECONDS]

@@ -88,7 +88,7 @@ class Gate:
             return self
         match verdict:
             case Accepted():
-                return Gate()
+                return OPEN
             case Refused() | AccountMissing():
                 return self._after_refusal(verdict, now)
             case TryLater():
@@ -157,3 +157,6 @@ class Gate:
             tries=self.tries + 1 if same else 1,
             probing=False,
         )
+
+
+OPEN = Gate()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from cdc_sync.contract import Payload, Problem, Reference, SourceId, Status
 from cdc_sync.rules.backoff import backoff
@@ -50,8 +50,7 @@ class Claimed:
     in_doubt: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What is recorded for one attempt; `kind` is None where it counts as nothing."""
 
     claimed: Claimed
@@ -70,8 +69,7 @@ class Settlement:
         return self.status is Status.SYNCED
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One request that left: when it began and was answered, and with which status, if any."""
 
     began: datetime

@@ -88,16 +88,8 @@ def claim(  # one argument a column
 
 
 def _claimed(row: Any) -> Claimed:
-    return Claimed(
-        row.source_id,
-        row.reference,
-        row.payload,
-        row.acknowledged,
-        Status(row.status),
-        row.attempts,
-        row.next_attempt_at,
-        row.in_doubt,
-    )
+    source_id, reference, payload, acknowledged, status, *rest = row
+    return Claimed(source_id, reference, payload, acknowledged, Status(status), *rest)
 
 
 def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
@@ -192,13 +184,18 @@ def _other(settlement: Settlement) -> dict[str, object]:
     }
 
 
+def _literally(status: Status) -> ColumnElement[str]:
+    # A bound value would be bound anew for each row of an executemany.
+    return sa.literal_column(f"'{status}'", sa.Text())
+
+
 _SENDABLE = (Status.PENDING, Status.WAITING, Status.SYNCED)
 # Nothing newer was seen in the source while this payload was on its way.
 _AS_SENT = sa.and_(
     contract.c.payload == bindparam("sent"),
-    contract.c.status.in_([sa.literal_column(f"'{status}'") for status in _SENDABLE]),
+    contract.c.status.in_([_literally(status) for status in _SENDABLE]),
 )
-_FREE: dict[str, object] = {"claimed_by": None, "claimed_until": None}
+_FREE: dict[str, object] = {"claimed_by": sa.null(), "claimed_until": sa.null()}
 
 
 def _if_as_sent(name: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -216,11 +213,11 @@ _SETTLE_ACCEPTED = (
             "acknowledged_at": bindparam("at", type_=contract.c.acknowledged_at.type),
             "in_doubt": bindparam("doubt", type_=contract.c.in_doubt.type),
             "status": case(
-                (_ENDED, Status.GONE.value),
-                (_AS_SENT, Status.SYNCED.value),
+                (_ENDED, _literally(Status.GONE)),
+                (_AS_SENT, _literally(Status.SYNCED)),
                 else_=contract.c.status,
             ),
-            "attempts": case((_AS_SENT, 0), else_=contract.c.attempts),
+            "attempts": case((_AS_SENT, sa.literal_column("0")), else_=contract.c.attempts),
             "next_attempt_at": _if_as_sent("due", contract.c.next_attempt_at),
             "http_status": _if_as_sent("http", contract.c.http_status),
             "last_error": case((_AS_SENT, sa.null()), else_=contract.c.last_error),

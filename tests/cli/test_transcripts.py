@@ -111,8 +111,7 @@ def test_a_careful_first_sync_sends_a_few_and_then_the_rest(fresh: Installed, sa
     rest = fresh.run("once")
 
     assert first.out.splitlines() == [
-        "2 created, 1 waits. Look at them in CustomerGauge; then: cdc-sync once, or start the"
-        " service.",
+        "2 created, 1 waits. Look at them in CustomerGauge; then: cdc-sync once, or start the service.",
         "1 rejected: cdc-sync contracts list --status rejected",
     ]
     assert rest.out.splitlines() == [
@@ -145,7 +144,6 @@ def test_a_rewind_says_what_it_means_asks_and_sends_nothing_without_need(
     config, state = synced.config, synced.config.parent / "state.db"
     lines = ran.out.splitlines()
     assert lines[0] == f"config {config}, state {state}"
-    assert re.fullmatch(r"from (\S+ \S+) to \1.* \(2h before where it stands\)", lines[1]) is None
     assert lines[1].startswith("from ")
     assert lines[1].endswith("(2h before where it stands)")
     assert "read again; only what differs is sent." in lines[2]

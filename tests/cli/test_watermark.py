@@ -94,7 +94,7 @@ def test_a_reset_reads_every_row_once_more_and_sends_nothing(
     sent = len(sandbox.puts())
     standing.capture(deliver=True)
 
-    assert "all 4 rows are read once more" in ran.out
+    assert "All 4 rows are read once more" in ran.out
     assert len(sandbox.puts()) == sent
     assert shown(standing)["value"] is not None
 
