@@ -34,8 +34,8 @@ class Token:
         return now < self.expires_at
 
     def stale(self, now: datetime) -> bool:
-        """Whether a new one should be fetched."""
-        return now >= self.expires_at - min(RENEW_BEFORE, DEFAULT_LIFE)
+        """Whether it ends so soon that another should take its place."""
+        return now >= self.expires_at - RENEW_BEFORE
 
 
 class TokenKeeper:
@@ -49,6 +49,7 @@ class TokenKeeper:
         self._now = now
         self._lock = threading.Lock()
         self._token = self._from_file()
+        self._renew_at = _renewal_of(self._token, now())
         self._refused: str | None = None
         self._thread: threading.Thread | None = None
         self.failure: TokenUnavailable | None = None
@@ -63,7 +64,7 @@ class TokenKeeper:
         """Whether a new token should be asked for, and none is under way."""
         with self._lock:
             token, busy = self._token, self._thread is not None and self._thread.is_alive()
-        return not busy and (token is None or token.stale(self._now()))
+        return not busy and (token is None or self._now() >= self._renew_at)
 
     def refused(self, token: Token) -> bool:
         """CustomerGauge refuses this token: drop it. False where it was replaced already."""
@@ -102,7 +103,7 @@ class TokenKeeper:
                 found = self._issued(request_token(self._config, self._now()))
                 self._to_file(found)
         with self._lock:
-            self._token = found
+            self._token, self._renew_at = found, _renewal_of(found, self._now())
         return found
 
     def _issued(self, issued: Issued) -> Token:
@@ -158,6 +159,13 @@ class TokenKeeper:
         finally:
             if handle is not None:
                 handle.close()
+
+
+def _renewal_of(token: Token | None, now: datetime) -> datetime:
+    """When to ask for the next: a minute before the end, but never at once for one so short."""
+    if token is None:
+        return now
+    return max(token.expires_at - RENEW_BEFORE, now + (token.expires_at - now) / 2)
 
 
 def _private(path: str, flags: int) -> int:

@@ -21,6 +21,7 @@ from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.errors import TokenRefused, TokenUnavailable
 from cdc_sync.redaction import Redaction
 from cdc_sync.rules.backoff import retry_after
+from cdc_sync.rules.verdict import json_object
 
 BODY_READ = 64 * 1024  # bytes of an answer that are read
 _TOKEN = re.compile(r'("access_token"\s*:\s*")[^"]*')
@@ -128,7 +129,7 @@ class _Session(OAuth2Session):
 
     def _token_in(self, response: requests.Response) -> dict[str, object]:
         # The library stumbles over anything odd beside the token, after it was issued.
-        document = _json_object(response.content)
+        document = json_object(response.content)
         secret = document.get("access_token")
         if not isinstance(secret, str) or not _HEADER_SAFE.fullmatch(secret):
             said = self._redact(str(document.get("error", "its answer holds none")))[:200]
@@ -136,14 +137,6 @@ class _Session(OAuth2Session):
         seconds = _seconds(document.get("expires_in"))
         life = {} if seconds is None else {"expires_in": int(seconds)}
         return {"access_token": secret, "token_type": "Bearer", **life}
-
-
-def _json_object(body: bytes) -> dict[str, object]:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _seconds(value: object) -> float | None:

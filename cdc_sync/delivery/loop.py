@@ -163,11 +163,13 @@ class Delivery:
 
     def _collect(self) -> int:
         """Takes in what came back; how many that were."""
-        sent = self._sender.collect()
+        before, sent = self.gate.state, self._sender.collect()
         for one in sent:
             self._answers.take(one)
             if one.reply is None and self.allowance is not None:
                 self.allowance += 1
+        if self.gate.state is not before and self.gate.shut_until is not None:
+            self._sender.take_back()  # what was claimed ahead does not leave either
         # Last, so that `wait_for_rest` never sees it nowhere.
         self._in_flight.difference_update(one.task.source_id for one in sent)
         return len(sent)

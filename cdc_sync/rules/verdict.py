@@ -158,13 +158,13 @@ def concerns_everybody(reply: Reply) -> bool:
 def _said(answer: Answer) -> str:
     """The status and CustomerGauge's own words, cut."""
     body = answer.body.decode("utf-8", "replace")
-    document = _json_object(answer.body)
+    document = json_object(answer.body)
     words = next((str(document[k]) for k in ("message", "error") if document.get(k)), body)
     return f"{answer.status} {_shown(words)}".rstrip()
 
 
 def _refusal(answer: Answer, sent: Payload) -> Refused | AccountMissing:
-    errors = _json_object(answer.body).get("errors")
+    errors = json_object(answer.body).get("errors")
     if not isinstance(errors, dict) or not errors:
         return Refused((Problem("", _said(answer)),))
     problems = tuple(Problem(_shown(field), _words(texts)) for field, texts in errors.items())
@@ -183,7 +183,8 @@ def _shown(words: str) -> str:
     return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", " ".join(words.split())[:BODY_SHOWN])
 
 
-def _json_object(body: bytes) -> dict[str, object]:
+def json_object(body: bytes) -> dict[str, object]:
+    """A body as a JSON object; an empty one where it is none."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):

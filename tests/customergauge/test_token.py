@@ -203,6 +203,16 @@ def test_a_token_is_renewed_a_minute_before_its_end(raw, pointed_at):
         assert (keeper.current() == token, keeper.wants_renewal()) == (usable, renewed)
 
 
+def test_a_token_of_half_a_minute_is_not_asked_for_all_the_time(raw, pointed_at):
+    server, clock = raw(given(expires_in=30)), [NOW]
+    keeper = TokenKeeper(pointed_at(server.url), None, lambda: clock[0])
+    keeper.fetch()
+
+    for seconds, renewed in ((1, False), (14, False), (15, True), (31, True)):
+        clock[0] = NOW + timedelta(seconds=seconds)
+        assert keeper.wants_renewal() == renewed
+
+
 def test_only_the_current_token_can_be_refused(raw, pointed_at, tmp_path):
     server = raw(lambda _raw, to, n: to.sendall(given(access_token=f"token-{n}")) is not None)
     keeper = keeper_of(pointed_at(server.url), tmp_path / "token.json")
