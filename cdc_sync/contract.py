@@ -132,6 +132,8 @@ def printable(value: object) -> str:
     """A value of the source as text, the same for equal values."""
     if type(value) is str:
         text = value
+    elif type(value) is int:
+        text = str(value)  # the commonest id there is, before the rarer kinds are asked for
     elif isinstance(value, datetime | date):
         text = value.isoformat()
     elif isinstance(value, Decimal):

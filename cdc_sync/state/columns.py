@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -19,6 +20,11 @@ class _PlainText(sqlite.DATETIME):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> None:
         """Nothing is to be done."""
+
+
+@lru_cache(maxsize=256)  # a page of contracts is written with one `now`
+def _text_of(instant: datetime) -> str:
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 _PLAIN_TEXT: TypeEngine[Any] = _PlainText()  # type: ignore[no-untyped-call]
@@ -40,7 +46,7 @@ class Instant(TypeDecorator[datetime]):
         """To the database."""
         if value is None or dialect.name != "sqlite":
             return value
-        return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+        return _text_of(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """From the database: always in UTC."""
