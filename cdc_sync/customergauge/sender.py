@@ -25,7 +25,6 @@ Task = TypeVar("Task")
 
 GROUP = 64  # answers that are recorded together, at most
 LONGEST_WAIT_SECONDS = 5.0  # nothing is asked to leave later than that
-CATCH_UP_SECONDS = 0.002  # a late wake-up of ours is made good; a stall of theirs is not
 
 
 class Job(NamedTuple, Generic[Task]):
@@ -135,8 +134,7 @@ class Sender(Generic[Task]):
                 self._alarm = self._alarm or self._loop.call_later(early, self._ring)
                 return
             # After a stall of theirs what is overdue leaves at the pace, too, not at once.
-            earliest = time.monotonic() - CATCH_UP_SECONDS
-            self._next_leave = max(self._next_leave, earliest) + self._step
+            self._next_leave = max(self._next_leave, time.monotonic()) + self._step
             task = self._loop.create_task(self._put(self._queue.popleft()))
             self._under_way.add(task)
             task.add_done_callback(self._ended)

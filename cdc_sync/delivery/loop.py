@@ -278,9 +278,7 @@ class Delivery:
     def _at_rest(self) -> bool:
         if self._in_flight or self._answers.unrecorded or self._unsure:
             return False
-        if self._paused or self.allowance == 0 or self._access.failed():
-            return True
-        if self.gate.state not in (ApiState.OK, ApiState.THROTTLED):
+        if self.stopped_by() or self.allowance == 0 or self._access.failed():
             return True
         return not self._any_due(self._now())
 
