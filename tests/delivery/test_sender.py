@@ -96,6 +96,7 @@ def test_nothing_leaves_before_its_time(sender_of, sandbox):
 
 
 def test_what_a_stall_has_made_overdue_still_leaves_at_the_pace(sender_of, sandbox):
+    sandbox.strike("status=500")  # an answer that gives nothing back
     sender = sender_of(rate_limit="20/s", concurrency=4)
     sender.submit(jobs(*range(6), after=-timedelta(seconds=10)))
 
