@@ -18,6 +18,7 @@ from cdc_sync.customergauge.probe import unreachable_because
 from cdc_sync.customergauge.token_request import request_token
 from cdc_sync.errors import CdcSyncError
 from cdc_sync.planning import open_for_plan
+from cdc_sync.rules.watermark import Horizon, Remembered
 from cdc_sync.source.reader import Scan
 from cdc_sync.state.database import open_memory, state_file
 from cdc_sync.sync import capture_of
@@ -69,7 +70,7 @@ def _source(config: Config) -> Iterator[Finding]:
         yield Finding("source", ok=True, says=f"{where}: {counted(rows, 'row')} in scope")
         yield _mapping(capture, scan)
         yield from _watermark(config, scan)
-        skew = abs(scan.horizon(None).clock - utc_now())
+        skew = abs(scan.horizon(Remembered(), utc_now()).clock - utc_now())
         if skew > SKEW:
             says = f"the source's clock is {skew.total_seconds():.0f} s off ours"
             yield Finding("clock", ok=True, says=says, mend="Let both follow an NTP server.")
@@ -112,11 +113,17 @@ def _watermark(config: Config, scan: Scan) -> Iterator[Finding]:
     if statement := scan.missing_index():
         says = f"none on ({names}): each poll reads the whole table"
         yield Finding("index", ok=True, says=says, mend=statement)
-    horizon = scan.horizon(None)
-    behind = config.source.lookback
-    yield Finding(
-        "horizon", ok=True, says=f"{horizon.basis} of {_written(behind)} in force: {horizon.reason}"
-    )
+    yield _horizon(config, scan.horizon(Remembered(), utc_now()))
+
+
+def _horizon(config: Config, horizon: Horizon) -> Finding:
+    if horizon.reason is not None:
+        says = f"{horizon.basis} of {_written(config.source.lookback)} in force: {horizon.reason}"
+        return Finding("horizon", ok=True, says=says, mend=horizon.mend)
+    says = "in force: unfinished transactions are seen"
+    if horizon.held_back_by:
+        says += f"; held back by {horizon.held_back_by}"
+    return Finding("horizon", ok=True, says=says)
 
 
 def _written(lookback: timedelta | int) -> str:

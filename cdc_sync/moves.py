@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
+from cdc_sync.clock import utc_now
 from cdc_sync.config.model import Config
 from cdc_sync.config.units import parse_duration
 from cdc_sync.contract import WatermarkValue
@@ -78,11 +79,11 @@ def planned(config: Config, state: Database, kind: str, target: Target) -> Move:
     """
     with state.read() as tx:
         known = watermark.read(tx)
-        remembered = control.remembered_pair(tx)
+        remembered = control.remembered(tx)
     source = Source(config.source, mapped_columns(config.mapping))
     try:
         with source.scan() as scan:
-            horizon = scan.horizon(remembered)
+            horizon = scan.horizon(remembered, utc_now())
             standing = Standing(known, scan.column.type, scan.zone, horizon)
             return _move(kind, standing, target, scan)
     except SourceUnavailable as error:
@@ -152,8 +153,8 @@ def watermark_document(state: Database) -> dict[str, Any]:
         "horizon": horizon.get("horizon"),
         "basis": horizon.get("basis", "lookback"),
         "basis_reason": horizon.get("basis_reason"),
-        "read_to": write_watermark(known.value),
-        "held_back_by": None,
+        "read_to": write_watermark(watermark.read_to(known, horizon)),
+        "held_back_by": horizon.get("held_back_by"),
     }
 
 

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cdc_sync.config.model import Config
-from cdc_sync.contract import Status, WatermarkValue
+from cdc_sync.contract import Status
 from cdc_sync.counting import counted
-from cdc_sync.rules.watermark import Watermark, read_watermark, write_watermark
+from cdc_sync.rules.watermark import write_watermark
 from cdc_sync.state import contracts, control, watermark
 from cdc_sync.state.database import Database
 
@@ -25,7 +25,7 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
     poll = kept.get(control.LAST_POLL)
     horizon = kept.get(control.HORIZON) or {}
     api = kept.get(control.API) or {}
-    read_to = read_to_of(mark, horizon)
+    read_to = watermark.read_to(mark, horizon)
     return {
         "daemon": _daemon(kept.get(control.DAEMON), now),
         "paused": bool(kept.get(control.PAUSED)),
@@ -36,7 +36,7 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
             "basis": horizon.get("basis", "lookback"),
             "basis_reason": horizon.get("basis_reason"),
             "read_to": write_watermark(read_to),
-            "held_back_by": None,
+            "held_back_by": horizon.get("held_back_by"),
             "lag_seconds": _lag(read_to, horizon),
             "version": mark.version,
         },
@@ -134,14 +134,6 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def read_to_of(mark: Watermark, horizon: dict[str, Any]) -> WatermarkValue | None:
-    """How far polls have read: the watermark, or beyond it where a poll found nothing to write."""
-    text, version = horizon.get("read_to") or (None, None)
-    if text is None or version != mark.version:
-        return mark.value  # a person moved it since
-    return read_watermark(text, mark.type)
 
 
 def _lag(value: object, horizon: dict[str, Any]) -> float | None:

@@ -55,6 +55,8 @@ class CaptureLoop:
         self._since = capture.now()
         self.last: LastPoll | None = None
         self.came_round = time.monotonic()  #: the last progress, for the watchdog
+        self._told_horizon: tuple[str, str | None] | None = None
+        self._told_holders: frozenset[str] = frozenset()
         capture.progress = self._progressed
 
     def wake(self) -> None:
@@ -100,8 +102,25 @@ class CaptureLoop:
         if run.changed:
             self._wake_delivery()
             keep(self._capture, run)
+        self._tell_horizon()
         level = log.info if run.changed else log.debug
         level("poll.finished", kind=run.kind, rows=run.rows, changed=run.changed)
+
+    def _tell_horizon(self) -> None:
+        """Once for each change: which rung is in force and why, and who holds the watermark."""
+        horizon = self._capture.horizon
+        if horizon is None:
+            return
+        if self._told_horizon != (horizon.basis, horizon.reason):
+            level = log.info if horizon.reason is None else log.warning
+            level("horizon.basis", basis=horizon.basis, reason=horizon.reason, mend=horizon.mend)
+            self._told_horizon = (horizon.basis, horizon.reason)
+        long = frozenset(one.key for one in horizon.holders if one.started is not None)
+        if long and not long <= self._told_holders:
+            log.warning("watermark.held_back", by=horizon.held_back_by)
+        elif self._told_holders and not long:
+            log.info("watermark.free")
+        self._told_holders = long
 
     def _failed(self, run: Run, error: CdcSyncError) -> None:
         self._failures += 1
@@ -132,10 +151,11 @@ def horizon_document(capture: Capture) -> dict[str, Any] | None:
         return None
     return {
         "horizon": write_watermark(horizon.value),
+        "held_back_by": horizon.held_back_by,
         "basis": horizon.basis,
         "basis_reason": horizon.reason,
         "clock": horizon.clock.isoformat(),
-        "read_to": [write_watermark(read_to[0]), read_to[1]] if read_to else None,
+        "read_to": [write_watermark(read_to.value), read_to.version] if read_to else None,
     }
 
 

@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from cdc_sync.config.model import Config
-from cdc_sync.contract import Mapped, Problem, Reference, SourceId, Status, WatermarkValue
-from cdc_sync.rules.compare import Action, Change, compare
+from cdc_sync.contract import Mapped, Problem, Reference, SourceId
+from cdc_sync.rules.compare import Action, Change, compare, gone
 from cdc_sync.rules.mapping import RowMapper, compile_mapping
-from cdc_sync.rules.watermark import Horizon
+from cdc_sync.rules.watermark import Horizon, ReadTo
 from cdc_sync.source.reader import Source
 from cdc_sync.state import contracts
 from cdc_sync.state.database import Database
@@ -32,9 +32,11 @@ class Capture:
     state: Database
     now: Callable[[], datetime]
     page_lock: threading.Lock = field(default_factory=threading.Lock)
+    horizon_lock: threading.Lock = field(default_factory=threading.Lock)
     horizon: Horizon | None = None  #: the last one asked for
-    read_to: tuple[WatermarkValue | None, int] | None = None  #: how far, as of which version
+    read_to: ReadTo | None = None  #: how far polls have read, in this process only
     progress: Callable[[Run], None] = lambda _run: None
+    guarded_runs: set[int] = field(default_factory=set)  #: under way, with changes that wait
     _mappers: dict[ZoneInfo, RowMapper] = field(default_factory=dict)
 
     def mapper(self, zone: ZoneInfo) -> RowMapper:
@@ -72,6 +74,15 @@ def changes_of(
         if change is not None:
             candidates.append((seen, change))
     return _without_taken_references(tx, candidates) if candidates else []
+
+
+def gone_of(
+    tx: Connection, absent: Sequence[SourceId], *, ends_on: date | None = None
+) -> list[Change]:
+    """What it changes that these contracts are not in the source."""
+    rows = contracts.known(tx, absent).values()
+    found = [gone(contracts.as_known(row), ends_on=ends_on) for row in rows]
+    return [change for change in found if change is not None]
 
 
 def _unchanged(seen: Mapped, row: contracts.KnownRow) -> bool:
@@ -121,7 +132,6 @@ def counted(run: Run, rows: int, changes: Sequence[Change]) -> Run:
     of = [change.action for change in changes]
     rejected = of.count(Action.INVALID)
     created, updated, gone = (of.count(a) for a in (Action.CREATE, Action.UPDATE, Action.GONE))
-    pending = sum(change.status is Status.PENDING for change in changes)
     return replace(
         run,
         rows=run.rows + rows,
@@ -129,5 +139,5 @@ def counted(run: Run, rows: int, changes: Sequence[Change]) -> Run:
         updated=run.updated + updated,
         rejected=run.rejected + rejected,
         gone=run.gone + gone,
-        unchanged=run.unchanged + rows - pending - rejected - (gone if rows else 0),
+        unchanged=run.unchanged + rows - created - updated - rejected - (gone if rows else 0),
     )

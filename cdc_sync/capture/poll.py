@@ -4,14 +4,23 @@ import threading
 from collections.abc import Sequence
 from datetime import datetime
 
+from cdc_sync.capture.guarded import Guarded, guarded
+from cdc_sync.capture.horizon import ask_horizon
 from cdc_sync.capture.page import Capture, changes_of, counted
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.capture.shape import shape_of
 from cdc_sync.contract import Mapped, WatermarkValue
 from cdc_sync.rules.compare import Change
-from cdc_sync.rules.watermark import Horizon, Watermark, WatermarkType, reached
+from cdc_sync.rules.watermark import (
+    Horizon,
+    ReadTo,
+    Watermark,
+    WatermarkType,
+    is_before,
+    reached,
+)
 from cdc_sync.source.reader import Page, Scan
-from cdc_sync.state import contracts, control, watermark
+from cdc_sync.state import control, watermark
 from cdc_sync.state.history import Run
 
 STILL_FOR_SECONDS = 60  # an idle poll leaves a stored watermark alone that is younger than this
@@ -25,25 +34,40 @@ def poll(capture: Capture, stop: threading.Event) -> Run:
     """
     with capture.state.read() as tx:
         known = watermark.read(tx)
-        remembered = control.remembered_pair(tx)
         shape = control.get(tx, control.SHAPE)
-    if known.value is None or (shape is not None and shape != shape_of(capture.config)):
+        due = control.get(tx, control.RECONCILE_DUE)
+    if known.value is None or due or shape not in (None, shape_of(capture.config)):
         return reconcile(capture, stop)
     with capture.source.scan() as scan:
         if not _fits(known, scan.column.type):
             return reconcile(capture, stop)
-        horizon = scan.horizon(remembered)  # before the scan: what commits during it is read again
-        capture.horizon = horizon
-        return _Poll(capture, scan, horizon).run(known, known.value, stop)
+        horizon = ask_horizon(capture, scan)  # before the scan
+        if horizon.afresh:
+            with capture.state.read() as tx:
+                known = watermark.read(tx)
+        start = _start(capture, known, horizon)
+        if start is None:
+            return reconcile(capture, stop)
+        with guarded(capture, "poll") as guard:
+            return _Poll(capture, scan, horizon, guard).run(known, start, stop)
+
+
+def _start(capture: Capture, known: Watermark, horizon: Horizon) -> WatermarkValue | None:
+    """Where a poll starts: the watermark, or beyond it where nothing can have come in behind."""
+    read_to = capture.read_to
+    if read_to is not None and read_to.still_holds(known, horizon):
+        return read_to.value
+    return known.value
 
 
 class _Poll:
     """The pages of one poll."""
 
-    def __init__(self, capture: Capture, scan: Scan, horizon: Horizon) -> None:
+    def __init__(self, capture: Capture, scan: Scan, horizon: Horizon, guard: Guarded) -> None:
         self._capture = capture
         self._scan = scan
         self._horizon = horizon
+        self._guard = guard
         self._map = capture.mapper(scan.zone)
 
     def run(self, known: Watermark, start: WatermarkValue, stop: threading.Event) -> Run:
@@ -59,16 +83,24 @@ class _Poll:
                     changes: Sequence[Change] = ()
                 else:
                     at, changes = self._record(at, to, mapped, last=page.next is None)
-                if at is not None:
-                    self._capture.read_to = (to, at.version)
+                if at is not None and page.next is None:
+                    self._note_read_to(at, to)
             run = counted(run, len(mapped), changes)
             if page.next is not None:
                 self._capture.progress(run)
         return run.ended(self._capture.now())
 
+    def _note_read_to(self, at: Watermark, to: WatermarkValue | None) -> None:
+        value = self._horizon.ahead if self._horizon.ahead is not None else to
+        if value is not None:
+            if to is not None and is_before(value, to):
+                value = to
+            holders = frozenset(one.key for one in self._horizon.holders)
+            self._capture.read_to = ReadTo(value, at.version, holders)
+
     def _idle(self, at: Watermark, to: WatermarkValue | None, mapped: Sequence[Mapped]) -> bool:
         """Whether there is nothing to record, found out without a write."""
-        if self._horizon.pair is not None or _worth_a_write(at, to, self._capture.now()):
+        if self._guard.must_end or _worth_a_write(at, to, self._capture.now()):
             return False
         if not mapped:
             return True
@@ -82,7 +114,7 @@ class _Poll:
         now = self._capture.now()
         with self._capture.state.begin() as tx:
             changes = changes_of(tx, mapped, ends_on=self._capture.ends_on())
-            contracts.record(tx, changes, now)
+            changes = self._guard.record(tx, changes, now, last=last)
             moved = watermark.advance(tx, at, to, self._scan.column.type, now)
             if moved is not None and last:
                 control.keep_horizon(tx, self._horizon)

@@ -6,11 +6,13 @@ It finds rows whose watermark column was not bumped or is NULL, and contracts th
 import threading
 from collections.abc import Sequence
 
-from cdc_sync.capture.page import Capture, changes_of, counted
+from cdc_sync.capture.guarded import Guarded, guarded
+from cdc_sync.capture.horizon import ask_horizon
+from cdc_sync.capture.page import Capture, changes_of, counted, gone_of
 from cdc_sync.capture.shape import shape_of
 from cdc_sync.contract import Mapped, SourceId, Status
 from cdc_sync.errors import SourceUnavailable
-from cdc_sync.rules.compare import Change, gone
+from cdc_sync.rules.compare import Change
 from cdc_sync.rules.watermark import Horizon, Watermark, WatermarkType, reached
 from cdc_sync.source.reader import Page, Scan
 from cdc_sync.state import contracts, control, watermark
@@ -25,27 +27,32 @@ def reconcile(capture: Capture, stop: threading.Event) -> Run:
     early calls nothing gone and sets no watermark.
     """
     with capture.state.read() as tx:
-        known = watermark.read(tx)
-        remembered = control.remembered_pair(tx)
         shape = control.get(tx, control.SHAPE) or {}
     with capture.source.scan() as scan, sweeping(capture.state) as sweep:
-        horizon = scan.horizon(remembered)  # before the scan
-        capture.horizon = horizon
-        full = _FullScan(capture, scan, sweep)
-        run = full.pages(
-            Run("initial" if known.value is None else "reconcile", capture.now()), stop
-        )
+        horizon = ask_horizon(capture, scan)  # before the scan
+        with capture.state.read() as tx:
+            known = watermark.read(tx)
+            due = control.get(tx, control.RECONCILE_DUE)
+        kind = "initial" if known.value is None else "reconcile"
+        with guarded(capture, kind) as guard:
+            full = _FullScan(capture, scan, sweep, guard)
+            run = full.whole(Run(kind, capture.now()), stop)
         if stop.is_set():
             return run.ended(capture.now(), "stopped before its end")
-        run = full.look_for_gone(run, stop)
         column_changed = shape.get("watermark") not in (None, shape_of(capture.config)["watermark"])
-        _finish(capture, known, horizon, scan, restart=column_changed)
+        _finish(capture, known, horizon, scan, restart=column_changed, due=due)
         full.balance(run)
         return run.ended(capture.now())
 
 
 def _finish(
-    capture: Capture, known: Watermark, horizon: Horizon, scan: Scan, *, restart: bool
+    capture: Capture,
+    known: Watermark,
+    horizon: Horizon,
+    scan: Scan,
+    *,
+    restart: bool,
+    due: str | None,
 ) -> None:
     """Sets the watermark of a first run; notes that payloads are of this configuration now."""
     type_ = scan.column.type
@@ -56,16 +63,29 @@ def _finish(
             if watermark.advance(tx, known, to, type_, capture.now()) is not None:
                 control.keep_horizon(tx, horizon)
         control.put(tx, control.SHAPE, shape_of(capture.config))
+        if control.get(tx, control.RECONCILE_DUE) == due:
+            control.put(tx, control.RECONCILE_DUE, None)
 
 
 class _FullScan:
-    def __init__(self, capture: Capture, scan: Scan, sweep: Sweep) -> None:
+    def __init__(self, capture: Capture, scan: Scan, sweep: Sweep, guard: Guarded) -> None:
         self._capture = capture
         self._scan = scan
         self._sweep = sweep
+        self._guard = guard
         self._map = capture.mapper(scan.zone)
 
-    def pages(self, run: Run, stop: threading.Event) -> Run:
+    def whole(self, run: Run, stop: threading.Event) -> Run:
+        """Every row, then what no row was met of, and the guard's judgement of all of it."""
+        run = self._pages(run, stop)
+        if not stop.is_set():
+            run = self._look_for_gone(run, stop)
+        if not stop.is_set():
+            with self._capture.state.begin() as tx:
+                self._guard.end(tx, self._capture.now())
+        return run
+
+    def _pages(self, run: Run, stop: threading.Event) -> Run:
         """Every row in scope, in pages, each one state transaction."""
         page: Page | None = None
         while not stop.is_set() and (page is None or page.next is not None):
@@ -78,19 +98,33 @@ class _FullScan:
             self._capture.progress(run)
         return run
 
-    def look_for_gone(self, run: Run, stop: threading.Event) -> Run:
-        """Known contracts that were not met are asked for by id once more, and then are gone."""
+    def _look_for_gone(self, run: Run, stop: threading.Event) -> Run:
+        """Known contracts that were not met are asked for by id once more, and then are gone.
+
+        Where the source had no row at all, every one of them is held.
+        """
+        is_empty = run.rows == 0
         for unmet in self._sweep.unmet(self._capture.config.source.page_size):
             if stop.is_set():
                 break
-            if run.rows == 0:
-                raise SourceUnavailable(
-                    "The source has no row in scope although contracts are known;"
-                    " nothing is called gone.",
-                    mend="Check `source.table`, `source.where` and the reader's rights.",
-                )
-            run = counted(run, 0, self._second_look([row.source_id for row in unmet]))
+            if is_empty:
+                self._expect_guard()
+            ids = [row.source_id for row in unmet]
+            run = counted(run, 0, self._second_look(ids, hold=is_empty))
+        if is_empty:
+            with self._capture.state.begin() as tx:
+                self._guard.tell(tx, self._capture.now())
         return run
+
+    def _expect_guard(self) -> None:
+        with self._capture.state.read() as tx:
+            is_on = self._guard.is_on(tx)
+        if not is_on:
+            raise SourceUnavailable(
+                "The source has no row in scope although contracts are known;"
+                " nothing is called gone.",
+                mend="Check `source.table`, `source.where` and the reader's rights.",
+            )
 
     def balance(self, run: Run) -> None:
         """The arithmetic of the scan: every row in scope is accounted for by a status."""
@@ -110,10 +144,9 @@ class _FullScan:
             return []
         with self._capture.state.begin() as tx:
             changes = changes_of(tx, mapped, ends_on=self._capture.ends_on())
-            contracts.record(tx, changes, self._capture.now())
-        return changes
+            return self._guard.record(tx, changes, self._capture.now(), last=False)
 
-    def _second_look(self, ids: Sequence[SourceId]) -> list[Change]:
+    def _second_look(self, ids: Sequence[SourceId], *, hold: bool) -> list[Change]:
         with self._capture.page_lock:
             # A row may have come in behind the scan.
             there = [self._map(row) for row in self._scan.existing(ids)]
@@ -121,11 +154,11 @@ class _FullScan:
             absent = [source_id for source_id in ids if source_id not in found]
             ends_on = self._capture.ends_on()
             with self._capture.state.begin() as tx:
-                rows = contracts.known(tx, absent).values()
-                vanished = [gone(contracts.as_known(row), ends_on=ends_on) for row in rows]
-                changes = [
-                    *changes_of(tx, there, ends_on=ends_on),
-                    *(change for change in vanished if change is not None),
-                ]
-                contracts.record(tx, changes, self._capture.now())
-        return changes
+                changes = changes_of(tx, there, ends_on=ends_on)
+                vanished = gone_of(tx, absent, ends_on=ends_on)
+                if hold:
+                    self._guard.hold_gone(tx, vanished, self._capture.now())
+                else:
+                    changes += vanished
+                self._guard.record(tx, changes, self._capture.now(), last=False)
+        return [*changes, *vanished] if hold else changes

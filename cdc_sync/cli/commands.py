@@ -2,7 +2,19 @@
 
 import typer
 
-from cdc_sync.cli import check, config, contracts, db, demo, operate, plan, run, status, watermark
+from cdc_sync.cli import (
+    check,
+    config,
+    contracts,
+    db,
+    demo,
+    operate,
+    plan,
+    references,
+    run,
+    status,
+    watermark,
+)
 
 TRY, SYNC, LOOK, ACT, SET_UP = (
     "Try it",
@@ -25,5 +37,6 @@ def register(app: typer.Typer) -> None:
             app.command(rich_help_panel=panel)(function)
     app.add_typer(contracts.app, rich_help_panel=LOOK)
     app.add_typer(watermark.app, rich_help_panel=ACT)
+    app.add_typer(references.app, rich_help_panel=ACT)
     app.add_typer(config.app, rich_help_panel=SET_UP)
     app.add_typer(db.app, rich_help_panel=SET_UP)

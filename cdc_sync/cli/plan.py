@@ -65,6 +65,9 @@ def _told(one: "Planned", width: int) -> str:
     if one.action == "create":
         new = {field: pair[1] for field, pair in one.diff.items()}
         return f"{_account(one):<{width}}  {new.get('start')} … {new.get('end') or 'open'}"
+    if one.action == "update" and one.diff.get("account", ("", ""))[0] is None:
+        wanted = (f"{field} {value_or_dash(one.diff[field][1])}" for field in in_order(one.diff))
+        return f"{', '.join(wanted)}; imported: what CustomerGauge holds is not known"
     diffs = (f"{field} {difference(field, one.diff)}" for field in in_order(one.diff))
     return ", ".join(diffs) or "in doubt: sent again"
 

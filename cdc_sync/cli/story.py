@@ -66,7 +66,7 @@ def _fields(story: dict[str, Any]) -> list[tuple[str, str]]:
         (
             name,
             difference(name, diff)
-            if acknowledged is not None and name in diff
+            if acknowledged and name in diff  # {}: imported, what it holds is not known
             else value_or_dash(story["payload"].get(name)),
         )
         for name in names
@@ -79,6 +79,8 @@ def _sentences(story: dict[str, Any], now: datetime) -> list[str]:
         found.append(reasons(story["last_error"]))
     if story["acknowledged"] is None:
         found.append("CustomerGauge has not acknowledged it yet.")
+    elif not story["acknowledged"]:
+        found.append("Its reference was imported: what CustomerGauge holds is not known.")
     if story["in_doubt"] is not None:
         found.append(
             f"In doubt since {clock(story['in_doubt'], now)}: what CustomerGauge holds is not"

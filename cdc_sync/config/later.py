@@ -3,8 +3,6 @@
 from cdc_sync.config.model import Config
 
 LATER = (
-    ("source", "clock_margin"),
-    ("source", "long_transaction"),
     ("source", "notify_channel"),
     ("customergauge", "create_missing_accounts"),
     ("guard", "max_changes"),

@@ -16,6 +16,9 @@ from cdc_sync.contract import (
     payload_of,
 )
 
+IMPORTED = payload_of({})
+"""Acknowledged payload of an import: CustomerGauge holds the contract, with what is not known."""
+
 
 class Action(StrEnum):
     """What a sync would do for a contract."""
@@ -39,6 +42,7 @@ class Change:
     problems: tuple[Problem, ...]
     gone: bool
     known: Known | None
+    held_run: int | None = None  #: the run that keeps it from being sent until it is judged
 
 
 def compare(seen: Mapped, known: Known | None, *, ends_on: date | None = None) -> Change | None:
@@ -58,7 +62,7 @@ def compare(seen: Mapped, known: Known | None, *, ends_on: date | None = None) -
     if seen.payload == known.acknowledged and not known.in_doubt:
         return _change(Action.UNCHANGED, seen, known, reference, Status.SYNCED)
     action = Action.CREATE if known.acknowledged is None else Action.UPDATE
-    status = Status.HELD if known.status is Status.HELD else Status.PENDING
+    status = Status.HELD if _stays_held(seen, known) else Status.PENDING
     return _change(action, seen, known, reference, status)
 
 
@@ -68,15 +72,26 @@ def gone(known: Known, *, ends_on: date | None) -> Change | None:
     With a day to end it, it stays pending until CustomerGauge has acknowledged that end; what was
     never acknowledged, has ended before, or may only be kept is gone at once, and nothing is sent.
     A first PUT that is on its way, or whose answer was lost, may be applied: it is ended, too.
+    What is held stays held, but for what CustomerGauge cannot have.
     """
     if known.status is Status.GONE or known.ends_gone:
         return None
     payload, status = known.payload, Status.GONE
-    if ends_on is not None and (known.acknowledged is not None or known.in_doubt):
-        payload = _ended(known.acknowledged or known.payload, ends_on)
+    last = _last_held(known)
+    if ends_on is not None and last is not None:
+        payload = _ended(last, ends_on)
         if payload != known.acknowledged or known.in_doubt:
             status = Status.PENDING
+    if known.status is Status.HELD and (known.acknowledged is not None or known.in_doubt):
+        status = Status.HELD
     return Change(Action.GONE, known.source_id, known.reference, payload, status, (), True, known)
+
+
+def _last_held(known: Known) -> Payload | None:
+    """What CustomerGauge holds, or may hold; None for nothing, or for nothing that can be sent."""
+    if known.acknowledged == IMPORTED:
+        return None if known.refused_by_us else known.payload
+    return known.acknowledged or (known.payload if known.in_doubt else None)
 
 
 def _ended(payload: Payload, day: date) -> Payload:
@@ -91,7 +106,16 @@ def _stays(seen: Mapped, known: Known) -> bool:
     """Whether the row is as we know it, and nothing but a delivery can change its status."""
     if known.status is Status.GONE or known.ends_gone or known.refused_by_us:
         return False
+    if known.status is Status.HELD and seen.payload == known.acknowledged:
+        return False  # it was acknowledged while it was held
     return seen.payload == known.payload
+
+
+def _stays_held(seen: Mapped, known: Known) -> bool:
+    """Whether a person still has to look at it: not where it is back, or as it was acknowledged."""
+    if known.status is not Status.HELD or known.ends_gone:
+        return False
+    return seen.payload != known.acknowledged
 
 
 def _invalid(seen: Mapped, known: Known | None) -> Change | None:

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from cdc_sync.contract import WatermarkValue
 from cdc_sync.errors import UserMistake
+from cdc_sync.rules.horizon import Memory, Unfinished
 
 _FIRST = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)  # a zone can still be applied
 
@@ -40,19 +41,64 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class Pairs:
+    """What an integer column remembers: its pair, and the one that long transactions leave out."""
+
+    all: Pair | None = None
+    young: Pair | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What one horizon leaves for the next."""
+
+    memory: Memory | None = None
+    pairs: Pairs = Pairs()
+
+
+@dataclass(frozen=True, slots=True)
 class Horizon:
-    """What the source says before a scan.
+    """What the source says before a scan, in the watermark column's own values.
 
     `value` is what the watermark may be moved to and never past (None: nowhere yet); `clock` the
-    source's own time; `pair` what an integer column must remember for a later horizon; `basis`
-    the rung in force, "horizon" or "lookback", and `reason` why it is not the first.
+    source's own time; `basis` the rung in force, "horizon" or "lookback", with `reason` and
+    `mend` where it is not the first. `ahead` is how far a poll may read and need not come back as
+    long as every one of `holders`, by key, is there. `remembered` is for the next one;
+    `afresh`: the source is another one, or its clock was set back.
     """
 
     value: WatermarkValue | None
     clock: datetime
     basis: str
     reason: str | None = None
-    pair: Pair | None = None
+    mend: str | None = None
+    ahead: WatermarkValue | None = None
+    holders: tuple[Unfinished, ...] = ()
+    remembered: Remembered = Remembered()
+    afresh: bool = False
+
+    @property
+    def held_back_by(self) -> str | None:
+        """Who keeps the watermark from moving on, in words."""
+        if not self.holders:
+            return None
+        oldest = min(self.holders, key=lambda one: one.started or _FIRST)
+        more = len(self.holders) - 1
+        return oldest.who + (f", and {more} more" if more else "")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTo:
+    """How far polls have read, as of a watermark version, while these transactions are there."""
+
+    value: WatermarkValue
+    version: int
+    holders: frozenset[str] = frozenset()
+
+    def still_holds(self, known: Watermark, horizon: Horizon) -> bool:
+        """Whether nothing can have committed behind it: each of the holders is still there."""
+        present = {one.key for one in horizon.holders}
+        return self.version == known.version and not horizon.afresh and self.holders <= present
 
 
 def reached(
@@ -64,16 +110,17 @@ def reached(
     one timestamp is not read again at every idle poll; before, the page's end.
     """
     to = horizon.value if last else _earlier(page_end, horizon.value)
-    return current if to is None or (current is not None and _before(to, current)) else to
+    return current if to is None or (current is not None and is_before(to, current)) else to
 
 
 def _earlier(one: WatermarkValue | None, other: WatermarkValue | None) -> WatermarkValue | None:
     if one is None or other is None:
         return None
-    return one if _before(one, other) else other
+    return one if is_before(one, other) else other
 
 
-def _before(one: WatermarkValue, other: WatermarkValue) -> bool:
+def is_before(one: WatermarkValue, other: WatermarkValue) -> bool:
+    """Whether a watermark lies before another. Raises UserMistake where they do not compare."""
     if isinstance(one, datetime) and isinstance(other, datetime):
         return one < other
     if isinstance(one, int) and isinstance(other, int):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -12,7 +13,7 @@ from sqlalchemy.engine import CursorResult, Engine
 from cdc_sync.config.model import SourceConfig
 from cdc_sync.contract import SourceId, SourceRow, WatermarkValue, decode_id, encode_id
 from cdc_sync.errors import SourceMistake, SourceUnavailable
-from cdc_sync.rules.watermark import Horizon, Pair, WatermarkType
+from cdc_sync.rules.watermark import Horizon, Remembered, WatermarkType
 from cdc_sync.source.columns import (
     Kind,
     WatermarkColumn,
@@ -111,14 +112,10 @@ class Scan:
         self._ids = len(self._config.id)
         self.column = self._watermark_column()
 
-    def horizon(self, remembered: Pair | None) -> Horizon:
-        """How far the watermark may move; to be asked before the first page."""
+    def horizon(self, remembered: Remembered, ours: datetime) -> Horizon:
+        """How far the watermark may move, as of our clock; to be asked before the first page."""
         return read_horizon(
-            self._connection,
-            self._statements,
-            self.column,
-            lookback=self._config.lookback,
-            remembered=remembered,
+            self._connection, self._statements, self.column, self._config, remembered, ours
         )
 
     def changed_page(self, start: WatermarkValue, after: Row | None) -> Page:

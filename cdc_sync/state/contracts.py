@@ -19,7 +19,7 @@ from cdc_sync.rules.compare import Change
 from cdc_sync.state.columns import among
 from cdc_sync.state.tables import contract
 
-_KNOWN = (
+KNOWN = (
     contract.c.source_id,
     contract.c.reference,
     contract.c.payload,
@@ -37,7 +37,7 @@ KnownRow: TypeAlias = Any  # a raw row of the columns above
 
 def known(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, KnownRow]:
     """What the state holds of these ids, as raw rows: `as_known` makes a value of one."""
-    rows = tx.execute(select(*_KNOWN).where(among(tx, contract.c.source_id, ids)))
+    rows = tx.execute(select(*KNOWN).where(among(tx, contract.c.source_id, ids)))
     return {row[0]: row for row in rows}
 
 
@@ -68,7 +68,11 @@ def owners(tx: Connection, references: Iterable[Reference]) -> dict[Reference, S
 
 
 def record(tx: Connection, changes: Sequence[Change], now: datetime) -> None:
-    """Writes what a page changed; what is pending is due at once, with no attempts."""
+    """Writes what a page changed; what is pending is due at once, with no attempts.
+
+    What a run keeps until it is judged is due to nobody; what was held and stays held keeps the
+    run that holds it.
+    """
     new = [_values(change, now) for change in changes if change.known is None]
     old = [_values(change, now) for change in changes if change.known is not None]
     if new:
@@ -78,20 +82,26 @@ def record(tx: Connection, changes: Sequence[Change], now: datetime) -> None:
 
 
 def _values(change: Change, now: datetime) -> dict[str, Any]:
+    is_due = change.status is Status.PENDING and change.held_run is None
     return {
         "source_id": change.source_id,
         "reference": change.reference,
         "payload": change.payload,
         "status": change.status.value,
         "attempts": 0,
-        "next_attempt_at": now if change.status is Status.PENDING else None,
+        "next_attempt_at": now if is_due else None,
         "http_status": None,
         "last_error": problems_to_json(change.problems) if change.problems else None,
+        "held_run": change.held_run,
         "changed_at": now,
         "gone_at": now if change.gone else None,
     }
 
 
+_STAYS_HELD = sa.and_(
+    contract.c.status == Status.HELD.value,
+    bindparam("status", type_=contract.c.status.type) == Status.HELD.value,
+)
 _UPDATE = (
     sa.update(contract)
     .where(contract.c.source_id == bindparam("id"))
@@ -110,6 +120,7 @@ _UPDATE = (
                 "gone_at",
             )
         }
+        | {"held_run": sa.case((_STAYS_HELD, contract.c.held_run), else_=bindparam("held_run"))}
     )
 )
 
@@ -148,6 +159,15 @@ def counts(tx: Connection) -> dict[Status, int]:
     return {status: found.get(status, 0) for status in Status}
 
 
+def count_known(tx: Connection, most: int | None = None) -> int:
+    """How many contracts CustomerGauge holds as far as we know; counted no further than `most`."""
+    held = select(contract.c.source_id).where(
+        contract.c.acknowledged.is_not(None), contract.c.status != Status.GONE.value
+    )
+    counted = held if most is None else held.limit(most)
+    return int(tx.execute(select(sa.func.count()).select_from(counted.subquery())).scalar_one())
+
+
 def resolve(tx: Connection, ids: Iterable[str]) -> tuple[list[SourceId], list[str]]:
     """The source ids that people mean by ids or references, and those that are nobody's."""
     found: list[SourceId] = []
@@ -167,7 +187,7 @@ SWEEP = sa.table("sweep", sa.column("source_id", sa.Text))  #: what a full scan 
 def next_unmet(tx: Connection, after: SourceId | None, limit: int) -> list[KnownRow]:
     """Known contracts that the sweep did not meet and that are not gone, in order of id."""
     query = (
-        select(*_KNOWN)
+        select(*KNOWN)
         .where(contract.c.status != Status.GONE.value)
         .where(contract.c.source_id.not_in(select(SWEEP.c.source_id)))
         .order_by(contract.c.source_id)

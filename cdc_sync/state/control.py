@@ -7,13 +7,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
-from cdc_sync.rules.watermark import Horizon, Pair
+from cdc_sync.rules.horizon import Memory
+from cdc_sync.rules.watermark import Horizon, Pair, Pairs, Remembered
 from cdc_sync.state.tables import control
 
 PAUSED = "paused"
 RESUMED_AT = "resumed_at"  #: a person's word that the next probe is due
 IDENTITY = "identity"  #: {base_url, client_id}: whom this state belongs to
 SHAPE = "shape"  #: the hash of what shapes payloads, as of the last full scan
+MEMORY = "memory"  #: what the next horizon must know of the last: {value, bounds, server, clocks}
+RECONCILE_DUE = "reconcile_due"  #: since when a full scan is due that no schedule asked for
 PAIR = "pair"  #: an integer column's greatest value and when: {value, at}
 PACE = "pace"  #: when the next request may start
 TOTALS = "totals"
@@ -94,13 +97,32 @@ def withdraw(tx: Connection, name: str) -> None:
     put(tx, _REQUEST + name, None)
 
 
-def remembered_pair(tx: Connection) -> Pair | None:
-    """What an integer column's horizon remembers."""
-    stored = get(tx, PAIR)
-    return None if stored is None else Pair(stored["value"], datetime.fromisoformat(stored["at"]))
+def remembered(tx: Connection) -> Remembered:
+    """What the last horizon that was kept remembers."""
+    stored, pair = get(tx, MEMORY), get(tx, PAIR)
+    pairs = Pairs(pair and Pair(pair["value"], datetime.fromisoformat(pair["at"])))
+    if stored is None:
+        return Remembered(None, pairs)
+    memory = Memory(
+        value=stored["value"] and datetime.fromisoformat(stored["value"]),
+        bounds={key: datetime.fromisoformat(bound) for key, bound in stored["bounds"].items()},
+        server=stored["server"],
+        clock=datetime.fromisoformat(stored["clock"]),
+        ours=datetime.fromisoformat(stored["ours"]),
+    )
+    return Remembered(memory, pairs)
 
 
 def keep_horizon(tx: Connection, horizon: Horizon) -> None:
     """Keeps what a later horizon must remember of this one."""
-    if horizon.pair is not None:
-        put(tx, PAIR, {"value": horizon.pair.value, "at": horizon.pair.at.isoformat()})
+    memory, pair = horizon.remembered.memory, horizon.remembered.pairs.all
+    if memory is not None:
+        document = {
+            "value": memory.value and memory.value.isoformat(),
+            "bounds": {key: bound.isoformat() for key, bound in memory.bounds.items()},
+            "server": memory.server,
+            "clock": memory.clock.isoformat(),
+            "ours": memory.ours.isoformat(),
+        }
+        put(tx, MEMORY, document)
+    put(tx, PAIR, pair and {"value": pair.value, "at": pair.at.isoformat()})

@@ -29,6 +29,14 @@ def _read(tx: Connection, query: Select[Any]) -> Watermark:
     return Watermark(read_watermark(row["value"], type_), type_, row["version"], row["moved_at"])
 
 
+def read_to(mark: Watermark, horizon: dict[str, Any]) -> WatermarkValue | None:
+    """How far polls have read: the watermark, or beyond it where a poll found nothing to write."""
+    text, version = horizon.get("read_to") or (None, None)
+    if text is None or version != mark.version:
+        return mark.value  # a person moved it since
+    return read_watermark(text, mark.type)
+
+
 def advance(
     tx: Connection, known: Watermark, to: WatermarkValue | None, type_: WatermarkType, now: datetime
 ) -> Watermark | None:

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from cdc_sync.errors import SourceMistake
-from cdc_sync.rules.watermark import WatermarkType
+from cdc_sync.rules.watermark import Remembered, WatermarkType
 from cdc_sync.source.reader import Source
 from tests.support.rows import rows_in
 
@@ -155,15 +155,6 @@ def test_a_page_ends_where_its_last_row_stands(rows, open_source):
         assert scan.count_from(NOON + timedelta(minutes=1)) == 1
 
 
-def test_the_horizon_lies_behind_the_sources_own_clock(rows, open_source):
-    with open_source(rows.url, lookback="5m").scan() as scan:
-        horizon = scan.horizon(None)
-
-    assert abs(horizon.clock - datetime.now(UTC)) < timedelta(minutes=1)
-    assert horizon.value is not None
-    assert timedelta(0) <= horizon.clock - horizon.value <= timedelta(minutes=6)
-
-
 def test_a_whole_number_can_be_the_watermark(source_url, open_source):
     with rows_in(source_url, sa.Column("updated_at", sa.BigInteger)) as rows:
         rows.add(*({"id": n, "updated_at": n % 3} for n in range(9)))
@@ -172,20 +163,7 @@ def test_a_whole_number_can_be_the_watermark(source_url, open_source):
         assert changed(source, 1) == ["1", "4", "7", "2", "5", "8"]
         with source.scan() as scan:
             assert scan.column.type is WatermarkType.INTEGER
-            assert scan.horizon(None).value == 1
-
-
-def test_a_numbers_horizon_is_the_greatest_that_was_visible_a_lookback_ago(source_url, open_source):
-    with rows_in(source_url, sa.Column("updated_at", sa.BigInteger)) as rows:
-        rows.add({"id": 1, "updated_at": 70})
-        with open_source(rows.url, lookback="1h").scan() as scan:
-            first = scan.horizon(None)
-            assert (first.value, first.pair.value) == (None, 70)
-            young = scan.horizon(first.pair)
-            assert (young.value, young.pair) == (None, None)
-            old = type(first.pair)(60, first.pair.at - timedelta(hours=2))
-            aged = scan.horizon(old)
-            assert (aged.value, aged.pair.value) == (60, 70)
+            assert scan.horizon(Remembered(), datetime.now(UTC)).value == 1
 
 
 def test_a_fraction_is_no_watermark(source_url, open_source):

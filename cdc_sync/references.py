@@ -1,0 +1,250 @@
+"""References of contracts that CustomerGauge already has: CSV in, whole or not at all; CSV out."""
+
+import csv
+import io
+import json
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+from sqlalchemy import Connection
+
+from cdc_sync.contract import Reference, SourceId, encode_id
+from cdc_sync.errors import UserMistake
+from cdc_sync.rules.mapping import REFERENCE_MAX
+from cdc_sync.state import contracts, references
+from cdc_sync.state.database import Database
+from cdc_sync.state.references import Holder, Pair
+
+HEADER = ["source_id", "reference"]
+_PAGE = 1000
+
+
+class Line(NamedTuple):
+    """A pair of the file, and the line on which it begins."""
+
+    number: int
+    pair: Pair
+
+
+class Mistake(NamedTuple):
+    """Why a line cannot be taken."""
+
+    line: int
+    says: str
+
+
+class _Judged(NamedTuple):
+    line: Line
+    holder: Holder | None
+    problem: str | None
+
+    @property
+    def changes(self) -> bool:
+        return self.problem is None and (self.holder is None or not self.holder.sent)
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import did, or with mistakes would have had to do and did not."""
+
+    imported: int
+    unchanged: int
+    not_met: int  #: of the imported: contracts that the source has not shown yet
+    refused_by_us: int  #: of the imported: known, and refused by our own rules until now
+    mistakes: Sequence[Mistake]
+
+    def document(self) -> dict[str, Any]:
+        """`references import --json`, key for key."""
+        return {
+            "imported": self.imported,
+            "unchanged": self.unchanged,
+            "errors": [mistake._asdict() for mistake in self.mistakes],
+        }
+
+
+def export(state: Database, to: TextIO) -> int:
+    """Writes every contract that has a reference, in order of its id; says how many."""
+    writer = csv.writer(to, lineterminator="\n")
+    writer.writerow(HEADER)
+    count = 0
+    with state.read() as tx:
+        for count, pair in enumerate(references.pairs(tx), 1):  # noqa: B007  # its last value
+            writer.writerow(pair)
+    return count
+
+
+def import_file(
+    state: Database, path: Path, id_columns: int, now: datetime, *, dry_run: bool
+) -> Imported:
+    """Takes the whole file in one transaction, or nothing where a line is wrong.
+
+    Raises UserMistake for a file that is no CSV with the header `source_id,reference`.
+    """
+    lines, mistakes = parse(_text_of(path), id_columns)
+    with state.begin() as tx:
+        references.lock(tx)
+        judged = list(_judged(tx, lines))
+        wrong = [Mistake(one.line.number, one.problem) for one in judged if one.problem]
+        mistakes = sorted([*mistakes, *wrong, *_taken(tx, judged)])
+        changing = [] if mistakes else [one for one in judged if one.changes]
+        new = [one.line.pair for one in changing if one.holder is None]
+        known = [one.line.pair for one in changing if one.holder is not None]
+        if not dry_run:
+            references.insert(tx, new, now)
+            references.assign(tx, known)
+    return Imported(
+        imported=len(changing),
+        unchanged=sum(one.problem is None and not one.changes for one in judged),
+        not_met=len(new),
+        refused_by_us=sum(one.holder is not None and one.holder.refused_by_us for one in changing),
+        mistakes=mistakes,
+    )
+
+
+def _text_of(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UserMistake(f"{path} cannot be read: {error.strerror}.") from error
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise UserMistake(
+            f"{path} is not UTF-8: line {line} has the byte 0x{raw[error.start]:02x}.",
+            mend="Save it as CSV in UTF-8.",
+        ) from error
+
+
+def parse(text: str, id_columns: int) -> tuple[list[Line], list[Mistake]]:
+    """The pairs of a CSV text, ids spelled as the state spells them, and the lines that are none.
+
+    Raises UserMistake where its first line is not the header.
+    """
+    records = _records(text)
+    header = next(records, None)
+    if header is None or header[1] != HEADER:
+        raise UserMistake(
+            "The first line is not the header `source_id,reference`; nothing was imported.",
+            mend="Begin the file with it, the columns in this order and separated by commas.",
+        )
+    lines: list[Line] = []
+    mistakes: list[Mistake] = []
+    first: dict[tuple[str, str], int] = {}  # where each id and each reference was met first
+    for number, fields in records:
+        pair = fields if isinstance(fields, str) else _pair(fields, id_columns)
+        says = pair if isinstance(pair, str) else _twice(first, number, pair)
+        if says is not None:
+            mistakes.append(Mistake(number, says))
+        elif isinstance(pair, Pair):
+            lines.append(Line(number, pair))
+    return lines, mistakes
+
+
+def _records(text: str) -> Iterator[tuple[int, list[str] | str]]:
+    """Every record with the line on which it begins; instead of one that is no CSV, the reason."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        number = reader.line_num + 1
+        try:
+            fields = next(reader, None)
+        except csv.Error as error:
+            yield number, f"is not CSV from here on: {error}"
+            return
+        if fields is None:
+            return
+        if fields:
+            yield number, fields
+
+
+def _pair(fields: Sequence[str], id_columns: int) -> Pair | str:
+    """The pair of a record, or what is wrong with it."""
+    if len(fields) != len(HEADER):
+        return (
+            f"has {len(fields)} fields, not {len(HEADER)}: a field that has a comma stands in"
+            ' double quotes, its own quotes doubled, such as "[""ACME"",17]"'
+        )
+    source_id, says = _source_id(fields[0], id_columns)
+    says = says or _wrong_reference(fields[1])
+    return says or Pair(source_id, Reference(fields[1]))
+
+
+def _source_id(text: str, id_columns: int) -> tuple[SourceId, str | None]:
+    """The id as the state spells it, and what is wrong with it."""
+    if not text:
+        return SourceId(""), "the source_id is empty"
+    if id_columns == 1:
+        return encode_id([text]), None
+    parts = _parts(text)
+    if parts is None or len(parts) != id_columns:
+        return SourceId(""), (
+            f"the source_id {text} is not a JSON array of {id_columns} texts or whole numbers:"
+            " the key has that many columns"
+        )
+    return encode_id(parts), None
+
+
+def _parts(text: str) -> list[object] | None:
+    try:
+        parts = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    fits = isinstance(parts, list) and all(type(part) in (str, int) for part in parts)
+    return parts if fits else None
+
+
+def _wrong_reference(text: str) -> str | None:
+    if not text:
+        return "the reference is empty"
+    if text != text.strip():
+        return "the reference begins or ends with white space"
+    if len(text) > REFERENCE_MAX:
+        return f"the reference has {len(text)} characters, at most {REFERENCE_MAX} are taken"
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        return "the reference holds a control character"
+    return None
+
+
+def _twice(first: dict[tuple[str, str], int], number: int, pair: Pair) -> str | None:
+    for name, value in zip(HEADER, pair, strict=True):
+        earlier = first.setdefault((name, value), number)
+        if earlier != number:
+            return f"the {name} {value} is on line {earlier} already"
+    return None
+
+
+def _judged(tx: Connection, lines: Iterable[Line]) -> Iterator[_Judged]:
+    for page in _pages(lines):
+        holders = references.holders(tx, [line.pair.source_id for line in page])
+        for line in page:
+            holder = holders.get(line.pair.source_id)
+            yield _Judged(line, holder, _conflict(line.pair, holder))
+
+
+def _conflict(pair: Pair, holder: Holder | None) -> str | None:
+    """A reference never changes after its first PUT."""
+    if holder is None or not holder.sent or holder.reference == pair.reference:
+        return None
+    return f"{pair.source_id} was sent under the reference {holder.reference} already"
+
+
+def _taken(tx: Connection, judged: Sequence[_Judged]) -> Iterator[Mistake]:
+    """Lines whose reference belongs to a contract that does not get another one by this file."""
+    moving = {one.line.pair.source_id for one in judged if one.changes}
+    for page in _pages(one.line for one in judged if one.problem is None):
+        owners = contracts.owners(tx, [line.pair.reference for line in page])
+        for number, pair in page:
+            owner = owners.get(pair.reference, pair.source_id)
+            if owner != pair.source_id and owner not in moving:
+                yield Mistake(number, f"the reference {pair.reference} belongs to {owner}")
+
+
+def _pages(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    rest = iter(lines)
+    while page := list(islice(rest, _PAGE)):
+        yield page

@@ -1,0 +1,102 @@
+"""The guard: whether a run would change so much that a person must look at it first."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+
+from cdc_sync.config.model import GuardConfig
+from cdc_sync.contract import Status
+from cdc_sync.rules.compare import Change
+
+
+class Weight(StrEnum):
+    """As what a change counts."""
+
+    UPDATED = "updated"  #: CustomerGauge holds the contract, and holds another payload
+    GONE = "gone"  #: CustomerGauge holds the contract, and the source has it no more
+    NEW = "new"  #: CustomerGauge has never acknowledged the contract
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The changes of one run, by what they count as."""
+
+    updated: int = 0
+    gone: int = 0
+    new: int = 0
+
+    @property
+    def changes(self) -> int:
+        """How many change what CustomerGauge holds."""
+        return self.updated + self.gone
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What of a run waits for a person."""
+
+    changes: bool = False
+    new: bool = False
+
+    def __contains__(self, weight: Weight | None) -> bool:
+        return weight is not None and (self.new if weight is Weight.NEW else self.changes)
+
+    def __bool__(self) -> bool:
+        return self.changes or self.new
+
+
+def weight_of(change: Change) -> Weight | None:
+    """What a change counts as; None for one that is never held.
+
+    That is what our own rules refuse, what goes back to the acknowledged payload, what is held
+    already, and what CustomerGauge never had and never will have.
+    """
+    if change.status not in (Status.PENDING, Status.GONE):
+        return None
+    acknowledged = change.known.acknowledged if change.known else None
+    if change.gone:
+        return None if acknowledged is None else Weight.GONE
+    if acknowledged is None:
+        return Weight.NEW
+    return None if change.payload == acknowledged else Weight.UPDATED
+
+
+def tally_of(changes: Iterable[Change]) -> Tally:
+    """The tally of changes in hand."""
+    weights = [weight_of(change) for change in changes]
+    return Tally(*(weights.count(weight) for weight in Weight))
+
+
+def judge(guard: GuardConfig, tally: Tally, known: int) -> Held:
+    """What a run with this tally may not do by itself, where `known` contracts are acknowledged.
+
+    Changes are held where they are more than the share of the known contracts, new contracts
+    where they would more than double them.
+    """
+    if guard.max_changes is None or known < begins_at(guard):
+        return Held()
+    return Held(tally.changes > _share(guard.max_changes) * known, tally.new > known)
+
+
+def known_that_matter(guard: GuardConfig, tally: Tally) -> int:
+    """So many known contracts decide as any greater number would; 0 where none are to be counted.
+
+    It makes the cost of a judgement follow the changes, however many contracts there are.
+    """
+    least = begins_at(guard)
+    if guard.max_changes is None or not judge(guard, tally, least):
+        return 0  # more known contracts only allow more
+    share = _share(guard.max_changes)
+    enough = tally.changes // share + 1 if share else 0
+    return max(least, int(enough), tally.new)
+
+
+def begins_at(guard: GuardConfig) -> int:
+    """How many contracts must be known for anything to be held: of none there is no share."""
+    return max(1, guard.min_contracts)
+
+
+def _share(share: float) -> Fraction:
+    # 29% of 100 are 29, which no binary fraction says.
+    return Fraction(share).limit_denominator(1_000_000)

@@ -1,0 +1,179 @@
+"""What the guard keeps from being sent: until its run is judged, and then until a person says so.
+
+A change that waits for the end of its run is `pending` with `held_run`, and due to nobody; what
+was judged too much is `held`. A contract that would be gone has `gone_at` in both.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, select
+from sqlalchemy.sql.elements import ColumnElement
+
+from cdc_sync.contract import SourceId, Status, changed_fields
+from cdc_sync.rules.compare import gone
+from cdc_sync.rules.guard import Held, Tally
+from cdc_sync.state import contracts, control
+from cdc_sync.state.tables import contract
+
+EXAMPLES = 5
+PAGE = 1000
+
+HOLD = "hold"  #: the latest run that was held, with numbers and examples
+_LAST_RUN = "guard_last_run"
+_WAITING = "guard_waiting_runs"  #: the runs whose changes wait to be judged
+
+_IS_GONE = contract.c.gone_at.is_not(None)
+_IS_NEW = sa.and_(contract.c.gone_at.is_(None), contract.c.acknowledged.is_(None))
+
+
+def waiting(runs: Iterable[int]) -> ColumnElement[bool]:
+    """The contracts whose change waits until one of these runs is judged."""
+    return sa.and_(contract.c.status == Status.PENDING.value, contract.c.held_run.in_(list(runs)))
+
+
+def held(until_run: int) -> ColumnElement[bool]:
+    """The contracts that are held by this run or an earlier one."""
+    return sa.and_(contract.c.status == Status.HELD.value, contract.c.held_run <= until_run)
+
+
+def next_run(tx: Connection) -> int:
+    """A number for a run that holds something."""
+    number = control.get(tx, _LAST_RUN, 0) + 1
+    control.put(tx, _LAST_RUN, number)
+    return int(number)
+
+
+def last_run(tx: Connection) -> int:
+    """The number of the latest run that held something; 0 where none did."""
+    return int(control.get(tx, _LAST_RUN, 0))
+
+
+def waiting_runs(tx: Connection) -> set[int]:
+    """The runs that are not judged yet."""
+    return set(control.get(tx, _WAITING, []))
+
+
+def set_waiting_runs(tx: Connection, runs: Iterable[int]) -> None:
+    """Keeps which runs are not judged yet."""
+    control.put(tx, _WAITING, sorted(runs) or None)
+
+
+def tally(tx: Connection, which: ColumnElement[bool]) -> Tally:
+    """These contracts, by what they count as."""
+    kind = sa.case((_IS_GONE, "gone"), (_IS_NEW, "new"), else_="updated")
+    query = select(kind, sa.func.count()).where(which).group_by(sa.literal_column("1"))
+    counts = {str(row[0]): int(row[1]) for row in tx.execute(query)}
+    return Tally(counts.get("updated", 0), counts.get("gone", 0), counts.get("new", 0))
+
+
+def hold(tx: Connection, which: ColumnElement[bool], what: Held, run: int) -> None:
+    """Holds those of these contracts that were judged too much."""
+    change = sa.update(contract).where(which).values(status=Status.HELD.value, held_run=run)
+    if not what.changes:
+        change = change.where(_IS_NEW)
+    if not what.new:
+        change = change.where(sa.not_(_IS_NEW))
+    tx.execute(change)
+
+
+def release(tx: Connection, which: ColumnElement[bool], *, ends: bool, now: datetime) -> None:
+    """Makes of these contracts what they would have become: due now, or gone.
+
+    With `ends` those that are gone are first ended in CustomerGauge (`deletes.policy: end`).
+    What is back at the acknowledged payload is synced.
+    """
+    if ends:
+        _end(tx, which, now)
+    else:
+        tx.execute(sa.update(contract).where(which, _IS_GONE).values(_as(Status.GONE)))
+    is_synced = sa.and_(
+        contract.c.payload == contract.c.acknowledged, contract.c.in_doubt.is_(None)
+    )
+    synced = sa.update(contract).where(which, contract.c.gone_at.is_(None), is_synced)
+    tx.execute(synced.values(_as(Status.SYNCED)))
+    due = sa.update(contract).where(which, contract.c.gone_at.is_(None))
+    tx.execute(due.values({**_as(Status.PENDING), "next_attempt_at": now}))
+
+
+def _as(status: Status) -> dict[str, Any]:
+    return {"status": status.value, "held_run": None, "attempts": 0, "next_attempt_at": None}
+
+
+def _end(tx: Connection, which: ColumnElement[bool], now: datetime) -> None:
+    """What `rules.compare` makes of contracts that are gone, with the day each was found so."""
+    found = (
+        select(*contracts.KNOWN).where(which, _IS_GONE).order_by(contract.c.source_id).limit(PAGE)
+    )
+    while rows := tx.execute(found).all():  # every one of them leaves `which`
+        for row in rows:
+            known = contracts.as_known(row)._replace(status=Status.PENDING, ends_gone=False)
+            change = gone(known, ends_on=row.gone_at.date())
+            if change is None:
+                raise AssertionError("a contract that is not gone yet can go")
+            values = {**_as(change.status), "payload": change.payload}
+            if change.status is Status.PENDING:
+                values["next_attempt_at"] = now
+            tx.execute(
+                sa.update(contract).where(contract.c.source_id == row.source_id).values(values)
+            )
+
+
+def page_of_held(
+    tx: Connection, until_run: int, after: SourceId | None, limit: int
+) -> list[SourceId]:
+    """Held contracts in order of their id; nobody else writes them until `tx` ends."""
+    query = (
+        select(contract.c.source_id)
+        .where(held(until_run))
+        .order_by(contract.c.source_id)
+        .limit(limit)
+        .with_for_update()
+    )
+    if after is not None:
+        query = query.where(contract.c.source_id > after)
+    return [SourceId(row[0]) for row in tx.execute(query)]
+
+
+def tell(tx: Connection, run: int, kind: str, known: int, now: datetime) -> dict[str, Any] | None:
+    """Keeps what a run holds where `status` reads it; None where all of it was held before."""
+    before = tx.execute(select(contract.c.source_id).where(held(run - 1)).limit(1)).first()
+    earlier = control.get(tx, HOLD) if before is not None else None
+    which = sa.and_(contract.c.status == Status.HELD.value, contract.c.held_run == run)
+    counts = tally(tx, which)
+    if not counts.changes + counts.new:
+        return None
+    document = {
+        "run": run,
+        "at": earlier["at"] if earlier else now.isoformat(),
+        "kind": kind,
+        "changes": counts.changes + counts.new,
+        "known": known,
+        "updated": counts.updated,
+        "new": counts.new,
+        "gone": counts.gone,
+        "examples": examples(tx, which),
+    }
+    control.put(tx, HOLD, document)
+    return document
+
+
+def examples(tx: Connection, which: ColumnElement[bool]) -> list[dict[str, Any]]:
+    """The first few of these contracts, and how each differs from what CustomerGauge holds."""
+    rows: Sequence[Any] = tx.execute(
+        select(contract).where(which).order_by(contract.c.source_id).limit(EXAMPLES)
+    ).all()
+    return [
+        {
+            "source_id": row.source_id,
+            "reference": row.reference,
+            "gone": row.gone_at is not None,
+            "diff": {
+                name: list(pair)
+                for name, pair in changed_fields(row.acknowledged, row.payload).items()
+            },
+        }
+        for row in rows
+    ]

@@ -1,0 +1,285 @@
+"""references export and import, as a process, and the run that follows an import."""
+
+import os
+import stat
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cdc_sync.demo.source import create_source
+from cdc_sync.references import Line, parse
+from cdc_sync.state.references import Pair
+from tests.support.commands import Installed, Ran
+from tests.support.configs import write_config
+from tests.support.sandbox import Sandbox
+
+MANY = 10_000
+
+
+def imported(there: Installed, content: str | bytes, *options: str) -> Ran:
+    file = there.config.parent / "refs.csv"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return there.run("references", "import", str(file), *options)
+
+
+def pairs(there: Installed) -> list[tuple[str, str]]:
+    return there.state(
+        "SELECT source_id, reference FROM contract WHERE reference IS NOT NULL ORDER BY source_id"
+    )
+
+
+def test_an_export_has_every_contract_with_a_reference(synced: Installed) -> None:
+    file = synced.config.parent / "out.csv"
+    ran = synced.run("references", "export", str(file))
+    text = "source_id,reference\n1,erp-1\n2,erp-2\n3,erp-3\n4,erp-4\n"
+
+    assert ran.code == 0
+    assert ran.out == f"4 references written to {file}.\n"
+    assert file.read_text() == text
+    assert synced.run("references", "export", "-").out == text
+
+
+def test_an_export_replaces_a_file_and_leaves_nothing_beside_it(synced: Installed) -> None:
+    folder = synced.config.parent / "out"
+    folder.mkdir()
+    (folder / "real.csv").write_text("old")
+    (folder / "link.csv").symlink_to("real.csv")
+
+    assert synced.run("references", "export", str(folder / "link.csv")).code == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["link.csv", "real.csv"]
+    assert (folder / "link.csv").is_symlink()
+    assert (folder / "real.csv").read_text().startswith("source_id,reference\n")
+
+
+def test_an_export_that_cannot_be_written_says_why(synced: Installed) -> None:
+    folder = synced.config.parent
+    nowhere = synced.run("references", "export", str(folder / "no" / "out.csv"))
+    no_file = synced.run("references", "export", str(folder))
+    device = synced.run("references", "export", os.devnull)
+
+    assert [ran.code for ran in (nowhere, no_file, device)] == [2, 2, 2]
+    assert "cannot be written: No such file or directory." in nowhere.err
+    assert "is not a file. For stdout write: -" in no_file.err
+    assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
+
+
+def test_what_was_exported_is_imported_elsewhere_and_here_changes_nothing(
+    synced: Installed,
+) -> None:
+    text = synced.run("references", "export", "-").out
+    here = imported(synced, text, "--json").document
+    (synced.config.parent / "state.db").unlink()
+    elsewhere = imported(synced, text, "--json").document
+
+    assert here["unchanged"] == 3
+    assert elsewhere == {"imported": 4, "unchanged": 0, "errors": []}
+    assert synced.run("references", "export", "-").out == text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfsource_id,reference\r\n1,CG-1\r\n2,\xc3\x98-2\r\n",
+        "source_id,reference\n\n1,CG-1\n2,Ø-2",
+        '"source_id","reference"\n"1","CG-1"\n"2","Ø-2"\n',
+    ],
+    ids=["spreadsheet", "blank line and no end", "quoted"],
+)
+def test_a_file_as_a_spreadsheet_or_a_person_writes_it(
+    fresh: Installed, content: str | bytes
+) -> None:
+    ran = imported(fresh, content)
+
+    assert ran.code == 0
+    assert ran.out.startswith("2 references imported.\n2 of them were not met in the source yet")
+    assert pairs(fresh) == [("1", "CG-1"), ("2", "Ø-2")]
+
+
+def test_a_dry_run_names_what_it_would_do_and_does_nothing(fresh: Installed) -> None:
+    ran = imported(fresh, "source_id,reference\n1,CG-1\n", "--dry-run")
+
+    assert (ran.code, ran.out) == (0, "1 reference would be imported.\n")
+    assert pairs(fresh) == []
+
+
+def test_one_wrong_line_keeps_the_whole_file_out(synced: Installed) -> None:
+    before = pairs(synced)
+    content = "source_id,reference\n9,CG-9\n1,CG-1\n8,erp-2\n7,\n"
+    ran = imported(synced, content)
+    document = imported(synced, content, "--json").document
+
+    assert ran.code == 1
+    assert ran.out == (
+        "Nothing was imported: 3 lines cannot be taken.\n"
+        "  line 3: 1 was sent under the reference erp-1 already\n"
+        "  line 4: the reference erp-2 belongs to 2\n"
+        "  line 5: the reference is empty\n"
+    )
+    assert document["imported"] == 0
+    assert [error["line"] for error in document["errors"]] == [3, 4, 5]
+    assert document["errors"][2] == {"line": 5, "says": "the reference is empty"}
+    assert pairs(synced) == before
+
+
+def test_of_very_many_wrong_lines_the_first_are_told(fresh: Installed) -> None:
+    ran = imported(fresh, "source_id,reference\n" + "1,\n" * 25)
+
+    assert "Nothing was imported: 25 lines cannot be taken." in ran.out
+    assert ran.out.endswith("  line 21: the reference is empty\n  … and 5 more\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "cannot be read: No such file or directory."),
+        (b"", "not the header `source_id,reference`"),
+        (b"1,CG-1\n", "not the header `source_id,reference`"),
+        (b"source_id;reference\n1;CG-1\n", "separated by commas"),
+        (b"reference,source_id\nCG-1,1\n", "the columns in this order"),
+        (b"source_id,reference\n1,M\xfcller\n", "is not UTF-8: line 2 has the byte 0xfc."),
+    ],
+)
+def test_a_file_that_is_no_such_csv_is_a_mistake(
+    fresh: Installed, content: bytes | None, says: str
+) -> None:
+    missing = str(fresh.config.parent / "missing.csv")
+    ran = (
+        fresh.run("references", "import", missing) if content is None else imported(fresh, content)
+    )
+
+    assert ran.code == 2
+    assert says in ran.err
+    assert pairs(fresh) == []
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (",CG-1", "the source_id is empty"),
+        ("1,", "the reference is empty"),
+        ("1, CG-1", "the reference begins or ends with white space"),
+        (f"1,{'x' * 129}", "the reference has 129 characters, at most 128 are taken"),
+        ("1,C\0G", "the reference holds a control character"),
+        ('1,"C\nG"', "the reference holds a control character"),
+        ("1", "has 1 fields, not 2"),
+        ("[1, 2],CG-1", "a field that has a comma stands in double quotes"),
+        ('1,"CG', "is not CSV from here on"),
+    ],
+)
+def test_a_line_that_is_no_pair_is_named_with_its_reason(line: str, says: str) -> None:
+    text = f'source_id,reference\n"two\nlines",CG-0\n{line}'
+    lines, [mistake] = parse(text, 1)
+
+    assert lines == [Line(2, Pair("two\nlines", "CG-0"))]
+    assert mistake.line == 4
+    assert says in mistake.says
+
+
+@pytest.mark.quick
+def test_an_id_or_a_reference_twice_is_named_with_where_it_was_first() -> None:
+    _, mistakes = parse("source_id,reference\n1,A\n2,B\n1,C\n3,B\n", 1)
+
+    assert [tuple(mistake) for mistake in mistakes] == [
+        (4, "the source_id 1 is on line 2 already"),
+        (5, "the reference B is on line 3 already"),
+    ]
+
+
+@pytest.mark.quick
+def test_the_longest_reference_is_taken() -> None:
+    assert parse(f"source_id,reference\n1,{'x' * 128}\n", 1)[1] == []
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("text", "source_id"),
+    [
+        ("[1, 2]", "[1,2]"),
+        ('["ACME", 17]', '["ACME",17]'),
+        ('["\\u00d8", "17"]', '["Ø","17"]'),
+        ("[1]", None),
+        ("[1, 2, 3]", None),
+        ("[1, 2.0]", None),
+        ("[1, null]", None),
+        ("[1, true]", None),
+        ("1", None),
+        ("1/2", None),
+        ("[" * 100_000, None),
+    ],
+)
+def test_the_id_of_a_composite_key_is_spelled_as_the_state_does(
+    text: str, source_id: str | None
+) -> None:
+    quoted = text.replace('"', '""')
+    lines, mistakes = parse(f'source_id,reference\n"{quoted}",CG-1\n', 2)
+
+    assert [line.pair.source_id for line in lines] == ([] if source_id is None else [source_id])
+    assert all("a JSON array of 2 texts or whole numbers" in m.says for m in mistakes)
+    assert len(lines) + len(mistakes) == 1
+
+
+def test_a_composite_key_is_imported_as_its_row_is_captured(
+    fresh: Installed, sandbox: Sandbox
+) -> None:
+    text = fresh.config.read_text().replace('"id": "id"', '"id": ["plan", "id"]')
+    fresh.config.write_text(text)
+    imported(fresh, 'source_id,reference\n"[""Gold"", 1]",CG-1\n')
+    fresh.capture(deliver=True)
+
+    assert set(sandbox.contracts()) == {"CG-1", "erp-2", "erp-3"}
+
+
+def test_an_imported_contract_is_planned_and_shown_as_what_it_is(fresh: Installed) -> None:
+    imported(fresh, "source_id,reference\n1,CG-1\n9,CG-9\n")
+    plan = fresh.run("plan", "--json").document
+    [one, other] = fresh.run("contracts", "list", "--json").document["contracts"]
+    shown = fresh.run("contracts", "show", "CG-9")
+    story = fresh.run("contracts", "show", "9", "--json").document
+
+    assert (plan["create"], plan["update"], plan["gone"]) == (2, 1, 0)
+    assert {c["reference"]: c["action"] for c in plan["changes"]}["CG-1"] == "update"
+    assert (one["reference"], other["reference"]) == ("CG-1", "CG-9")
+    assert "imported; it has not been in the source yet" in shown.out
+    assert (story["status"], story["payload"], story["diff"]) == ("gone", {}, {})
+
+
+def test_the_first_run_after_an_import_puts_each_contract_once_under_its_reference(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    create_source(tmp_path / "source.db", MANY)
+    there = Installed(write_config(tmp_path / "config.yaml", "sqlite:///source.db", sandbox.url))
+    lines = (f"{number},CG-{number:06}\n" for number in range(1, MANY + 1))
+    assert imported(there, "source_id,reference\n" + "".join(lines)).code == 0
+    there.capture(deliver=True)
+    puts = Counter(put.reference for put in sandbox.puts())
+    statuses = dict(there.state("SELECT status, count(*) FROM contract GROUP BY status"))
+
+    assert set(puts.values()) == {1}
+    assert all(str(reference).startswith("CG-") for reference in puts)
+    assert statuses == {"synced": len(puts), "rejected": MANY - len(puts)}
+    assert len(puts) > 0.9 * MANY
+
+
+def test_a_contract_that_customergauge_has_counts_as_updated_and_one_it_lost_as_recreated(
+    fresh: Installed, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    fresh.capture(deliver=True)  # the earlier life of these contracts
+    (tmp_path / "state.db").unlink()
+    imported(fresh, "source_id,reference\n1,erp-1\n2,lost\n")
+    fresh.capture(deliver=True)
+    totals = fresh.run("status", "--json").document["totals"]
+
+    assert (totals["updated"], totals["recreated"]) == (1, 1)
+    assert totals["adopted"] == 1  # 3 is there under its reference, and was not imported
+
+
+def test_references_need_no_secret(fresh: Installed) -> None:
+    text = fresh.config.read_text()
+    fresh.config.write_text(
+        text.replace('"client_secret": "sandbox"', '"client_secret": "${NOT_SET}"')
+    )
+
+    assert imported(fresh, "source_id,reference\n1,CG-1\n").code == 0
+    assert fresh.run("references", "export", "-").out == "source_id,reference\n1,CG-1\n"

@@ -1,0 +1,155 @@
+"""The horizon as a source answers it: what is open is seen, or it is said why not."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from cdc_sync.rules.watermark import Horizon, Pair, Pairs, Remembered
+from cdc_sync.source.reader import Source
+from tests.support.rows import LONG_AGO, Rows, rows_in
+from tests.support.servers import mariadb_answers, mariadb_database, reader_of
+
+SHORT = {"clock_margin": "2s", "long_transaction": "1h"}
+
+
+def ask(source: Source, remembered: Remembered | None = None) -> Horizon:
+    with source.scan() as scan:
+        return scan.horizon(remembered or Remembered(), datetime.now(UTC))
+
+
+@pytest.fixture
+def pg(postgresql_url: str) -> Iterator[Rows]:
+    with rows_in(postgresql_url) as rows:
+        rows.add({"id": 1, "updated_at": LONG_AGO})
+        yield rows
+
+
+@contextmanager
+def session(url: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        yield connection
+
+
+def test_it_lies_a_margin_behind_the_sources_clock(source_url, open_source):
+    with rows_in(source_url) as rows:
+        horizon = ask(open_source(rows.url, lookback="5m", **SHORT))
+
+    assert abs(horizon.clock - datetime.now(UTC)) < timedelta(minutes=1)
+    behind = {"horizon": timedelta(seconds=2), "lookback": timedelta(minutes=5)}[horizon.basis]
+    assert behind <= horizon.clock - horizon.value <= behind + timedelta(seconds=2)
+    assert (horizon.basis == "lookback") == source_url.startswith("sqlite")
+
+
+def test_an_open_transaction_holds_it_back_and_is_named(pg, open_source):
+    source = open_source(
+        reader_of(pg.url, privileged=True), clock_margin="2s", long_transaction="0s"
+    )
+    with session(pg.url) as writer:
+        began = writer.execute("SELECT now()").fetchone()[0]
+        pid = writer.info.backend_pid
+        held = ask(source)
+        assert held.value <= began - timedelta(seconds=2)
+        assert held.ahead > held.value or held.ahead == held.clock - timedelta(seconds=2)
+        assert f"session {pid} of postgres" in held.held_back_by
+    free = ask(source, held.remembered)
+    assert free.held_back_by is None
+
+
+def test_a_prepared_transaction_holds_it_where_it_was(pg, open_source):
+    source = open_source(reader_of(pg.url, privileged=True), **SHORT)
+    before = ask(source)
+    with session(pg.url) as writer:
+        writer.execute("INSERT INTO contracts (id) VALUES (2)")
+        writer.execute("PREPARE TRANSACTION 'nightly'")
+        writer.autocommit = True
+        held = ask(source, before.remembered)
+        assert held.value == before.value
+        assert '"nightly"' in held.held_back_by
+        assert ask(source).value is None  # nobody knows since when
+        writer.execute("COMMIT PREPARED 'nightly'")
+    assert ask(source, held.remembered).value > before.value
+
+
+def test_without_the_privilege_it_says_what_to_grant(pg, open_source):
+    horizon = ask(open_source(reader_of(pg.url, privileged=False), lookback="5m"))
+
+    assert horizon.basis == "lookback"
+    assert "may not see" in horizon.reason
+    assert horizon.mend.startswith('GRANT pg_read_all_stats TO "reader_')
+    assert horizon.clock - horizon.value == timedelta(minutes=5)
+
+
+def test_a_privilege_that_is_revoked_is_noticed_at_the_next_question(pg, open_source):
+    url = reader_of(pg.url, privileged=True)
+    role = sa.make_url(url).username
+    with open_source(url).scan() as scan:
+        now = datetime.now(UTC)
+        assert scan.horizon(Remembered(), now).basis == "horizon"
+        pg.execute(f"REVOKE pg_read_all_stats FROM {role}")
+        assert scan.horizon(Remembered(), now).basis == "lookback"
+
+
+def test_a_session_that_hides_its_transactions_makes_it_blind(pg, open_source):
+    source = open_source(reader_of(pg.url, privileged=True), **SHORT)
+    with session(pg.url) as writer:
+        writer.execute("SET track_activities = off")
+        writer.commit()
+        horizon = ask(source)
+    assert (horizon.basis, "do not show" in horizon.reason) == ("lookback", True)
+
+
+def test_another_server_begins_afresh(pg, open_source, postgresql_url):
+    first = ask(open_source(pg.url))
+    memory = first.remembered.memory
+    other = type(memory)(memory.value, {}, "another", memory.clock, memory.ours)
+
+    assert not ask(open_source(pg.url), first.remembered).afresh
+    assert ask(open_source(pg.url), Remembered(other)).afresh
+
+
+def test_a_mariadb_shows_its_transactions_and_says_what_to_grant(open_source):
+    if not mariadb_answers():
+        pytest.skip("there is no MariaDB here")
+    with mariadb_database() as url, rows_in(url) as rows:
+        rows.add({"id": 1, "updated_at": LONG_AGO})
+        engine = sa.create_engine(url, isolation_level="REPEATABLE READ")
+        name = f"r{sa.make_url(url).database[:12]}"
+        with engine.connect() as writer:
+            writer.exec_driver_sql(f"CREATE USER {name}@'127.0.0.1' IDENTIFIED BY 'r'")
+            try:
+                writer.exec_driver_sql(f"GRANT SELECT ON *.* TO {name}@'127.0.0.1'")
+                reader = sa.make_url(url).set(username=name, password="r")
+                source = open_source(reader.render_as_string(hide_password=False), **SHORT)
+                unprivileged = ask(source)
+                assert "may not see" in unprivileged.reason
+                assert unprivileged.mend.startswith("GRANT PROCESS ON *.* TO")
+                began = datetime.now(UTC)
+                writer.exec_driver_sql("START TRANSACTION")
+                writer.exec_driver_sql("UPDATE contracts SET account_name = 'late' WHERE id = 1")
+                held = ask(open_source(url, clock_margin="2s", long_transaction="0s"))
+                assert held.basis == "horizon"
+                assert held.value <= began - timedelta(seconds=1)
+                assert "a transaction of connection" in held.held_back_by
+                writer.rollback()
+            finally:
+                writer.exec_driver_sql(f"DROP USER {name}@'127.0.0.1'")
+        engine.dispose()
+
+
+def test_a_numbers_horizon_is_the_greatest_of_before_all_that_is_open(source_url, open_source):
+    with rows_in(source_url, sa.Column("updated_at", sa.BigInteger)) as rows:
+        rows.add({"id": 1, "updated_at": 70})
+        source = open_source(rows.url, lookback="1h")
+        first = ask(source)
+        assert (first.value, first.remembered.pairs.all.value) == (None, 70)
+        young = ask(source, first.remembered)
+        assert (young.value, young.remembered.pairs) == (None, first.remembered.pairs)
+        pair = Pair(60, first.remembered.pairs.all.at - timedelta(hours=2))
+        aged = ask(source, Remembered(first.remembered.memory, Pairs(pair, pair)))
+        assert (aged.value, aged.ahead) == (60, 60)
+        assert aged.remembered.pairs.all.value == 70
