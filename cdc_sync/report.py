@@ -1,10 +1,11 @@
-"""What `once` and `reconcile` report, and the two of them without a daemon."""
+"""What `once`, `reconcile` and `discard` report, and the work of each without a daemon."""
 
 import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from cdc_sync.capture.afresh import look_afresh
 from cdc_sync.capture.loop import CaptureLoop, keep, note
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.contract import Status
@@ -19,7 +20,7 @@ Progress = Callable[[], None]
 def report_of(
     run: Run, delivered: Counter[str], state: Database, stopped_by: str | None
 ) -> dict[str, Any]:
-    """`once --json` and `reconcile --json`, key for key; `stopped_by` is why nothing may leave."""
+    """`once --json` and the like, key for key; `stopped_by` is why nothing may leave."""
     with state.read() as tx:
         counts = contracts.counts(tx)
     return {
@@ -50,11 +51,24 @@ def once(
     return report_of(run, sync.delivery.counts - before, sync.state, sync.delivery.stopped_by())
 
 
-def reconcile_now(sync: Sync, stop: threading.Event, progress: Progress) -> dict[str, Any]:
+def reconcile_now(
+    sync: Sync, stop: threading.Event, _limit: int | None, progress: Progress
+) -> dict[str, Any]:
     """A full comparison, then deliver until nothing is due."""
     before = Counter(sync.delivery.counts)
     run = reconcile(sync.capture, stop)
     keep_reconcile(sync, run)
+    _deliver(sync, stop, None, progress)
+    return report_of(run, sync.delivery.counts - before, sync.state, sync.delivery.stopped_by())
+
+
+def discard_now(
+    sync: Sync, stop: threading.Event, _limit: int | None, progress: Progress
+) -> dict[str, Any]:
+    """What is held is looked at afresh; then deliver until nothing is due."""
+    before = Counter(sync.delivery.counts)
+    run = look_afresh(sync.capture, stop)
+    keep(sync.capture, run)
     _deliver(sync, stop, None, progress)
     return report_of(run, sync.delivery.counts - before, sync.state, sync.delivery.stopped_by())
 
@@ -93,6 +107,8 @@ def words(report: dict[str, Any], limit: int | None = None) -> str:
     if report["waiting"]:
         their = "waits for its" if report["waiting"] == 1 else "wait for their"
         text += f"\n{report['waiting']:,} {their} account: cdc-sync contracts list --status waiting"
+    if report["held"]:
+        text += f"\n{report['held']:,} held by the guard: cdc-sync approve, or cdc-sync discard"
     if report["error"]:
         text += f"\n{report['error']}"
     return text

@@ -44,6 +44,7 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
         "last_poll": _aged(poll, now),
         "last_reconcile": kept.get(control.LAST_RECONCILE),
         "last_delivery": _at(kept.get(control.LAST_DELIVERY)),
+        "hold": _hold(kept.get(control.HOLD), counts[Status.HELD]),
         "balance": _at(kept.get(control.BALANCE)),
         "totals": _totals(kept),
         "api": {
@@ -95,13 +96,14 @@ def sentence(words: str | None) -> str:
 
 _REJECTED = "rejected: cdc-sync contracts list --status rejected"
 _WAITING = "account: cdc-sync contracts list --status waiting"
+_HELD = "held by the guard: cdc-sync approve, or cdc-sync discard"
 _STUCK = {
     "rejected": (f"{{count}} contract is {_REJECTED}", f"{{count}} contracts are {_REJECTED}"),
     "waiting": (
         f"{{count}} contract waits for its {_WAITING}",
         f"{{count}} contracts wait for their {_WAITING}",
     ),
-    "held": ("{count} contract is held.", "{count} contracts are held."),
+    "held": (f"{{count}} contract is {_HELD}", f"{{count}} contracts are {_HELD}"),
 }
 
 
@@ -156,6 +158,10 @@ def _aged(poll: dict[str, Any] | None, now: datetime) -> dict[str, Any] | None:
         "good_age_seconds": round(max(0.0, good), 1),
         **shown,
     }
+
+
+def _hold(kept: dict[str, Any] | None, held: int) -> dict[str, Any] | None:
+    return {"held": held, **kept, "at": _z(kept["at"])} if kept is not None and held else None
 
 
 def _totals(kept: dict[str, Any]) -> dict[str, int]:

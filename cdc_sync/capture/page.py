@@ -56,10 +56,15 @@ class Capture:
 
 
 def changes_of(
-    tx: Connection, page: Sequence[Mapped], *, ends_on: date | None = None
+    tx: Connection,
+    page: Sequence[Mapped],
+    *,
+    ends_on: date | None = None,
+    afresh: bool = False,
 ) -> list[Change]:
     """What a page changes in what is known; nothing for a row that is as we know it.
 
+    With `afresh` what is held is judged as if it had not been seen before.
     Of two rows that want one reference the first keeps it, and the other is refused by its name.
     Of two rows with one id, which a `query` can give, the later one counts.
     """
@@ -70,18 +75,23 @@ def changes_of(
         row = known.get(seen.source_id)
         if row is not None and _unchanged(seen, row):
             continue
-        change = compare(seen, None if row is None else contracts.as_known(row), ends_on=ends_on)
+        before = None if row is None else contracts.as_known(row)
+        change = compare(seen, before, ends_on=ends_on, afresh=afresh)
         if change is not None:
             candidates.append((seen, change))
     return _without_taken_references(tx, candidates) if candidates else []
 
 
 def gone_of(
-    tx: Connection, absent: Sequence[SourceId], *, ends_on: date | None = None
+    tx: Connection,
+    absent: Sequence[SourceId],
+    *,
+    ends_on: date | None = None,
+    afresh: bool = False,
 ) -> list[Change]:
-    """What it changes that these contracts are not in the source."""
+    """What it changes that these contracts are not in the source; `afresh` as in `changes_of`."""
     rows = contracts.known(tx, absent).values()
-    found = [gone(contracts.as_known(row), ends_on=ends_on) for row in rows]
+    found = [gone(contracts.as_known(row), ends_on=ends_on, afresh=afresh) for row in rows]
     return [change for change in found if change is not None]
 
 

@@ -7,13 +7,15 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from cdc_sync.capture.page import Capture, changes_of
+from cdc_sync.capture.page import Capture, changes_of, gone_of
 from cdc_sync.capture.shape import shape_of
-from cdc_sync.contract import FieldDiff, Mapped, Status, changed_fields
+from cdc_sync.contract import FieldDiff, Status, WatermarkValue, changed_fields
 from cdc_sync.rules.compare import Action, Change
+from cdc_sync.rules.guard import Tally, Weight, judge, weight_of
 from cdc_sync.source.reader import Page, Scan
 from cdc_sync.source.statements import Row
-from cdc_sync.state import control, outbox, watermark
+from cdc_sync.state import contracts, control, outbox, watermark
+from cdc_sync.state.sweep import sweeping
 
 EVERYTHING = 2**31  # more contracts than there are
 
@@ -36,7 +38,8 @@ class Plan:
     rows: int = 0
     counts: Counter[Action] = field(default_factory=Counter)
     changes: list[Planned] = field(default_factory=list)
-    sends: int = 0
+    sends: int = 0  #: how many PUTs
+    held: int = 0  #: how many of the changes the guard would hold
 
     def document(self) -> dict[str, Any]:
         """`plan --json`, key for key."""
@@ -50,6 +53,7 @@ class Plan:
             "unchanged": max(0, unchanged),
             "gone": self.counts[Action.GONE],
             "invalid": self.counts[Action.INVALID],
+            "held": self.held,
             "changes": [
                 {
                     "source_id": planned.source_id,
@@ -68,23 +72,92 @@ def plan(capture: Capture, *, full: bool, limit: int | None) -> Plan:
 
     Raises SourceUnavailable, SourceMistake and StateUnavailable.
     """
-    planned = Plan()
-    seen: set[str] = set()
-    with capture.state.read() as tx:
+    with capture.state.read() as tx, capture.source.scan() as scan:
+        planning = _Planning(capture, tx, scan, limit)
         known = watermark.read(tx)
         shape = control.get(tx, control.SHAPE)
         everything = full or known.value is None or shape not in (None, shape_of(capture.config))
-        with capture.source.scan() as scan:
-            map_row = capture.mapper(scan.zone)
-            start = None if everything else known.value
-            for page in _pages(scan, start):
-                mapped = [map_row(row) for row in page.rows]
-                _add_page(planned, tx, capture, mapped, seen, limit)
-        _add_due(planned, tx, capture, seen, limit)
-    return planned
+        if everything and any(contracts.counts(tx).values()):
+            planning.read_everything()
+        else:
+            planning.read_from(None if everything else known.value)
+        planning.add_due()
+        return planning.judged(is_first=shape is None)
 
 
-def _pages(scan: Scan, start: Any) -> Iterator[Page]:
+class _Planning:
+    """A plan that grows."""
+
+    def __init__(self, capture: Capture, tx: Connection, scan: Scan, limit: int | None) -> None:
+        self._capture = capture
+        self._tx = tx
+        self._scan = scan
+        self._limit = limit
+        self._map = capture.mapper(scan.zone)
+        self._ends_on = capture.ends_on()
+        self._plan = Plan()
+        self._seen: set[str] = set()
+        self._weights: Counter[Weight | None] = Counter()
+        self._sends: Counter[Weight | None] = Counter()
+
+    def read_from(self, start: WatermarkValue | None) -> None:
+        """What a poll would read; None: everything."""
+        for page in _pages(self._scan, start):
+            self._add_rows(page)
+
+    def read_everything(self) -> None:
+        """What a reconcile would read, and what it would find gone."""
+        with sweeping(self._capture.state) as sweep:
+            for page in _pages(self._scan, None):
+                self._add_rows(page)
+                sweep.met(row.source_id for row in page.rows)
+            for unmet in sweep.unmet(self._capture.config.source.page_size):
+                ids = [row.source_id for row in unmet]
+                there = {row.source_id for row in self._scan.existing(ids)}
+                absent = [source_id for source_id in ids if source_id not in there]
+                self._add(gone_of(self._tx, absent, ends_on=self._ends_on))
+
+    def add_due(self) -> None:
+        """What is pending already, or in doubt, and due: a sync would send that, too."""
+        for row in outbox.due(self._tx, self._capture.now(), EVERYTHING):
+            if row.source_id not in self._seen:
+                action = Action.CREATE if row.acknowledged is None else Action.UPDATE
+                diff = changed_fields(row.acknowledged, row.payload)
+                planned = Planned(row.source_id, row.reference, action, diff, None)
+                self._plan.rows += 1
+                self._sends[None] += 1
+                self._show(planned)
+
+    def judged(self, *, is_first: bool) -> Plan:
+        """The plan, with what of it the guard would hold."""
+        tally = Tally(*(self._weights[weight] for weight in Weight))
+        known = 0 if is_first else contracts.count_known(self._tx)
+        held = judge(self._capture.config.guard, tally, known)
+        self._plan.held = sum(n for weight, n in self._weights.items() if weight in held)
+        self._plan.sends = sum(n for weight, n in self._sends.items() if weight not in held)
+        return self._plan
+
+    def _add_rows(self, page: Page) -> None:
+        mapped = [self._map(row) for row in page.rows]
+        self._plan.rows += len(mapped)
+        self._add(changes_of(self._tx, mapped, ends_on=self._ends_on))
+
+    def _add(self, changes: list[Change]) -> None:
+        for change in changes:
+            self._seen.add(change.source_id)
+            if change.action is not Action.UNCHANGED:
+                weight = weight_of(change)
+                self._weights[weight] += 1
+                self._sends[weight] += change.status is Status.PENDING
+                self._show(_of_change(change))
+
+    def _show(self, one: Planned) -> None:
+        self._plan.counts[one.action] += 1
+        if self._limit is None or len(self._plan.changes) < self._limit:
+            self._plan.changes.append(one)
+
+
+def _pages(scan: Scan, start: WatermarkValue | None) -> Iterator[Page]:
     after: Row | None = None
     while True:
         page = scan.full_page(after) if start is None else scan.changed_page(start, after)
@@ -92,45 +165,6 @@ def _pages(scan: Scan, start: Any) -> Iterator[Page]:
         if page.next is None:
             return
         after = page.next
-
-
-def _add_page(  # what a page meets
-    planned: Plan,
-    tx: Connection,
-    capture: Capture,
-    mapped: list[Mapped],
-    seen: set[str],
-    limit: int | None,
-) -> None:
-    planned.rows += len(mapped)
-    for change in changes_of(tx, mapped, ends_on=capture.ends_on()):
-        seen.add(change.source_id)
-        if change.action is not Action.UNCHANGED:
-            _add(planned, _of_change(change), limit, sends=change.status is Status.PENDING)
-
-
-def _add_due(
-    planned: Plan, tx: Connection, capture: Capture, seen: set[str], limit: int | None
-) -> None:
-    """What is pending already, or in doubt, and due: a sync would send that, too."""
-    for row in outbox.due(tx, capture.now(), EVERYTHING):
-        if row.source_id not in seen:
-            action = Action.CREATE if row.acknowledged is None else Action.UPDATE
-            diff = changed_fields(row.acknowledged, row.payload)
-            _add(
-                planned,
-                Planned(row.source_id, row.reference, action, diff, None),
-                limit,
-                sends=True,
-            )
-            planned.rows += 1
-
-
-def _add(planned: Plan, one: Planned, limit: int | None, *, sends: bool) -> None:
-    planned.counts[one.action] += 1
-    planned.sends += sends
-    if limit is None or len(planned.changes) < limit:
-        planned.changes.append(one)
 
 
 def _of_change(change: Change) -> Planned:

@@ -8,6 +8,7 @@ from cdc_sync.cli import (
     contracts,
     db,
     demo,
+    guard,
     operate,
     plan,
     references,
@@ -31,7 +32,7 @@ def register(app: typer.Typer) -> None:
         (TRY, (demo.demo, demo.sandbox)),
         (SYNC, (check.check, plan.plan, run.once, run.run, run.reconcile)),
         (LOOK, (status.status,)),
-        (ACT, (operate.retry, operate.pause, operate.resume)),
+        (ACT, (operate.retry, guard.approve, guard.discard, operate.pause, operate.resume)),
     ):
         for function in functions:
             app.command(rich_help_panel=panel)(function)

@@ -43,6 +43,8 @@ def _words(plan: "Plan", limit: int | None) -> str:
         f" {d['invalid']:,} invalid{gone}."
         " CustomerGauge cannot delete contracts."
     )
+    if plan.held:
+        head += f"\nThe guard would hold {plan.held:,} of them until: cdc-sync approve"
     shown = _lines(plan.changes)
     changes = d["create"] + d["update"] + d["invalid"] + d["gone"]
     more = ["  …"] if limit is not None and changes > limit else []

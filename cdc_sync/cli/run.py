@@ -3,13 +3,20 @@
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from cdc_sync.cli.context import config_of
 from cdc_sync.cli.output import Json, emit
+
+if TYPE_CHECKING:
+    from cdc_sync.report import Progress
+    from cdc_sync.sync import Sync
+
+    Work: TypeAlias = Callable[[Sync, threading.Event, int | None, Progress], dict[str, Any]]
 
 Limit = Annotated[int | None, typer.Option(min=1, help="Send at most so many, for a first look.")]
 
@@ -18,17 +25,14 @@ def once(context: typer.Context, limit: Limit = None, as_json: Json = False) -> 
     """Poll once, then deliver until nothing is due."""
     from cdc_sync.report import once as sync_once
 
-    _work(context, "once", limit, sync_once, as_json=as_json)
+    work(context, "once", limit, sync_once, as_json=as_json)
 
 
 def reconcile(context: typer.Context, as_json: Json = False) -> None:
     """Compare the whole source with the whole state now, then deliver."""
     from cdc_sync.report import reconcile_now
 
-    def work(sync: Any, stop: threading.Event, _limit: int | None, progress: Any) -> dict[str, Any]:
-        return reconcile_now(sync, stop, progress)
-
-    _work(context, "reconcile", None, work, as_json=as_json)
+    work(context, "reconcile", None, reconcile_now, as_json=as_json)
 
 
 def run(context: typer.Context) -> None:
@@ -59,14 +63,15 @@ def until_signal() -> threading.Event:
     return stop
 
 
-def _work(  # what the two commands differ in
+def work(  # what the commands differ in
     context: typer.Context,
     kind: str,
     limit: int | None,
-    work: Any,
+    do: "Work",
     *,
     as_json: bool,
 ) -> None:
+    """Does it here, or has the running daemon do it; exit 1 where anything is left undelivered."""
     from cdc_sync.cli.progress import delivering
     from cdc_sync.errors import InstanceRunning
     from cdc_sync.log import configure_log
@@ -83,7 +88,7 @@ def _work(  # what the two commands differ in
             open_sync(config, redact, _token_folder()) as sync,
             delivering(sync.state) as progress,
         ):
-            report = work(sync, until_signal(), limit, progress)
+            report = do(sync, until_signal(), limit, progress)
     except InstanceRunning:
         report = _by_daemon(context, kind, limit)
     emit(report, words(report, limit), as_json=as_json)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cdc_sync.cli.context import config_of, config_path, state_of
+from cdc_sync.cli.held import described
 from cdc_sync.cli.output import Json, emit
 from cdc_sync.counting import counted
 
@@ -41,7 +42,7 @@ def _show(context: typer.Context, state: "Database", config: "Config", *, as_jso
     where = f"  config  {config_path(context)}      state  {state.name}"
     emit(
         public(document),
-        "\n".join([_verdict(document, wrong), where, *_lines(document)]),
+        "\n".join([_verdict(document, wrong), where, *_lines(document), *_held(document)]),
         as_json=as_json,
     )
     return not wrong
@@ -51,6 +52,13 @@ def _verdict(document: dict[str, Any], wrong: list[str]) -> str:
     if wrong:
         return "NOT WELL: " + "\n          ".join(wrong)
     return "WELL." if document["daemon"]["running"] else "WELL; no daemon runs."
+
+
+def _held(document: dict[str, Any]) -> list[str]:
+    from cdc_sync.clock import utc_now
+
+    hold = document["hold"]
+    return [described(hold, utc_now())] if hold else []
 
 
 def _lines(document: dict[str, Any]) -> list[str]:

@@ -5,8 +5,6 @@ from cdc_sync.config.model import Config
 LATER = (
     ("source", "notify_channel"),
     ("customergauge", "create_missing_accounts"),
-    ("guard", "max_changes"),
-    ("guard", "min_contracts"),
     ("web", "listen"),
     ("web", "token"),
     ("alerts", "urls"),

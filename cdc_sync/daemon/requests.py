@@ -1,10 +1,12 @@
-"""What commands ask of a running daemon: a `once` or a `reconcile`, done here and reported."""
+"""What commands ask of a running daemon: a poll, a reconcile, a discard; done and reported."""
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
-from cdc_sync.capture.loop import CaptureLoop
+from cdc_sync.capture.afresh import look_afresh
+from cdc_sync.capture.loop import CaptureLoop, keep
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.errors import CdcSyncError, StateUnavailable
 from cdc_sync.report import keep_reconcile, report_of
@@ -21,7 +23,11 @@ class Requests:
 
     def __init__(self, sync: Sync, capture: CaptureLoop) -> None:
         self._sync = sync
-        self._capture = capture
+        self._do: dict[str, Callable[[threading.Event], Run]] = {
+            "once": capture.poll,
+            "reconcile": self._reconcile,
+            "discard": self._look_afresh,
+        }
 
     def run(self, stop: threading.Event) -> None:
         """Answers until `stop`."""
@@ -40,7 +46,7 @@ class Requests:
         before = Counter(self._sync.delivery.counts)
         started = self._sync.capture.now()
         try:
-            run = self._reconcile(stop) if kind == "reconcile" else self._capture.poll(stop)
+            run = self._do[kind](stop)
         except CdcSyncError as error:
             run = Run(kind, started).ended(self._sync.capture.now(), str(error))
         self._sync.delivery.wake()
@@ -51,4 +57,9 @@ class Requests:
     def _reconcile(self, stop: threading.Event) -> Run:
         run = reconcile(self._sync.capture, stop)
         keep_reconcile(self._sync, run)
+        return run
+
+    def _look_afresh(self, stop: threading.Event) -> Run:
+        run = look_afresh(self._sync.capture, stop)
+        keep(self._sync.capture, run)
         return run

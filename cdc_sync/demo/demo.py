@@ -27,7 +27,7 @@ def run_demo(seconds: float | None, stop: threading.Event) -> bool:
         with open_sync(parts.config, redact) as sync:
             _work(parts, sync, seconds, stop)
             # The changes have ended: what is still on its way arrives, and then all is compared.
-            reconcile_now(sync, threading.Event(), lambda: None)
+            reconcile_now(sync, threading.Event(), None, lambda: None)
             summary = summarise(parts.source, parts.ledger, sync.state)
     print(summary.text())
     return summary.differences == 0

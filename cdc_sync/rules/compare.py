@@ -45,11 +45,16 @@ class Change:
     held_run: int | None = None  #: the run that keeps it from being sent until it is judged
 
 
-def compare(seen: Mapped, known: Known | None, *, ends_on: date | None = None) -> Change | None:
+def compare(
+    seen: Mapped, known: Known | None, *, ends_on: date | None = None, afresh: bool = False
+) -> Change | None:
     """The change that a row of the source means, or None where nothing is to be recorded.
 
     `ends_on` is the day to end contracts that are gone with (`deletes.policy: end`), else None.
+    With `afresh` nothing stays as it is, and nothing stays held.
     """
+    if afresh and known is not None:
+        known = _unheld(known)
     if seen.gone:
         return None if known is None else gone(known, ends_on=ends_on)
     if seen.problems:
@@ -57,7 +62,7 @@ def compare(seen: Mapped, known: Known | None, *, ends_on: date | None = None) -
     reference = seen.reference if known is None or known.reference is None else known.reference
     if known is None:
         return _change(Action.CREATE, seen, None, reference, Status.PENDING)
-    if _stays(seen, known):
+    if not afresh and _stays(seen, known):
         return None
     if seen.payload == known.acknowledged and not known.in_doubt:
         return _change(Action.UNCHANGED, seen, known, reference, Status.SYNCED)
@@ -66,14 +71,16 @@ def compare(seen: Mapped, known: Known | None, *, ends_on: date | None = None) -
     return _change(action, seen, known, reference, status)
 
 
-def gone(known: Known, *, ends_on: date | None) -> Change | None:
+def gone(known: Known, *, ends_on: date | None, afresh: bool = False) -> Change | None:
     """What it means that a known contract is no longer in the source.
 
     With a day to end it, it stays pending until CustomerGauge has acknowledged that end; what was
     never acknowledged, has ended before, or may only be kept is gone at once, and nothing is sent.
     A first PUT that is on its way, or whose answer was lost, may be applied: it is ended, too.
-    What is held stays held, but for what CustomerGauge cannot have.
+    What is held stays held, but for what CustomerGauge cannot have, and with `afresh`.
     """
+    if afresh:
+        known = _unheld(known)
     if known.status is Status.GONE or known.ends_gone:
         return None
     payload, status = known.payload, Status.GONE
@@ -85,6 +92,10 @@ def gone(known: Known, *, ends_on: date | None) -> Change | None:
     if known.status is Status.HELD and (known.acknowledged is not None or known.in_doubt):
         status = Status.HELD
     return Change(Action.GONE, known.source_id, known.reference, payload, status, (), True, known)
+
+
+def _unheld(known: Known) -> Known:
+    return known._replace(status=Status.PENDING, ends_gone=False)
 
 
 def _last_held(known: Known) -> Payload | None:

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from cdc_sync.config.model import GuardConfig
 from cdc_sync.contract import Status
-from cdc_sync.rules.compare import Change
+from cdc_sync.rules.compare import IMPORTED, Change
 
 
 class Weight(StrEnum):
@@ -50,7 +50,8 @@ def weight_of(change: Change) -> Weight | None:
     """What a change counts as; None for one that is never held.
 
     That is what our own rules refuse, what goes back to the acknowledged payload, what is held
-    already, and what CustomerGauge never had and never will have.
+    already, what CustomerGauge never had and never will have, and the first PUT of a contract
+    whose reference a person has imported.
     """
     if change.status not in (Status.PENDING, Status.GONE):
         return None
@@ -59,7 +60,7 @@ def weight_of(change: Change) -> Weight | None:
         return None if acknowledged is None else Weight.GONE
     if acknowledged is None:
         return Weight.NEW
-    return None if change.payload == acknowledged else Weight.UPDATED
+    return None if acknowledged in (change.payload, IMPORTED) else Weight.UPDATED
 
 
 def tally_of(changes: Iterable[Change]) -> Tally:

@@ -26,6 +26,7 @@ LAST_POLL = "last_poll"
 LAST_RECONCILE = "last_reconcile"
 LAST_DELIVERY = "last_delivery"
 BALANCE = "balance"
+HOLD = "hold"  #: the latest run that was held, with numbers and examples
 HORIZON = "horizon"  #: the last horizon, for status
 _REQUEST = "request:"
 

@@ -18,7 +18,7 @@ _as_json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would build
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One poll or full scan, as its report: `kind` is poll, initial or reconcile."""
+    """One poll or full scan, as its report: `kind` is poll, initial, reconcile or discard."""
 
     kind: str
     started: datetime

@@ -21,7 +21,6 @@ from cdc_sync.state.tables import contract
 EXAMPLES = 5
 PAGE = 1000
 
-HOLD = "hold"  #: the latest run that was held, with numbers and examples
 _LAST_RUN = "guard_last_run"
 _WAITING = "guard_waiting_runs"  #: the runs whose changes wait to be judged
 
@@ -109,8 +108,8 @@ def _end(tx: Connection, which: ColumnElement[bool], now: datetime) -> None:
     )
     while rows := tx.execute(found).all():  # every one of them leaves `which`
         for row in rows:
-            known = contracts.as_known(row)._replace(status=Status.PENDING, ends_gone=False)
-            change = gone(known, ends_on=row.gone_at.date())
+            known = contracts.as_known(row)
+            change = gone(known, ends_on=row.gone_at.date(), afresh=True)
             if change is None:
                 raise AssertionError("a contract that is not gone yet can go")
             values = {**_as(change.status), "payload": change.payload}
@@ -124,23 +123,25 @@ def _end(tx: Connection, which: ColumnElement[bool], now: datetime) -> None:
 def page_of_held(
     tx: Connection, until_run: int, after: SourceId | None, limit: int
 ) -> list[SourceId]:
-    """Held contracts in order of their id; nobody else writes them until `tx` ends."""
-    query = (
-        select(contract.c.source_id)
-        .where(held(until_run))
-        .order_by(contract.c.source_id)
-        .limit(limit)
-        .with_for_update()
-    )
+    """Held contracts in order of their id."""
+    query = select(contract.c.source_id).where(held(until_run))
     if after is not None:
         query = query.where(contract.c.source_id > after)
+    query = query.order_by(contract.c.source_id).limit(limit)
     return [SourceId(row[0]) for row in tx.execute(query)]
+
+
+def forget_if_none(tx: Connection) -> None:
+    """Forgets what the latest run held where nothing is held any more."""
+    is_held = contract.c.status == Status.HELD.value
+    if tx.execute(select(contract.c.source_id).where(is_held).limit(1)).first() is None:
+        control.put(tx, control.HOLD, None)
 
 
 def tell(tx: Connection, run: int, kind: str, known: int, now: datetime) -> dict[str, Any] | None:
     """Keeps what a run holds where `status` reads it; None where all of it was held before."""
     before = tx.execute(select(contract.c.source_id).where(held(run - 1)).limit(1)).first()
-    earlier = control.get(tx, HOLD) if before is not None else None
+    earlier = control.get(tx, control.HOLD) if before is not None else None
     which = sa.and_(contract.c.status == Status.HELD.value, contract.c.held_run == run)
     counts = tally(tx, which)
     if not counts.changes + counts.new:
@@ -156,7 +157,7 @@ def tell(tx: Connection, run: int, kind: str, known: int, now: datetime) -> dict
         "gone": counts.gone,
         "examples": examples(tx, which),
     }
-    control.put(tx, HOLD, document)
+    control.put(tx, control.HOLD, document)
     return document
 
 

@@ -193,6 +193,7 @@ _SENDABLE = (Status.PENDING, Status.WAITING, Status.SYNCED)
 # Nothing newer was seen in the source while this payload was on its way.
 _AS_SENT = sa.and_(
     contract.c.payload == bindparam("sent"),
+    contract.c.held_run.is_(None),
     contract.c.status.in_([_literally(status) for status in _SENDABLE]),
 )
 _FREE: dict[str, object] = {"claimed_by": sa.null(), "claimed_until": sa.null()}

@@ -1,0 +1,72 @@
+"""What the guard holds, as a person meets it: status, approve, discard, plan."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import Installed, installed
+from tests.support.sandbox import Sandbox
+
+NOW = "strftime('%Y-%m-%d %H:%M:%S', 'now')"
+SILVER = f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 1"
+
+
+@pytest.fixture
+def held(tmp_path: Path, sandbox: Sandbox) -> Installed:
+    """Three contracts are known, and one of them, which is more than 20 %, is held."""
+    there = installed(tmp_path, sandbox.url, guard={"min_contracts": 3})
+    there.source("DELETE FROM contracts WHERE id = 4")
+    assert there.run("once").code == 0
+    there.source(SILVER)
+    return there
+
+
+def test_the_run_that_holds_says_so(held: Installed) -> None:
+    assert "The guard would hold 1 of them" in held.run("plan").out
+    assert held.run("plan", "--exit-code").code == 0, "nothing would be sent"
+    ran = held.run("once")
+    assert ran.code == 1
+    assert ran.out.splitlines() == [
+        "Nothing to send.",
+        "1 held by the guard: cdc-sync approve, or cdc-sync discard",
+    ]
+
+
+def test_status_shows_numbers_and_examples(held: Installed) -> None:
+    held.run("once")
+    ran = held.run("status")
+    assert ran.code == 1
+    assert "1 contract is held by the guard: cdc-sync approve, or cdc-sync discard" in ran.out
+    assert "would have changed 1 at once (1 updated), of 3 known." in ran.out
+    assert ran.out.splitlines()[-1] == "  erp-1  description Gold → Silver"
+    assert held.run("status", "--json").document["hold"]["held"] == 1
+
+
+def test_approve_asks_first_and_then_it_goes(held: Installed, sandbox: Sandbox) -> None:
+    held.run("once")
+    refused = held.run("approve")
+    assert (refused.code, "Add --yes." in refused.err) == (2, True)
+    no = held.run("approve", answer="n\n")
+    assert (no.code, no.out.endswith("Nothing was changed.\n")) == (1, True)
+    assert held.run("approve", answer="y\n").code == 0
+    assert held.run("once").code == 0
+    assert sandbox.contracts()["erp-1"]["description"] == "Silver"
+    assert held.run("approve", "--yes", "--json").document == {"released": 0, "held": 0}
+
+
+def test_discard_drops_what_the_source_has_put_right(held: Installed, sandbox: Sandbox) -> None:
+    held.run("once")
+    held.source("UPDATE contracts SET plan = 'Gold' WHERE id = 1")
+    assert held.run("discard").code == 2
+    report = held.run("discard", "--yes", "--json")
+    assert report.code == 0, report.err
+    assert (report.document["unchanged"], report.document["held"]) == (1, 0)
+    assert sandbox.contracts()["erp-1"]["description"] == "Gold"
+    assert held.run("status").out.startswith("WELL")
+
+
+def test_a_full_plan_says_what_is_gone(held: Installed) -> None:
+    held.source("DELETE FROM contracts WHERE id = 2")
+    plan = held.run("plan", "--full", "--json").document
+    assert (plan["update"], plan["gone"], plan["held"]) == (1, 1, 2)
+    assert held.run("plan", "--json").document["gone"] == 0, "a poll does not see it"
