@@ -111,6 +111,16 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
+def canonical_id(text: str) -> str:
+    """A source id as the state has it: a composite key may be written as any JSON array."""
+    if not text.startswith("["):
+        return text
+    try:
+        return _canonical(json.loads(text))
+    except ValueError:
+        return text
+
+
 def decode_id(source_id: str, columns: int) -> tuple[str, ...] | None:
     """The parts of a source id as texts, or None where it cannot be one of so many columns."""
     if columns == 1:

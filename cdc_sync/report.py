@@ -9,10 +9,14 @@ from cdc_sync.capture.afresh import look_afresh
 from cdc_sync.capture.loop import CaptureLoop, keep, note
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.contract import Status
+from cdc_sync.counting import counted
 from cdc_sync.state import contracts, control
 from cdc_sync.state.database import Database
 from cdc_sync.state.history import Run
 from cdc_sync.sync import Sync
+
+_FOR_PEOPLE = ("adopted", "recreated", "missed")
+_UPDATES = ("updated", "confirmed", "adopted", "recreated")
 
 Progress = Callable[[], None]
 
@@ -20,13 +24,16 @@ Progress = Callable[[], None]
 def report_of(
     run: Run, delivered: Counter[str], state: Database, stopped_by: str | None
 ) -> dict[str, Any]:
-    """`once --json` and the like, key for key; `stopped_by` is why nothing may leave."""
+    """What `once --json` and the like tell, and more for people; `stopped_by` is why nothing may leave."""
     with state.read() as tx:
         counts = contracts.counts(tx)
     return {
         "rows": run.rows,
-        "created": delivered["created"] + delivered["recreated"],
-        "updated": delivered["updated"] + delivered["confirmed"] + delivered["adopted"],
+        "created": delivered["created"],
+        "updated": sum(delivered[kind] for kind in _UPDATES),
+        "adopted": delivered["adopted"],
+        "recreated": delivered["recreated"],
+        "missed": run.missed,
         "unchanged": run.unchanged,
         "rejected": counts[Status.REJECTED],
         "waiting": counts[Status.WAITING],
@@ -35,6 +42,11 @@ def report_of(
         "left": counts[Status.PENDING],
         "error": run.error or stopped_by,
     }
+
+
+def public(report: dict[str, Any]) -> dict[str, Any]:
+    """The report with the keys that are promised, and no others."""
+    return {name: value for name, value in report.items() if name not in _FOR_PEOPLE}
 
 
 def once(
@@ -83,6 +95,7 @@ def keep_reconcile(sync: Sync, run: Run) -> None:
             "finished": finished.replace("+00:00", "Z") if finished else None,
             "rows": run.rows,
             "changed": run.changed,
+            "missed": run.missed,
             "error": run.error,
         }
         control.put(tx, control.LAST_RECONCILE, document)
@@ -95,7 +108,17 @@ def _deliver(sync: Sync, stop: threading.Event, limit: int | None, progress: Pro
 
 def words(report: dict[str, Any], limit: int | None = None) -> str:
     """The report in one or two sentences."""
-    done = [f"{report[name]:,} {name}" for name in ("created", "updated") if report[name]]
+    plain = report["updated"] - report["adopted"] - report["recreated"]
+    done = [
+        f"{count:,} {name}"
+        for name, count in (
+            ("created", report["created"]),
+            ("updated", plain),
+            ("adopted (their references were there already)", report["adopted"]),
+            ("recreated (CustomerGauge had lost them)", report["recreated"]),
+        )
+        if count
+    ]
     text = ", ".join(done) or ("Nothing was sent" if report["left"] else "Nothing to send")
     if report["left"]:
         text += f", {report['left']:,} {'waits' if report['left'] == 1 else 'wait'}"
@@ -107,6 +130,9 @@ def words(report: dict[str, Any], limit: int | None = None) -> str:
     if report["waiting"]:
         their = "waits for its" if report["waiting"] == 1 else "wait for their"
         text += f"\n{report['waiting']:,} {their} account: cdc-sync contracts list --status waiting"
+    if report["missed"]:
+        text += f"\n{counted(report['missed'], 'change')} found that no poll had seen, with stamps"
+        text += " behind the watermark: does every change move the watermark column?"
     if report["held"]:
         text += f"\n{report['held']:,} held by the guard: cdc-sync approve, or cdc-sync discard"
     if report["error"]:

@@ -63,7 +63,8 @@ def public(document: dict[str, Any]) -> dict[str, Any]:
     poll = document["last_poll"]
     api = {name: value for name, value in document["api"].items() if name != "since"}
     shown = poll and {name: value for name, value in poll.items() if name != "good_age_seconds"}
-    return {**document, "last_poll": shown, "api": api}
+    whole = {**document, "last_poll": shown, "api": api}
+    return {name: value for name, value in whole.items() if name != "hold"}
 
 
 def troubles(document: dict[str, Any], config: Config) -> list[str]:

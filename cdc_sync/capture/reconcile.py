@@ -5,15 +5,16 @@ It finds rows whose watermark column was not bumped or is NULL, and contracts th
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cdc_sync.capture.guarded import Guarded, guarded
 from cdc_sync.capture.horizon import ask_horizon
 from cdc_sync.capture.page import Capture, changes_of, counted, gone_of
 from cdc_sync.capture.shape import shape_of
-from cdc_sync.contract import Mapped, SourceId, Status
+from cdc_sync.contract import Mapped, SourceId, Status, WatermarkValue
 from cdc_sync.errors import SourceUnavailable
-from cdc_sync.rules.compare import Change
-from cdc_sync.rules.watermark import Horizon, Watermark, WatermarkType, reached
+from cdc_sync.rules.compare import Action, Change
+from cdc_sync.rules.watermark import Horizon, Watermark, WatermarkType, is_before, reached
 from cdc_sync.source.reader import Page, Scan
 from cdc_sync.state import contracts, control, watermark
 from cdc_sync.state.history import Run
@@ -35,7 +36,8 @@ def reconcile(capture: Capture, stop: threading.Event) -> Run:
             due = control.get(tx, control.RECONCILE_DUE)
         kind = "initial" if known.value is None else "reconcile"
         with guarded(capture, kind) as guard:
-            full = _FullScan(capture, scan, sweep, guard)
+            is_same = shape == shape_of(capture.config) and due is None
+            full = _FullScan(capture, scan, sweep, guard, known.value if is_same else None)
             run = full.whole(Run(kind, capture.now()), stop)
         if stop.is_set():
             return run.ended(capture.now(), "stopped before its end")
@@ -68,11 +70,21 @@ def _finish(
 
 
 class _FullScan:
-    def __init__(self, capture: Capture, scan: Scan, sweep: Sweep, guard: Guarded) -> None:
+    """A scan of everything; `passed` is the watermark before which polls should have seen all."""
+
+    def __init__(
+        self,
+        capture: Capture,
+        scan: Scan,
+        sweep: Sweep,
+        guard: Guarded,
+        passed: WatermarkValue | None,
+    ) -> None:
         self._capture = capture
         self._scan = scan
         self._sweep = sweep
         self._guard = guard
+        self._passed = passed
         self._map = capture.mapper(scan.zone)
 
     def whole(self, run: Run, stop: threading.Event) -> Run:
@@ -92,9 +104,10 @@ class _FullScan:
             with self._capture.page_lock:
                 page = self._scan.full_page(page.next if page else None)
                 mapped = [self._map(row) for row in page.rows]
-                changes = self._record(mapped)
+                changes, missed = self._record(mapped, page)
             self._sweep.met(row.source_id for row in page.rows)
             run = counted(run, len(mapped), changes)
+            run = replace(run, missed=run.missed + missed)
             self._capture.progress(run)
         return run
 
@@ -139,12 +152,26 @@ class _FullScan:
             }
             control.put(tx, control.BALANCE, document)
 
-    def _record(self, mapped: Sequence[Mapped]) -> list[Change]:
+    def _record(self, mapped: Sequence[Mapped], page: Page) -> tuple[list[Change], int]:
+        """What was changed, and how much of it polls should have seen and did not."""
         if not mapped:
-            return []
+            return [], 0
         with self._capture.state.begin() as tx:
             changes = changes_of(tx, mapped, ends_on=self._capture.ends_on())
-            return self._guard.record(tx, changes, self._capture.now(), last=False)
+            missed = self._count_missed(changes, page)
+            control.add(tx, control.TOTALS, {"missed": missed} if missed else {})
+            return self._guard.record(tx, changes, self._capture.now(), last=False), missed
+
+    def _count_missed(self, changes: Sequence[Change], page: Page) -> int:
+        if self._passed is None or not changes:
+            return 0
+        stamps = dict(zip((row.source_id for row in page.rows), page.stamps, strict=True))
+        values = [
+            self._scan.column.value_of(stamps[change.source_id])
+            for change in changes
+            if change.action in (Action.CREATE, Action.UPDATE, Action.INVALID)
+        ]
+        return sum(value is not None and is_before(value, self._passed) for value in values)
 
     def _second_look(self, ids: Sequence[SourceId], *, hold: bool) -> list[Change]:
         with self._capture.page_lock:

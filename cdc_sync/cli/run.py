@@ -75,7 +75,7 @@ def work(  # what the commands differ in
     from cdc_sync.cli.progress import delivering
     from cdc_sync.errors import InstanceRunning
     from cdc_sync.log import configure_log
-    from cdc_sync.report import is_well, words
+    from cdc_sync.report import is_well, public, words
     from cdc_sync.sync import open_sync, redaction_of
 
     config = config_of(context)
@@ -91,7 +91,7 @@ def work(  # what the commands differ in
             report = do(sync, until_signal(), limit, progress)
     except InstanceRunning:
         report = _by_daemon(context, kind, limit)
-    emit(report, words(report, limit), as_json=as_json)
+    emit(public(report), words(report, limit), as_json=as_json)
     if not is_well(report, limit):
         raise typer.Exit(1)
 

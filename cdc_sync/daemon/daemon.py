@@ -166,7 +166,8 @@ class Daemon:
         try:
             run = reconcile(self._sync.capture, stop)
             keep_reconcile(self._sync, run)
-            log.info("reconcile.finished", rows=run.rows, changed=run.changed, error=run.error)
+            told = {"rows": run.rows, "changed": run.changed, "missed": run.missed}
+            log.info("reconcile.finished", error=run.error, **told)
         except CdcSyncError as error:
             log.warning("reconcile.failed", reason=str(error))
         self._sync.delivery.wake()

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from cdc_sync.customergauge.sender import Sent
 from cdc_sync.delivery.access import Access
 from cdc_sync.rules.gate import Gate
-from cdc_sync.rules.outcome import Attempt, Claimed, Settlement, settle
+from cdc_sync.rules.outcome import Attempt, Claimed, Kind, Settlement, settle
 from cdc_sync.rules.verdict import Answer, ApiState, Refused, TokenRejected, Verdict, judge
 from cdc_sync.state import control, history, outbox
 
@@ -75,11 +75,23 @@ class Answers:
         self._told_gate = self.gate.document()
         self._settled, self._unsent = [], []
 
+    def _tell_surprise(self, settlement: Settlement) -> None:
+        """What the status of an acceptance gives away, which nobody expected."""
+        if settlement.kind in (Kind.RECREATED, Kind.ADOPTED):
+            event = f"contract.{settlement.kind}"
+            log.warning(
+                event,
+                source_id=settlement.claimed.source_id,
+                reference=settlement.claimed.reference,
+                status=settlement.http_status,
+            )
+
     def _tell(self, settlement: Settlement, verdict: Verdict, seconds: float) -> None:
         claimed = settlement.claimed
         if settlement.kind is not None:
             self.counts[settlement.kind.value] += 1
         if settlement.acknowledged:
+            self._tell_surprise(settlement)
             return
         why = "; ".join(f"{p.field}: {p.message}".removeprefix(": ") for p in settlement.problems)
         refused = isinstance(verdict, Refused)

@@ -57,6 +57,8 @@ def compare(
         known = _unheld(known)
     if seen.gone:
         return None if known is None else gone(known, ends_on=ends_on)
+    if known is not None and known.reference is not None and seen.problems:
+        seen = _without_reference_problems(seen)  # its reference was chosen long ago
     if seen.problems:
         return _invalid(seen, known)
     reference = seen.reference if known is None or known.reference is None else known.reference
@@ -111,6 +113,11 @@ def _ended(payload: Payload, day: date) -> Payload:
     if ended and ended <= day.isoformat():
         return payload
     return payload_of({**fields, "end": day.isoformat()})
+
+
+def _without_reference_problems(seen: Mapped) -> Mapped:
+    others = tuple(problem for problem in seen.problems if problem.field != "reference")
+    return seen._replace(problems=others)
 
 
 def _stays(seen: Mapped, known: Known) -> bool:

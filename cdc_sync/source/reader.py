@@ -42,6 +42,7 @@ class Page:
     """Rows in order; `next` is where the next page starts, None after the last one."""
 
     rows: list[SourceRow]
+    stamps: list[object]  #: the watermark column of each row, as the driver gives it
     end: WatermarkValue | None
     next: Row | None
 
@@ -204,7 +205,7 @@ class Scan:
 
     def _page(self, rows: list[Row], after: Row | None, order: Sequence[int]) -> Page:
         if not rows:
-            return Page([], None, None)
+            return Page([], [], None, None)
         last = rows[-1]
         end = tuple(last[place] for place in order)
         if end == after:
@@ -214,7 +215,8 @@ class Scan:
             )
         full = len(rows) >= self._config.page_size
         value = self.column.value_of(last[self._ids])
-        return Page([self._row(row) for row in rows], value, end if full else None)
+        stamps = [row[self._ids] for row in rows]
+        return Page([self._row(row) for row in rows], stamps, value, end if full else None)
 
     def _row(self, raw: Row) -> SourceRow:
         ids = self._ids

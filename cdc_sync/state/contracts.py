@@ -12,6 +12,7 @@ from cdc_sync.contract import (
     Reference,
     SourceId,
     Status,
+    canonical_id,
     problems_from_json,
     problems_to_json,
 )
@@ -127,8 +128,9 @@ _UPDATE = (
 
 def find(tx: Connection, id_or_reference: str) -> dict[str, Any] | None:
     """All columns of one contract, by source id, or else by reference."""
+    names = {id_or_reference, canonical_id(id_or_reference)}
     for column in (contract.c.source_id, contract.c.reference):
-        row = tx.execute(select(contract).where(column == id_or_reference)).mappings().first()
+        row = tx.execute(select(contract).where(column.in_(names))).mappings().first()
         if row is not None:
             return dict(row)
     return None

@@ -29,6 +29,7 @@ class Run:
     unchanged: int = 0
     rejected: int = 0
     gone: int = 0
+    missed: int = 0  #: changes a reconcile found whose stamp polls had passed
     error: str | None = None
 
     @property

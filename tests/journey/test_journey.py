@@ -262,6 +262,26 @@ def test_a_reconcile_finds_what_no_poll_can_see(journey: Journey):
     assert journey.run(reconcile).changed == 0
 
 
+def test_a_reconcile_counts_what_polls_should_have_seen(journey: Journey):
+    """A change whose stamp lies behind the watermark; one that no poll could know yet is none."""
+    journey.rows.add({"id": 1, "updated_at": LONG_AGO}, {"id": 2, "updated_at": LONG_AGO})
+    journey.run()
+    journey.rows.change_unstamped(1, plan="Silver")
+    journey.rows.change(2, plan="Silver")
+    assert journey.run(reconcile).missed == 1
+    assert journey.run(reconcile).missed == 0
+
+
+def test_a_reference_is_kept_where_its_column_is_emptied(journey: Journey):
+    journey.sections["mapping"] = {"reference": "{account_name}", "account": "plan"}
+    journey.rows.add({"id": 1})
+    journey.run()
+    journey.rows.change(1, account_name=None, plan="Silver")
+    journey.run()
+    assert journey.sandbox.contracts()["Account 1"]["account"] == "Silver"
+    assert journey.statuses() == {Status.SYNCED: 1}
+
+
 def test_a_reconcile_finds_thousands_that_are_gone(on_sqlite: Journey):
     on_sqlite.rows.add(*({"id": n} for n in range(2500)))
     on_sqlite.capture()

@@ -12,6 +12,7 @@ from cdc_sync.contract import (
     Problem,
     Reference,
     body_of,
+    canonical_id,
     changed_fields,
     decode_id,
     encode_id,
@@ -95,3 +96,11 @@ def test_problems_can_be_read_back(problems):
 
 def test_no_problems_are_kept_as_null():
     assert problems_from_json(None) == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "known"),
+    [('["ACME", 17]', '["ACME",17]'), ("17", "17"), ("[half", "[half"), ("", "")],
+)
+def test_a_composite_id_may_be_written_as_any_json(written: str, known: str) -> None:
+    assert canonical_id(written) == known
