@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cdc_sync.capture.page import Capture
@@ -10,6 +10,7 @@ from cdc_sync.clock import utc_now
 from cdc_sync.config.model import Config
 from cdc_sync.customergauge.token import TokenKeeper
 from cdc_sync.delivery.loop import Delivery
+from cdc_sync.measures import Measures
 from cdc_sync.ownership import expect_own
 from cdc_sync.redaction import Redaction
 from cdc_sync.rules.mapping import mapped_columns
@@ -28,6 +29,7 @@ class Sync:
     capture: Capture
     delivery: Delivery
     keep_lock: Keep
+    measures: Measures
 
 
 @contextmanager
@@ -43,12 +45,16 @@ def open_sync(
         with instance_lock(state) as keep_lock:
             upgrade(state)
             expect_own(state, config.customergauge)
-            tokens = TokenKeeper(config.customergauge, token_file(config, token_folder), utc_now)
-            delivery = Delivery(state, config.customergauge, tokens, redact, now=utc_now)
+            measures = Measures()
+            file = token_file(config, token_folder)
+            tokens = TokenKeeper(config.customergauge, file, utc_now, measures.token)
+            delivery = Delivery(
+                state, config.customergauge, tokens, redact, now=utc_now, measures=measures
+            )
             delivery.free_claims()
-            capture = capture_of(config, state)
+            capture = replace(capture_of(config, state), measures=measures)
             try:
-                yield Sync(config, state, capture, delivery, keep_lock)
+                yield Sync(config, state, capture, delivery, keep_lock, measures)
             finally:
                 delivery.close()
                 capture.source.close()

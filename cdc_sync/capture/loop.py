@@ -85,14 +85,27 @@ class CaptureLoop:
     def poll(self, stop: threading.Event) -> Run:
         """One poll; what it found is delivered at once. Raises what the poll raises."""
         with self._one_at_a_time:
-            started = self._capture.now()
+            started, began = self._capture.now(), time.monotonic()
             try:
                 run = poll(self._capture, stop)
             except (SourceUnavailable, SourceMistake, StateUnavailable) as error:
+                self._measure(began, well=False)
                 self._failed(Run("poll", started), error)
                 raise
+            self._measure(began, well=True)
+            count_rows(self._capture, run)
             self._ended(run)
             return run
+
+    def _measure(self, began: float, *, well: bool) -> None:
+        seconds, lag = time.monotonic() - began, self._lag() if well else None
+        self._capture.measures.poll(self._capture.now(), seconds, well=well, lag=lag)
+
+    def _lag(self) -> float | None:
+        horizon, read_to = self._capture.horizon, self._capture.read_to
+        if horizon is None or read_to is None or not isinstance(read_to.value, datetime):
+            return None
+        return max(0.0, (horizon.clock - read_to.value).total_seconds())
 
     def _ended(self, run: Run) -> None:
         self.last = LastPoll(run, run.finished or self._capture.now())
@@ -136,6 +149,11 @@ class CaptureLoop:
         self.came_round = time.monotonic()
         self.last = LastPoll(run.ended(self._capture.now()), self._capture.now())
         self._wake_delivery()
+
+
+def count_rows(capture: Capture, run: Run) -> None:
+    """Counts what a poll or a full scan has read."""
+    capture.measures.read(run.rows, run.unchanged, run.missed)
 
 
 def keep(capture: Capture, run: Run) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from cdc_sync.config.model import Config
 from cdc_sync.contract import Mapped, Problem, Reference, SourceId
+from cdc_sync.measures import Measures
 from cdc_sync.rules.compare import Action, Change, compare, gone
 from cdc_sync.rules.mapping import RowMapper, compile_mapping
 from cdc_sync.rules.watermark import Horizon, ReadTo
@@ -36,6 +37,7 @@ class Capture:
     horizon: Horizon | None = None  #: the last one asked for
     read_to: ReadTo | None = None  #: how far polls have read, in this process only
     progress: Callable[[Run], None] = lambda _run: None
+    measures: Measures = field(default_factory=Measures)
     guarded_runs: set[int] = field(default_factory=set)  #: under way, with changes that wait
     _mappers: dict[ZoneInfo, RowMapper] = field(default_factory=dict)
 

@@ -4,9 +4,6 @@ from cdc_sync.config.model import Config
 
 LATER = (
     ("source", "notify_channel"),
-    ("customergauge", "create_missing_accounts"),
-    ("web", "listen"),
-    ("web", "token"),
     ("alerts", "urls"),
     ("alerts", "after"),
 )

@@ -4,9 +4,10 @@ import requests
 
 from cdc_sync import __version__
 from cdc_sync.config.model import CustomerGaugeConfig
+from cdc_sync.customergauge.unreached import FAILURES, Unreached, unreached
 
 
-def unreachable_because(config: CustomerGaugeConfig) -> str | None:
+def unreachable_because(config: CustomerGaugeConfig) -> Unreached | None:
     """Why no answer comes from the API; None where any comes: a GET is not even allowed there."""
     try:
         with requests.Session() as session:
@@ -18,6 +19,6 @@ def unreachable_because(config: CustomerGaugeConfig) -> str | None:
                 allow_redirects=False,
                 stream=True,
             ).close()
-    except requests.RequestException as error:
-        return type(error).__name__
+    except FAILURES as error:
+        return unreached(error, "base_url")
     return None

@@ -18,12 +18,12 @@ from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.customergauge.client import Client, Request
 from cdc_sync.customergauge.token import Token
 from cdc_sync.redaction import Redaction
-from cdc_sync.rules.pace import Pace
 from cdc_sync.rules.verdict import NoAnswer, Reply
 
 Task = TypeVar("Task")
 
 GROUP = 64  # answers that are recorded together, at most
+CATCH_UP_SECONDS = 0.005
 LONGEST_WAIT_SECONDS = 5.0  # nothing is asked to leave later than that
 
 
@@ -32,15 +32,14 @@ class Job(NamedTuple, Generic[Task]):
 
     task: Task
     request: Request
-    token: Token
     not_before: datetime
 
 
 class Sent(NamedTuple, Generic[Task]):
-    """What came of a job; `reply` None: it never left."""
+    """What came of a job; `reply` and `token` None: it never left, and was to begin then."""
 
     task: Task
-    token: Token
+    token: Token | None
     reply: Reply | None
     began: datetime
     ended: datetime
@@ -56,16 +55,17 @@ class Sender(Generic[Task]):
         redact: Redaction,
         *,
         now: Callable[[], datetime],
+        token: Callable[[], Token | None],
         shuts: Callable[[Reply], bool],
         wake: Callable[[], None],
     ) -> None:
         self._config = config
         self._redact = redact
         self._now = now
+        self._token = token  # asked when a PUT leaves: one claimed ahead may outlive its token
         self._shuts = shuts
         self._wake = wake
-        limit = config.rate_limit
-        self._step = Pace(limit.per_second if limit else None).step.total_seconds()
+        self.step_seconds = 0.0  #: the least time between two PUTs
         self._next_leave = 0.0
         self._queue: deque[Job[Task]] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
@@ -133,9 +133,15 @@ class Sender(Generic[Task]):
             if early > 0:
                 self._alarm = self._alarm or self._loop.call_later(early, self._ring)
                 return
-            # After a stall of theirs what is overdue leaves at the pace, too, not at once.
-            self._next_leave = max(self._next_leave, time.monotonic()) + self._step
-            task = self._loop.create_task(self._put(self._queue.popleft()))
+            token = self._token()
+            if token is None:
+                self._give_back()
+                return
+            # After a stall of theirs what is overdue leaves at the pace, too, not at once; but
+            # what our own clock rounds up is not lost.
+            on_time = max(self._next_leave, time.monotonic() - CATCH_UP_SECONDS)
+            self._next_leave = on_time + self.step_seconds
+            task = self._loop.create_task(self._put(self._queue.popleft(), token))
             self._under_way.add(task)
             task.add_done_callback(self._ended)
 
@@ -145,7 +151,7 @@ class Sender(Generic[Task]):
 
     def _early(self, job: Job[Task]) -> float:
         """For how many seconds a job must not leave yet."""
-        if not self._step:
+        if not self.step_seconds:
             return 0.0
         asked = (job.not_before - self._now()).total_seconds()
         if asked > LONGEST_WAIT_SECONDS:
@@ -156,16 +162,16 @@ class Sender(Generic[Task]):
         while self._queue:
             now = self._now()
             job = self._queue.popleft()
-            self._came(Sent(job.task, job.token, None, now, now, 0.0))
+            self._came(Sent(job.task, None, None, job.not_before, now, 0.0))
 
-    async def _put(self, job: Job[Task]) -> None:
+    async def _put(self, job: Job[Task], token: Token) -> None:
         began, started = self._now(), time.monotonic()
         try:
-            reply = await self._client.put(job.request, job.token)
+            reply = await self._client.put(job.request, token)
         except Exception as error:  # noqa: BLE001  # a request cannot die silently
             reply = NoAnswer(f"our own defect: {error!r}", doubt=True)
         seconds = time.monotonic() - started
-        self._came(Sent(job.task, job.token, reply, began, self._now(), seconds))
+        self._came(Sent(job.task, token, reply, began, self._now(), seconds))
         if self._shuts(reply):
             self._shut += 1  # only now that its answer can be collected
             self._give_back()

@@ -13,7 +13,7 @@ from typing import IO
 
 from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.customergauge.token_request import Issued, request_token
-from cdc_sync.errors import TokenUnavailable
+from cdc_sync.errors import TokenRefused, TokenUnavailable
 
 RENEW_BEFORE = timedelta(minutes=1)
 DEFAULT_LIFE = timedelta(hours=1)  # documented; used where `expires_in` is missing or absurd
@@ -42,11 +42,16 @@ class TokenKeeper:
     """Gives the current token, and fetches a new one in a thread of its own."""
 
     def __init__(
-        self, config: CustomerGaugeConfig, file: Path | None, now: Callable[[], datetime]
+        self,
+        config: CustomerGaugeConfig,
+        file: Path | None,
+        now: Callable[[], datetime],
+        told: Callable[[str], None] = lambda _result: None,
     ) -> None:
         self._config = config
         self._file = file
         self._now = now
+        self._told = told
         self._lock = threading.Lock()
         self._token = self._from_file()
         self._renew_at = _renewal_of(self._token, now())
@@ -100,11 +105,20 @@ class TokenKeeper:
         with self._between_processes():
             found = self._from_file()
             if found is None or found.secret == self._refused or found.stale(self._now()):
-                found = self._issued(request_token(self._config, self._now()))
+                found = self._requested()
                 self._to_file(found)
         with self._lock:
             self._token, self._renew_at = found, _renewal_of(found, self._now())
         return found
+
+    def _requested(self) -> Token:
+        try:
+            token = self._issued(request_token(self._config, self._now()))
+        except TokenUnavailable as error:
+            self._told("refused" if isinstance(error, TokenRefused) else "unavailable")
+            raise
+        self._told("ok")
+        return token
 
     def _issued(self, issued: Issued) -> Token:
         life = issued.expires_in

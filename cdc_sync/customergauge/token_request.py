@@ -18,6 +18,7 @@ from requests_oauthlib import OAuth2Session
 
 from cdc_sync import __version__
 from cdc_sync.config.model import CustomerGaugeConfig
+from cdc_sync.customergauge.unreached import FAILURES, unreached
 from cdc_sync.errors import TokenRefused, TokenUnavailable
 from cdc_sync.redaction import Redaction
 from cdc_sync.rules.backoff import retry_after
@@ -54,7 +55,10 @@ def request_token(config: CustomerGaugeConfig, now: datetime) -> Issued:
     # A server that sends a byte a second never times out by itself: the thread is left behind.
     worker.join(config.timeout.total_seconds())
     if not outcome:
-        raise TokenUnavailable(f"{config.token_endpoint} did not answer in time.")
+        raise TokenUnavailable(
+            f"{config.token_endpoint} did not answer in time.",
+            mend="Check `customergauge.region` or `token_url`, and `customergauge.timeout`.",
+        )
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
     return outcome[0]
@@ -82,9 +86,10 @@ def _fetch(config: CustomerGaugeConfig, now: datetime) -> Issued:
                     timeout=config.timeout.total_seconds(),
                     headers={"User-Agent": f"cdc-sync/{__version__}", "Accept": "application/json"},
                 )
-        except requests.RequestException as error:
+        except FAILURES as error:
+            why, mend = unreached(error, "token_url")
             raise TokenUnavailable(
-                f"{config.token_endpoint} cannot be reached ({type(error).__name__})."
+                f"{config.token_endpoint} cannot be reached ({why}).", mend=mend
             ) from None
         except (OAuth2Error, ValueError, Warning) as error:
             raise TokenUnavailable(

@@ -29,9 +29,9 @@ class Access:
         """The token to send now, if there is one."""
         return self._tokens.current()
 
-    def refused(self, token: Token) -> bool:
+    def refused(self, token: Token | None) -> bool:
         """Drops a token that CustomerGauge refuses; False where it was replaced already."""
-        return self._tokens.refused(token)
+        return token is not None and self._tokens.refused(token)
 
     def failed(self) -> bool:
         """Whether there is no token and the last request for one failed."""

@@ -2,25 +2,51 @@
 
 import random
 from collections import Counter
+from datetime import datetime
+from typing import TypeAlias
 
 import structlog
 from sqlalchemy import Connection
 
+from cdc_sync.contract import payload_of
 from cdc_sync.customergauge.sender import Sent
 from cdc_sync.delivery.access import Access
+from cdc_sync.delivery.accounts import Accounts, NewAccount
+from cdc_sync.delivery.pacing import Pacing
+from cdc_sync.measures import Measures
 from cdc_sync.rules.gate import Gate
 from cdc_sync.rules.outcome import Attempt, Claimed, Kind, Settlement, settle
-from cdc_sync.rules.verdict import Answer, ApiState, Refused, TokenRejected, Verdict, judge
+from cdc_sync.rules.verdict import (
+    Accepted,
+    AccountMissing,
+    Answer,
+    ApiState,
+    Refused,
+    Reply,
+    Throttled,
+    TokenRejected,
+    TryLater,
+    Verdict,
+    judge,
+)
 from cdc_sync.state import control, history, outbox
 
 log = structlog.get_logger()
+
+Task: TypeAlias = Claimed | NewAccount
+NOTHING = payload_of({})
 
 
 class Answers:
     """Turns answers into settlements, and holds the gate that they open and shut."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(
+        self, access: Access, accounts: Accounts, pacing: Pacing, measures: Measures
+    ) -> None:
         self._access = access
+        self._accounts = accounts
+        self._pacing = pacing
+        self._measures = measures
         self._settled: list[Settlement] = []
         self._unsent: list[Claimed] = []
         self._told_gate: dict[str, str | None] = {}
@@ -30,22 +56,52 @@ class Answers:
     @property
     def unrecorded(self) -> bool:
         """Whether there is something to record."""
-        return bool(self._settled or self._unsent or self._told_gate != self.gate.document())
+        told = self._told_gate == self.gate.document()
+        return bool(self._settled or self._unsent or self._accounts.unrecorded or not told)
 
-    def take(self, sent: Sent[Claimed]) -> None:
-        """What an answer means for its contract, and for everybody."""
+    def take(self, sent: Sent[Task]) -> None:
+        """What an answer means for its contract or account, and for everybody."""
+        task = sent.task
         if sent.reply is None:
             self.pass_gate(self.gate.unsent())
-            self._unsent.append(sent.task)
+            self._pacing.given_back(sent.began)
+            if isinstance(task, NewAccount):
+                self._accounts.unsent(task)
+            else:
+                self._unsent.append(task)
             return
-        verdict = judge(sent.reply, sent.task.payload, sent.ended)
+        payload = NOTHING if isinstance(task, NewAccount) else task.payload
+        verdict = judge(sent.reply, payload, sent.ended)
+        self._heed(sent, verdict)
+        if isinstance(task, NewAccount):
+            self._accounts.answered(task, verdict)
+        else:
+            self._settle(task, sent, sent.reply, verdict)
+
+    def _heed(self, sent: Sent[Task], verdict: Verdict) -> None:
+        """What concerns everybody."""
         # A token that was replaced meanwhile says nothing about the one we have.
-        if not isinstance(verdict, TokenRejected) or self._access.refused(sent.token):
-            self.pass_gate(self.gate.after(verdict, sent.ended, random.random()))  # noqa: S311
-        status = sent.reply.status if isinstance(sent.reply, Answer) else None
+        if isinstance(verdict, TokenRejected) and not self._access.refused(sent.token):
+            return
+        if isinstance(verdict, AccountMissing) and self._accounts.creates:
+            verdict = TryLater("its account is made first", doubt=False)
+        is_new = isinstance(verdict, Throttled) and not self.gate.everybody_waits(sent.ended)
+        self.pass_gate(self.gate.after(verdict, sent.ended, random.random()))  # noqa: S311
+        if is_new and self.gate.shut_until is not None:
+            self._pacing.throttled(sent.ended, self.gate.shut_until - sent.ended)
+        elif isinstance(sent.reply, Answer) and not isinstance(verdict, Throttled):
+            self._pacing.answered()
+
+    def _settle(self, claimed: Claimed, sent: Sent[Task], reply: Reply, verdict: Verdict) -> None:
+        if isinstance(verdict, AccountMissing):
+            self._accounts.is_missing(claimed.payload)
+        elif isinstance(verdict, Accepted):
+            self._accounts.is_taken(claimed.payload)
+        status = reply.status if isinstance(reply, Answer) else None
         attempt = Attempt(sent.began, sent.ended, status)
-        settlement = settle(sent.task, verdict, attempt, random.random())  # noqa: S311
+        settlement = settle(claimed, verdict, attempt, random.random())  # noqa: S311
         self._settled.append(settlement)
+        self._measures.put(sent.ended, status, sent.seconds, settlement.arrival)
         self._tell(settlement, verdict, sent.seconds)
 
     def pass_gate(self, gate: Gate) -> None:
@@ -56,10 +112,11 @@ class Answers:
             level = log.info if gate.state is ApiState.OK else log.warning
             level(event, reason=gate.reason, before=before.state.value)
 
-    def record(self, tx: Connection) -> None:
+    def record(self, tx: Connection, now: datetime) -> None:
         """Writes what came back, as part of `tx`; `recorded` is to be called after its commit."""
         outbox.settle(tx, self._settled)
         outbox.release(tx, self._unsent)
+        self._accounts.record(tx, now)
         history.log_deliveries(tx, self._settled)
         kinds = Counter(s.kind.value for s in self._settled if s.kind is not None)
         control.add(tx, control.TOTALS, dict(kinds))
@@ -74,6 +131,7 @@ class Answers:
         """The transaction of `record` was committed."""
         self._told_gate = self.gate.document()
         self._settled, self._unsent = [], []
+        self._accounts.recorded()
 
     def _tell_surprise(self, settlement: Settlement) -> None:
         """What the status of an acceptance gives away, which nobody expected."""

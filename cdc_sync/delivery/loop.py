@@ -8,7 +8,6 @@ import os
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -16,17 +15,18 @@ import structlog
 from sqlalchemy import Connection
 
 from cdc_sync.config.model import CustomerGaugeConfig
-from cdc_sync.contract import SourceId, body_of
-from cdc_sync.customergauge.client import Request
+from cdc_sync.contract import SourceId
 from cdc_sync.customergauge.sender import GROUP, Job, Sender
-from cdc_sync.customergauge.token import Token, TokenKeeper
+from cdc_sync.customergauge.token import TokenKeeper
 from cdc_sync.delivery.access import Access
-from cdc_sync.delivery.answers import Answers
+from cdc_sync.delivery.accounts import Accounts
+from cdc_sync.delivery.answers import Answers, Task
+from cdc_sync.delivery.claim import accounts_of, contracts_of, jobs_of
+from cdc_sync.delivery.pacing import Pacing
 from cdc_sync.errors import StateUnavailable
+from cdc_sync.measures import Measures
 from cdc_sync.redaction import Redaction
 from cdc_sync.rules.gate import Gate
-from cdc_sync.rules.outcome import Claimed
-from cdc_sync.rules.pace import Pace
 from cdc_sync.rules.verdict import ApiState, concerns_everybody
 from cdc_sync.state import control, outbox
 from cdc_sync.state.database import Database
@@ -52,24 +52,32 @@ class Delivery:
         redact: Redaction,
         *,
         now: Callable[[], datetime],
+        measures: Measures,
     ) -> None:
         self._state = state
         self._config = config
         self._now = now
         self._access = Access(tokens, self.wake)
-        self._answers = Answers(self._access)
+        self._accounts = Accounts(create=config.create_missing_accounts)
+        self._pacing = Pacing(config.rate_limit)
+        self._answers = Answers(self._access, self._accounts, self._pacing, measures)
+        self.counts = self._answers.counts  #: what became of attempts since the start, by kind
         self._wakes = threading.Event()
         self._called = True
         self._glanced_at = 0.0
-        self._sender: Sender[Claimed] = Sender(
-            config, redact, now=now, shuts=concerns_everybody, wake=self._wakes.set
+        self._sender: Sender[Task] = Sender(
+            config,
+            redact,
+            now=now,
+            token=self._access.token,
+            shuts=concerns_everybody,
+            wake=self._wakes.set,
         )
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._in_flight: set[SourceId] = set()
         self._unsure = False
         self._more = False
         self._window = 2 * config.concurrency
-        self._pace: Pace | None = None
         self._resumed_at: str | None = None
         self._paused = False
         self.allowance: int | None = None  #: how many more may be sent; None: any number
@@ -79,11 +87,6 @@ class Delivery:
     def gate(self) -> Gate:
         """Whether anything may be sent now."""
         return self._answers.gate
-
-    @property
-    def counts(self) -> Counter[str]:
-        """What became of attempts since the start, by kind."""
-        return self._answers.counts
 
     def wake(self) -> None:
         """Something may be due: looks at once."""
@@ -156,10 +159,10 @@ class Delivery:
             self._glance()
         now = self._now()
         self._answers.pass_gate(self._access.renew_if_due(self.gate, now))
-        token = self._access.token()
-        room = 0 if token is None or self._paused else self.gate.room(now, self._room(now))
+        may_send = self._access.token() is not None and not self._paused
+        room = self.gate.room(now, self._room(now)) if may_send else 0
         if self._answers.unrecorded or self._unsure or (room and self._any_due(now)):
-            self._commit_and_submit(now, room, token)
+            self._commit_and_submit(now, room)
 
     def _collect(self) -> int:
         """Takes in what came back; how many that were."""
@@ -168,56 +171,50 @@ class Delivery:
             self._answers.take(one)
             if one.reply is None and self.allowance is not None:
                 self.allowance += 1
+        self._sender.step_seconds = self._pacing.step_seconds
         if self.gate.state is not before and self.gate.shut_until is not None:
             self._sender.take_back()  # what was claimed ahead does not leave either
         # Last, so that `wait_for_rest` never sees it nowhere.
-        self._in_flight.difference_update(one.task.source_id for one in sent)
+        settled = contracts_of([one.task for one in sent])
+        self._in_flight.difference_update(one.source_id for one in settled)
         return len(sent)
 
-    def _commit_and_submit(self, now: datetime, room: int, token: Token | None) -> None:
+    def _commit_and_submit(self, now: datetime, room: int) -> None:
         unsure, self._unsure = self._unsure, True
         with self._state.begin() as tx:
-            self._answers.record(tx)
+            self._answers.record(tx, now)
             if unsure:
                 # A commit that failed may have claimed what was never sent.
                 outbox.free_others(tx, self._owner, self._in_flight)
-            claimed, starts = self._claim(tx, now, room)
+            jobs = self._claim(tx, now, room)
         self._answers.recorded()
-        self._more = len(claimed) == GROUP
-        if claimed and token is not None:
+        self._more = len(jobs) >= GROUP
+        if jobs:
             self._answers.pass_gate(self.gate.claimed())
-            self._in_flight.update(one.source_id for one in claimed)
+            tasks = [job.task for job in jobs]
+            self._in_flight.update(one.source_id for one in contracts_of(tasks))
+            self._accounts.submitted(accounts_of(tasks))
             if self.allowance is not None:
-                self.allowance -= len(claimed)
-            self._sender.submit(
-                Job(c, Request("contracts", body_of(c.reference, c.payload)), token, start)
-                for c, start in zip(claimed, starts, strict=True)
-            )
+                self.allowance -= len(jobs)
+            self._sender.step_seconds = self._pacing.step_seconds
+            self._sender.submit(jobs)
         self._unsure = False
 
-    def _claim(
-        self, tx: Connection, now: datetime, room: int
-    ) -> tuple[list[Claimed], list[datetime]]:
+    def _claim(self, tx: Connection, now: datetime, room: int) -> list[Job[Task]]:
         if room <= 0 or control.get(tx, control.PAUSED):
-            return [], []
+            return []
+        # A probe is a contract, whose answer says more.
+        accounts = [] if self.gate.is_probing else self._accounts.next(room)
         until = now + LEASE_DEADLINES * self._config.timeout
         at_random = self.gate.state is ApiState.REFUSING
-        claimed = outbox.claim(tx, now, min(room, GROUP), self._owner, until, at_random=at_random)
-        self._pace, starts = self._known_pace(tx).reserve(now, len(claimed))
-        if claimed and self._pace.per_second is not None and self._pace.next_at is not None:
-            # Kept with the claim, so that a restart is no way around the limit.
-            control.put(tx, control.PACE, self._pace.next_at.isoformat())
-        return claimed, starts
-
-    def _known_pace(self, tx: Connection) -> Pace:
-        if self._pace is None:
-            self._pace = Pace.going_on(self._config.rate_limit, control.get(tx, control.PACE))
-        return self._pace
+        most = min(room - len(accounts), GROUP)
+        claimed = outbox.claim(tx, now, most, self._owner, until, at_random=at_random)
+        tasks: list[Task] = [*accounts, *claimed]
+        return jobs_of(tasks, self._pacing.reserve(tx, now, len(tasks)))
 
     def _room(self, now: datetime) -> int:
         room = max(0, self._window - len(self._in_flight))
-        self._pace = self._pace and self._pace.sound(now)
-        within = self._pace.room(now, AHEAD) if self._pace else self._config.concurrency
+        within = self._pacing.room(now, AHEAD)
         room = room if within is None else min(room, within)
         return room if self.allowance is None else min(room, self.allowance)
 
@@ -229,7 +226,9 @@ class Delivery:
     def _any_due(self, now: datetime) -> bool:
         with self._state.read() as tx:
             due = outbox.next_due_at(tx)
-            return due is not None and (due <= now or outbox.count_due(tx, now) > 0)
+            if due is not None and (due <= now or outbox.count_due(tx, now) > 0):
+                return True
+        return self._accounts.wanted
 
     def _glance(self) -> None:
         """What persons said: pause and resume."""
@@ -237,8 +236,8 @@ class Delivery:
         with self._state.read() as tx:
             paused = bool(control.get(tx, control.PAUSED, False))
             resumed_at = control.get(tx, control.RESUMED_AT)
-            if self._pace is None:
-                self._known_pace(tx)
+            self._pacing.learn(tx)
+            self._accounts.learn(tx)
         if paused and not self._paused:
             self._sender.take_back()
         if resumed_at != self._resumed_at:
@@ -266,8 +265,8 @@ class Delivery:
         times = [GLANCE_SECONDS]
         if self.gate.shut_until is not None and self.gate.shut_until > now:
             times.append((self.gate.shut_until - now).total_seconds())
-        elif self._pace is not None and self._pace.next_at and self._pace.next_at > now + AHEAD / 2:
-            times.append((self._pace.next_at - now - AHEAD / 2).total_seconds())
+        elif (next_at := self._pacing.next_at) is not None and next_at > now + AHEAD / 2:
+            times.append((next_at - now - AHEAD / 2).total_seconds())
         if not self._in_flight:  # else an answer wakes us, or the next glance does
             with self._state.read() as tx:
                 due = outbox.next_due_at(tx)
@@ -276,7 +275,8 @@ class Delivery:
         return min(times)
 
     def _at_rest(self) -> bool:
-        if self._in_flight or self._answers.unrecorded or self._unsure:
+        under_way = self._in_flight or self._accounts.under_way
+        if under_way or self._answers.unrecorded or self._unsure:
             return False
         if self.stopped_by() or self.allowance == 0 or self._access.failed():
             return True
@@ -293,7 +293,7 @@ class Delivery:
         if self._answers.unrecorded:
             try:
                 with self._state.begin() as tx:
-                    self._answers.record(tx)
+                    self._answers.record(tx, self._now())
                 self._answers.recorded()
             except StateUnavailable as error:
                 # What was sent stays in doubt, and is sent again by the next start.

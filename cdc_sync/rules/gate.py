@@ -50,19 +50,22 @@ class Gate:
             "paused_until": self.shut_until.isoformat() if self.shut_until else None,
         }
 
+    @property
+    def is_probing(self) -> bool:
+        """Whether only single probes leave."""
+        return self.state not in (ApiState.OK, ApiState.THROTTLED)
+
     def room(self, now: datetime, wanted: int) -> int:
         """How many contracts may be claimed now."""
         if self._shut_at(now):
             return 0
-        if self.state in (ApiState.OK, ApiState.THROTTLED):
+        if not self.is_probing:
             return wanted
         return 0 if self.probing else min(wanted, 1)
 
     def claimed(self) -> "Gate":
         """The gate after a claim: behind a shut one, that claim is the one probe."""
-        return (
-            self if self.state in (ApiState.OK, ApiState.THROTTLED) else replace(self, probing=True)
-        )
+        return replace(self, probing=True) if self.is_probing else self
 
     def unsent(self) -> "Gate":
         """The gate after a claim was given back: a probe that did not leave is none."""
@@ -83,7 +86,7 @@ class Gate:
 
     def after(self, verdict: Verdict, now: datetime, jitter: float) -> "Gate":
         """The gate after one answer."""
-        if self._everybody_waits(now) and not isinstance(verdict, Throttled):
+        if self.everybody_waits(now) and not isinstance(verdict, Throttled):
             # It answers what left before the 429 came, and shortens nobody's wait.
             return self
         match verdict:
@@ -109,7 +112,8 @@ class Gate:
         wait = min(PROBE_LONGEST, timedelta(seconds=1) * (1 << min(self.tries, 9)))
         return self._shut(state, why, now, wait)
 
-    def _everybody_waits(self, now: datetime) -> bool:
+    def everybody_waits(self, now: datetime) -> bool:
+        """Whether a 429's wait is not over."""
         return self.state is ApiState.THROTTLED and self._shut_at(now)
 
     def _shut_at(self, now: datetime) -> bool:

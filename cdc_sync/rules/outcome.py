@@ -48,6 +48,7 @@ class Claimed:
     attempts: int
     next_attempt_at: datetime
     in_doubt: datetime | None
+    changed_at: datetime | None = None
 
 
 class Settlement(NamedTuple):
@@ -67,6 +68,15 @@ class Settlement(NamedTuple):
     def acknowledged(self) -> bool:
         """Whether CustomerGauge now holds what was sent."""
         return self.status is Status.SYNCED
+
+    @property
+    def arrival(self) -> timedelta | None:
+        """How long after a change was found it is acknowledged; None where nothing had changed."""
+        claimed = self.claimed
+        is_repeat = claimed.payload == claimed.acknowledged
+        if not self.acknowledged or is_repeat or claimed.changed_at is None:
+            return None
+        return self.at - claimed.changed_at
 
 
 class Attempt(NamedTuple):

@@ -143,6 +143,8 @@ def listing(
     query = select(contract).order_by(contract.c.source_id).limit(limit)
     if status is not None:
         query = query.where(contract.c.status == status.value)
+    if status not in (None, Status.SYNCED):
+        query = query.where(sa.text("status <> 'synced'"))  # the small index is for these
     if after is not None:
         query = query.where(contract.c.source_id > after)
     return [dict(row) for row in tx.execute(query).mappings()]

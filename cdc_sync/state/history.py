@@ -81,6 +81,14 @@ def latest_deliveries(tx: Connection, limit: int) -> list[dict[str, Any]]:
     return [dict(row) for row in tx.execute(query).mappings()]
 
 
+def runs(tx: Connection, before: int | None, limit: int) -> list[dict[str, Any]]:
+    """The latest runs that were kept, or those before one of them, newest first."""
+    query = select(run).order_by(run.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(run.c.id < before)
+    return [dict(row) for row in tx.execute(query).mappings()]
+
+
 def prune(tx: Connection, before: datetime, limit: int) -> int:
     """Forgets at most `limit` runs and deliveries each that are older; says how many it did."""
     gone = 0

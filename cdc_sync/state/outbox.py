@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Row, bindparam, case, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from cdc_sync.contract import SourceId, Status, problems_to_json
+from cdc_sync.contract import Payload, Problem, SourceId, Status, problems_to_json
 from cdc_sync.rules.backoff import LONGEST
 from cdc_sync.rules.outcome import ACCOUNT_LONGEST, Claimed, Settlement
 from cdc_sync.state.columns import among
@@ -25,6 +25,7 @@ _TAKEN = (
     contract.c.attempts,
     contract.c.next_attempt_at,
     contract.c.in_doubt,
+    contract.c.changed_at,
 )
 
 
@@ -127,6 +128,30 @@ def free_others(tx: Connection, owner: str, in_flight: Iterable[SourceId]) -> in
         .where(sa.not_(among(tx, contract.c.source_id, in_flight)))
         .values(_FREE)
     ).rowcount
+
+
+def waiting_payloads(tx: Connection) -> Iterable[Payload]:
+    """What waits for its account."""
+    query = select(contract.c.payload).where(contract.c.status == Status.WAITING.value)
+    return (Payload(row[0]) for row in tx.execute(query))
+
+
+def account_is_there(tx: Connection, start: str, now: datetime) -> None:
+    """What waits for its account and has a payload that begins so is due now."""
+    change = sa.update(contract).where(_waits_with(start))
+    tx.execute(change.values(status=Status.PENDING.value, attempts=0, next_attempt_at=now))
+
+
+def account_is_refused(tx: Connection, start: str, problems: Sequence[Problem]) -> None:
+    """Tells those that wait why their account cannot be made."""
+    change = sa.update(contract).where(_waits_with(start))
+    tx.execute(change.values(last_error=problems_to_json(problems)))
+
+
+def _waits_with(start: str) -> ColumnElement[bool]:
+    # Not LIKE, to which ACME and acme are one on SQLite.
+    begins = sa.func.substr(contract.c.payload, 1, len(start)) == start
+    return sa.and_(contract.c.status == Status.WAITING.value, begins)
 
 
 def retry(tx: Connection, ids: Sequence[SourceId] | None, now: datetime) -> int:

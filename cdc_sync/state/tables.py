@@ -5,7 +5,7 @@ from sqlalchemy import Column, Index, Integer, MetaData, Table, Text
 
 from cdc_sync.state.columns import Instant
 
-REVISION = "0001"  #: the newest migration; compared before Alembic is imported at all
+REVISION = "0002"  #: the newest migration; compared before Alembic is imported at all
 
 metadata = MetaData(
     naming_convention={
@@ -42,7 +42,11 @@ _WAITS = sa.text("next_attempt_at IS NOT NULL AND claimed_by IS NULL")
 Index("ix_contract_due", contract.c.next_attempt_at, sqlite_where=_WAITS, postgresql_where=_WAITS)
 _NOT_SYNCED = sa.text("status <> 'synced'")
 Index(
-    "ix_contract_status", contract.c.status, sqlite_where=_NOT_SYNCED, postgresql_where=_NOT_SYNCED
+    "ix_contract_status",
+    contract.c.status,
+    contract.c.source_id,
+    sqlite_where=_NOT_SYNCED,
+    postgresql_where=_NOT_SYNCED,
 )
 _CLAIMED = sa.text("claimed_by IS NOT NULL")
 Index(

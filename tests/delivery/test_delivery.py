@@ -331,6 +331,23 @@ def test_no_more_than_the_rate_limit_arrive_in_any_second(site):
     assert max(bisect_left(starts, s + 1) - n for n, s in enumerate(starts)) <= 20
 
 
+def test_nearly_as_many_arrive_as_the_rate_limit_allows(site):
+    site.open(rate_limit="40/s").add(120)
+    site.deliver()
+    starts = sorted(entry.started for entry in site.sandbox.puts())
+
+    assert 119 / (starts[-1] - starts[0]) > 0.95 * 40
+
+
+def test_a_limit_of_theirs_is_met_with_few_429s(site):
+    site.open(rate_limit="none").add(120)
+    site.sandbox.strike("rate=20/s")
+    site.deliver()
+
+    assert site.statuses() == {"synced": 120}
+    assert site.answers()[429] <= 3 + 2 * 7  # in the first moment eight are on their way at once
+
+
 def test_a_restart_is_no_way_around_the_rate_limit(site):
     site.open(rate_limit="2/s").add(4)
     for _ in range(2):

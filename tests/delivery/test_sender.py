@@ -31,7 +31,14 @@ def sender_of(sandbox):
         }
         config = CustomerGaugeConfig.model_validate(document | keys)
         made.append(
-            Sender(config, Redaction([]), now=utc_now, shuts=concerns_everybody, wake=lambda: None)
+            Sender(
+                config,
+                Redaction([]),
+                now=utc_now,
+                token=lambda: TOKEN,
+                shuts=concerns_everybody,
+                wake=lambda: None,
+            )
         )
         return made[-1]
 
@@ -42,7 +49,7 @@ def sender_of(sandbox):
 
 def jobs(*numbers: int, after: timedelta = timedelta(0)) -> list[Job[int]]:
     start = utc_now() + after
-    return [Job(number, Request("contracts", b"{}"), TOKEN, start) for number in numbers]
+    return [Job(number, Request("contracts", b"{}"), start) for number in numbers]
 
 
 def collected(sender: Sender[int], count: int) -> dict[int, int | None]:
@@ -87,7 +94,8 @@ def test_what_is_taken_back_never_leaves_and_what_is_on_its_way_goes_on(sender_o
 
 
 def test_nothing_leaves_before_its_time(sender_of, sandbox):
-    sender = sender_of(rate_limit="50/s")
+    sender = sender_of()
+    sender.step_seconds = 0.02
     late = jobs(1, 2, after=timedelta(seconds=0.3))
     sender.submit(late)
 
@@ -97,12 +105,13 @@ def test_nothing_leaves_before_its_time(sender_of, sandbox):
 
 def test_what_a_stall_has_made_overdue_still_leaves_at_the_pace(sender_of, sandbox):
     sandbox.strike("status=500")  # an answer that gives nothing back
-    sender = sender_of(rate_limit="20/s", concurrency=4)
+    sender = sender_of(concurrency=4)
+    sender.step_seconds = 0.05
     sender.submit(jobs(*range(6), after=-timedelta(seconds=10)))
 
     wait_until(lambda: sender.done() == 6, "all come back")
     began = [one.began for one in sender.collect()]
-    assert max(began) - min(began) >= timedelta(seconds=5 / 20)
+    assert max(began) - min(began) >= timedelta(seconds=5 * 0.05 - 0.005)
 
 
 def test_a_close_cuts_what_is_on_its_way_and_lets_nothing_more_go(sender_of, sandbox):

@@ -1,11 +1,13 @@
 """Never more requests in a second than were allowed."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdc_sync.config.units import Rate
 from cdc_sync.rules.pace import Pace
 
 pytestmark = pytest.mark.quick
@@ -55,3 +57,72 @@ def test_without_a_limit_all_start_at_once():
 
     assert starts == [NOW] * 3
     assert pace.room(NOW, SECOND) is None
+
+
+class Bucket:
+    """A limiter with so many in reserve as it allows a second; it tells how long to wait."""
+
+    def __init__(self, per_second: float, wait: float) -> None:
+        self.per_second = per_second
+        self.wait = wait
+        self._reserve = per_second
+        self._at = NOW
+
+    def takes(self, at: datetime) -> bool:
+        gained = (at - self._at).total_seconds() * self.per_second
+        self._reserve, self._at = min(self.per_second, self._reserve + gained), at
+        if self._reserve < 1:
+            return False
+        self._reserve -= 1
+        return True
+
+
+def sent_to(
+    limiter: Bucket, pace: Pace, now: datetime, seconds: float
+) -> tuple[Pace, datetime, int, int]:
+    """The pace after so many seconds of a backlog, when it is, what was taken, and the 429s."""
+    until, taken, refused = now + timedelta(seconds=seconds), 0, 0
+    while now < until:
+        pace, (start,) = pace.reserve(now, 1)
+        now = start if pace.per_second else now + timedelta(microseconds=200)
+        if limiter.takes(now):
+            pace, taken = pace.answered(1), taken + 1
+        else:
+            wait = timedelta(seconds=limiter.wait)
+            pace, refused, now = pace.throttled(now, wait), refused + 1, now + wait
+    return pace, now, taken, refused
+
+
+@pytest.mark.parametrize("limit", [None, 20.0])
+@pytest.mark.parametrize("wait", [1.0, 5.0])
+@pytest.mark.parametrize("theirs", [5.0, 7.0, 10.0, 19.0])
+def test_a_limit_of_theirs_is_found_with_three_429s_and_then_used(limit, wait, theirs):
+    pace, now, _, first = sent_to(Bucket(theirs, wait), Pace(limit), NOW, 15)
+    _, _, taken, later = sent_to(Bucket(theirs, wait), pace, now, 90)
+
+    assert first + later <= 3
+    assert taken >= 0.9 * 90 * theirs - theirs
+
+
+def test_a_limit_of_theirs_that_falls_is_found_with_three_429s():
+    pace, now, _, _ = sent_to(Bucket(10, 5), Pace(20.0), NOW, 120)
+    _, _, taken, refused = sent_to(Bucket(5, 5), pace, now, 75)
+
+    assert refused <= 3
+    assert taken >= 0.8 * 75 * 5
+
+
+def test_one_429_for_nothing_is_soon_forgotten():
+    pace, _ = Pace(20.0).reserve(NOW, 1)
+    pace = pace.throttled(NOW, SECOND)
+    assert pace.per_second == pytest.approx(9.5)
+    for second in range(1, 120):
+        pace, _ = pace.reserve(NOW + second * SECOND, 10)
+    assert pace.per_second == 20.0
+
+
+def test_the_next_process_goes_on_at_the_pace_that_was_found():
+    pace, _ = Pace(20.0).reserve(NOW, 3)
+    pace = pace.throttled(NOW, SECOND)
+    later = Pace.going_on(Rate(20.0), json.loads(json.dumps(pace.document())))
+    assert (later.per_second, later.next_at) == (pace.per_second, pace.next_at)
