@@ -104,9 +104,9 @@ def source_with(rows: int) -> Iterator[str]:
 
 
 @contextmanager
-def syncing(source: str, api: str, **sections: dict[str, Any]) -> Iterator[Sync]:
+def syncing(source_url: str, api: str, **sections: dict[str, Any]) -> Iterator[Sync]:
     with tempfile.TemporaryDirectory(prefix="cdc-sync-bench-") as folder:
-        file = write_config(Path(folder) / "config.yaml", source, api, **sections)
+        file = write_config(Path(folder) / "config.yaml", source_url, api, **sections)
         config = load_config(file, os.environ)
         with open_sync(config, redaction_of(config)) as sync:
             yield sync

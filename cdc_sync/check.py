@@ -1,23 +1,27 @@
 """Everything a run needs, looked at one by one, each with its mend. Nothing is sent or changed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import timedelta
 from os import W_OK, access
 from pathlib import Path
+from time import perf_counter
 
+from cdc_sync.alerts import receivers
 from cdc_sync.capture.page import Capture
 from cdc_sync.clock import utc_now
 from cdc_sync.config.later import without_effect
 from cdc_sync.config.model import Config
 from cdc_sync.config.units import format_duration
 from cdc_sync.config.urls import masked
+from cdc_sync.contract import Mapped
 from cdc_sync.counting import counted
 from cdc_sync.customergauge.probe import unreachable_because
 from cdc_sync.customergauge.token_request import request_token
 from cdc_sync.errors import CdcSyncError
 from cdc_sync.planning import open_for_plan
+from cdc_sync.rules.plausible import Finding, newest_as_read, of_ids, of_watermark
+from cdc_sync.rules.sample import of_sample
 from cdc_sync.rules.watermark import Horizon, Remembered
 from cdc_sync.source.reader import Scan
 from cdc_sync.state.database import open_memory, state_file
@@ -27,16 +31,6 @@ SAMPLE_ROWS = 100
 SKEW = timedelta(minutes=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at. A mend beside `ok` is advice."""
-
-    name: str
-    ok: bool
-    says: str
-    mend: str | None = None
-
-
 def check(config: Config, path: Path) -> list[Finding]:
     """Looks at everything, in the order in which a run needs it."""
     findings = [_config(config, path)]
@@ -44,6 +38,7 @@ def check(config: Config, path: Path) -> list[Finding]:
     findings += _guarded("state", lambda: _state(config))
     findings += _guarded("token", lambda: _token(config))
     findings += _guarded("API", lambda: _api(config))
+    findings += _guarded("alerts", lambda: _alerts(config))
     return findings
 
 
@@ -63,22 +58,35 @@ def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Findi
 def _source(config: Config) -> Iterator[Finding]:
     capture = capture_of(config, open_memory())  # the source is looked at whatever the state is
     with closing(capture.source), capture.source.scan() as scan:
-        rows = scan.count_from(None)
+        horizon = scan.horizon(Remembered(), utc_now())
+        skew = abs(horizon.clock - utc_now())
+        facts = scan.facts(horizon.clock)
         # Of SQLite's four slashes one is the file's own.
         address = masked(config.source.url.get_secret_value()).partition("://")[2].removeprefix("/")
         where = f"{scan.server()} at {address}, {config.source.table or 'the query'}"
-        yield Finding("source", ok=True, says=f"{where}: {counted(rows, 'row')} in scope")
-        yield _mapping(capture, scan)
-        yield from _watermark(config, scan)
-        skew = abs(scan.horizon(Remembered(), utc_now()).clock - utc_now())
+        newest = newest_as_read(facts, config.source.watermark, scan.zone)
+        says = f"{where}: {counted(facts.rows, 'row')} in scope{newest}"
+        yield Finding("source", ok=True, says=says)
+        yield from of_ids(facts, config.source.id)
+        yield from _mapping(capture, scan)
+        yield from of_watermark(facts, config)
+        yield from _index(config, scan, horizon)
+        yield _horizon(config, horizon)
         if skew > SKEW:
             says = f"the source's clock is {skew.total_seconds():.0f} s off ours"
             yield Finding("clock", ok=True, says=says, mend="Let both follow an NTP server.")
 
 
-def _mapping(capture: Capture, scan: Scan) -> Finding:
+def _mapping(capture: Capture, scan: Scan) -> Iterator[Finding]:
     map_row = capture.mapper(scan.zone)
-    mapped = [map_row(row) for row in scan.full_page(None).rows[:SAMPLE_ROWS]]
+    rows = scan.full_page(None).rows[:SAMPLE_ROWS]
+    mapped = [map_row(row) for row in rows]
+    yield _validity(mapped)
+    sample = list(zip(rows, mapped, strict=True))
+    yield from of_sample(sample, capture.config.mapping, scan.zone)
+
+
+def _validity(mapped: Sequence[Mapped]) -> Finding:
     invalid = [seen for seen in mapped if seen.problems]
     give = "gives" if len(mapped) == 1 else "give"
     valid = counted(len(mapped) - len(invalid), "valid payload")
@@ -93,27 +101,18 @@ def _mapping(capture: Capture, scan: Scan) -> Finding:
     )
 
 
-def _watermark(config: Config, scan: Scan) -> Iterator[Finding]:
-    if nulls := scan.count_null_watermarks():
-        yield Finding(
-            "watermark",
-            ok=True,
-            says=f"{config.source.watermark} is NULL in {counted(nulls, 'row')}:"
-            " only a reconcile sees such",
-            mend=f"Fill {config.source.watermark} with every change.",
-        )
-    if ids := scan.count_null_ids():
-        yield Finding(
-            "id",
-            ok=True,
-            says=f"left out for a NULL in the id: {counted(ids, 'row')}",
-            mend="Give `source.id` columns that are never NULL.",
-        )
+def _index(config: Config, scan: Scan, horizon: Horizon) -> Iterator[Finding]:
+    statement = scan.missing_index()
+    if statement is None:
+        return
     names = ", ".join([config.source.watermark, *config.source.id])
-    if statement := scan.missing_index():
-        says = f"none on ({names}): each poll reads the whole table"
-        yield Finding("index", ok=True, says=says, mend=statement)
-    yield _horizon(config, scan.horizon(Remembered(), utc_now()))
+    took = ""
+    if horizon.value is not None:
+        began = perf_counter()
+        scan.changed_page(horizon.value, None)
+        took = f" ({(perf_counter() - began) * 1000:,.0f} ms now)"
+    says = f"none on ({names}): each poll reads the whole table{took}"
+    yield Finding("index", ok=True, says=says, mend=statement)
 
 
 def _horizon(config: Config, horizon: Horizon) -> Finding:
@@ -161,10 +160,16 @@ def _token(config: Config) -> Iterator[Finding]:
 
 
 def _api(config: Config) -> Iterator[Finding]:
-    why = unreachable_because(config.customergauge)
+    broken = unreachable_because(config.customergauge)
     address = config.customergauge.imports_url
-    if why is None:
+    if broken is None:
         yield Finding("API", ok=True, says=f"{address} answers")
     else:
-        mend = "Check `customergauge.region` or `base_url`, and the way out."
-        yield Finding("API", ok=False, says=f"{address} cannot be reached ({why})", mend=mend)
+        says = f"{address} cannot be reached ({broken.why})"
+        yield Finding("API", ok=False, says=says, mend=broken.mend)
+
+
+def _alerts(config: Config) -> Iterator[Finding]:
+    if told := receivers(config.alerts):
+        says = f"{counted(len(told), 'receiver')}; to try: cdc-sync alerts test"
+        yield Finding("alerts", ok=True, says=says)

@@ -10,6 +10,7 @@ import structlog
 
 from cdc_sync.config.later import without_effect
 from cdc_sync.config.model import Config
+from cdc_sync.recent import RecentLog
 from cdc_sync.redaction import Redaction
 
 _LEVELS = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error")}
@@ -25,17 +26,24 @@ _QUIET = (
 )
 
 
-def configure_log(level: str, form: str, redact: Redaction) -> None:
-    """Sends every event to stderr, one a line, from `level` on, in `form` (auto, console, json)."""
+def configure_log(
+    level: str, form: str, redact: Redaction, recent: RecentLog | None = None
+) -> None:
+    """Sends every event to stderr, one a line, from `level` on, in `form` (auto, console, json).
+
+    In `recent`, for the page, events are kept from info on, also where fewer are sent.
+    """
+    made_from = _LEVELS[level] if recent is None else min(_LEVELS[level], logging.INFO)
     structlog.configure(
         processors=[
             structlog.stdlib.add_log_level,
             *_timestamps(),
             structlog.processors.format_exc_info,
             _Redacting(redact),
+            *([recent, _From(_LEVELS[level])] if recent is not None else []),
             _renderer(form),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(made_from),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
@@ -75,6 +83,20 @@ class _Redacting:
 
     def _masked(self, value: Any) -> Any:
         return self._redact(value) if isinstance(value, str) else value
+
+
+class _From:
+    """Drops what is less severe than a level."""
+
+    def __init__(self, level: int) -> None:
+        self._level = level
+
+    def __call__(
+        self, _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        if _LEVELS.get(event["level"], logging.CRITICAL) < self._level:
+            raise structlog.DropEvent
+        return event
 
 
 def _timestamps() -> list[Any]:

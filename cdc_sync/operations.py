@@ -28,6 +28,14 @@ def resend(state: Database, names: Sequence[str] | None, now: datetime) -> int:
     return _make_due(state, names, now, outbox.resend)
 
 
+def retry_these(state: Database, ids: Sequence[SourceId], now: datetime) -> int:
+    """As `retry`, for contracts that are known by their id: none of them is looked up."""
+    with state.begin() as tx:
+        count = outbox.retry(tx, ids, now)
+        _probe_at_once(tx, now)
+    return count
+
+
 def pause(state: Database) -> bool:
     """Stops delivery until `resume`; whether that is new."""
     with state.begin() as tx:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cdc_sync.capture.afresh import look_afresh
-from cdc_sync.capture.loop import CaptureLoop, keep, note
+from cdc_sync.capture.loop import CaptureLoop, count_rows, keep, note
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.contract import Status
 from cdc_sync.counting import counted
@@ -24,7 +24,7 @@ Progress = Callable[[], None]
 def report_of(
     run: Run, delivered: Counter[str], state: Database, stopped_by: str | None
 ) -> dict[str, Any]:
-    """What `once --json` and the like tell, and more for people; `stopped_by` is why nothing may leave."""
+    """The report of a run and its delivery; `stopped_by` is why nothing may leave."""
     with state.read() as tx:
         counts = contracts.counts(tx)
     return {
@@ -88,6 +88,7 @@ def discard_now(
 def keep_reconcile(sync: Sync, run: Run) -> None:
     """Keeps a reconcile in the history, and where `status` reads it."""
     keep(sync.capture, run)
+    count_rows(sync.capture, run)
     with sync.state.begin() as tx:
         finished = run.finished.isoformat() if run.finished else None
         document = {

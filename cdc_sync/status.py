@@ -1,12 +1,15 @@
 """The status document, read from the state alone: the same for every way of looking at it."""
 
 import os
+import socket
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 from cdc_sync.config.model import Config
 from cdc_sync.contract import Status
 from cdc_sync.counting import counted
+from cdc_sync.rules.alerting import Trouble
 from cdc_sync.rules.watermark import write_watermark
 from cdc_sync.state import contracts, control, watermark
 from cdc_sync.state.database import Database
@@ -54,7 +57,7 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
             "paused_until": _z(api.get("paused_until")),
             "token_expires": _z((kept.get(control.DAEMON) or {}).get("token_expires")),
         },
-        "instances": [],
+        "instances": _instances(kept, now),
     }
 
 
@@ -69,25 +72,30 @@ def public(document: dict[str, Any]) -> dict[str, Any]:
 
 def troubles(document: dict[str, Any], config: Config) -> list[str]:
     """What is not well, in sentences; nothing where all is."""
-    found = []
+    return [found.says for found in findings(document, config)]
+
+
+def findings(document: dict[str, Any], config: Config) -> Iterator[Trouble]:
+    """What is not well, each with its key; nothing where all is."""
     daemon, poll, api = document["daemon"], document["last_poll"], document["api"]
     if not daemon["running"] and daemon["since"] is not None:
-        found.append("The daemon does not run although it should: start it, and read its log.")
+        says = "The daemon does not run although it should: start it, and read its log."
+        yield Trouble("daemon", says)
     if api["state"] not in ("ok", "throttled"):
-        found.append(_standstill(api, document["contracts"]["pending"]))
+        yield Trouble("api", _standstill(api, document["contracts"]["pending"]), api["state"])
     if poll is not None and poll["error"]:
-        found.append(f"The last poll failed: {poll['error']}")
+        yield Trouble("poll", f"The last poll failed: {poll['error']}")
     late = POLLS_MISSED * config.schedule.poll.total_seconds()
     if daemon["running"] and poll is not None and poll["good_age_seconds"] > max(late, 5):
-        found.append(f"No poll has ended well for {poll['good_age_seconds']:.0f} s.")
+        yield Trouble("poll", f"No poll has ended well for {poll['good_age_seconds']:.0f} s.")
     for status, (one, many) in _STUCK.items():
         if count := document["contracts"][status]:
-            found.append((one if count == 1 else many).format(count=f"{count:,}"))
+            yield Trouble(status, (one if count == 1 else many).format(count=f"{count:,}"), count)
     if unexplained := (document["balance"] or {}).get("unexplained"):
-        found.append(f"Unexplained: {counted(unexplained, 'row')} of the source.")
+        says = f"Unexplained: {counted(unexplained, 'row')} of the source."
+        yield Trouble("unexplained", says, unexplained)
     if document["paused"]:
-        found.append("Delivery is paused by a person: cdc-sync resume")
-    return found
+        yield Trouble("paused", "Delivery is paused by a person: cdc-sync resume")
 
 
 def sentence(words: str | None) -> str:
@@ -98,6 +106,7 @@ def sentence(words: str | None) -> str:
 _REJECTED = "rejected: cdc-sync contracts list --status rejected"
 _WAITING = "account: cdc-sync contracts list --status waiting"
 _HELD = "held by the guard: cdc-sync approve, or cdc-sync discard"
+_TOLD_OF_EACH = ("pid", "host", "role", "since")
 _STUCK = {
     "rejected": (f"{{count}} contract is {_REJECTED}", f"{{count}} contracts are {_REJECTED}"),
     "waiting": (
@@ -122,16 +131,28 @@ def _daemon(kept: dict[str, Any] | None, now: datetime) -> dict[str, Any]:
         return {"running": False, "pid": None, "since": None, "role": None}
     fresh = now - datetime.fromisoformat(kept["beat_at"]) < PRESENCE_GOOD_FOR
     return {
-        "running": fresh and _alive(kept["pid"]),
+        "running": fresh and _alive(kept),
         "pid": kept["pid"],
         "since": _z(kept["since"]),
         "role": kept["role"],
     }
 
 
-def _alive(pid: int) -> bool:
+def _instances(kept: dict[str, Any], now: datetime) -> list[dict[str, Any]]:
+    """Every daemon that runs for this state, the one that captures first."""
+    found = [
+        {name: _z(one[name]) if name == "since" else one[name] for name in _TOLD_OF_EACH}
+        for one in control.instances(kept).values()
+        if now - datetime.fromisoformat(one["beat_at"]) < PRESENCE_GOOD_FOR and _alive(one)
+    ]
+    return sorted(found, key=lambda one: (one["role"] != "active", one["since"]))
+
+
+def _alive(presence: dict[str, Any]) -> bool:
+    if presence.get("host") != socket.gethostname():
+        return True  # as far as can be seen from here
     try:
-        os.kill(pid, 0)
+        os.kill(presence["pid"], 0)
     except ProcessLookupError:
         return False
     except PermissionError:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from cdc_sync.contract import Status, changed_fields, fields_of
-from cdc_sync.state import contracts, history
+from cdc_sync.state import contracts, history, lookup
 from cdc_sync.state.database import Database
 
 ATTEMPTS_SHOWN = 100
@@ -31,6 +31,19 @@ def list_contracts(
         rows = contracts.listing(tx, status, after, limit + 1)
     shown = [_listed(row) for row in rows[:limit]]
     return {"contracts": shown, "next": shown[-1]["source_id"] if len(rows) > limit else None}
+
+
+def find_contracts(state: Database, text: str, limit: int) -> dict[str, Any]:
+    """Those of this id or reference, and those whose account begins so, in any case of letters.
+
+    `more`: there are more of them than were asked for.
+    """
+    with state.read() as tx:
+        named = contracts.find(tx, text)
+        rows = lookup.of_account(tx, text, limit + 1)
+    found = {row["source_id"]: row for row in ([named] if named else []) + rows}
+    shown = [_listed(row) for row in list(found.values())[:limit]]
+    return {"contracts": shown, "more": len(found) > limit}
 
 
 def story_of(state: Database, name: str) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from cdc_sync.capture.page import Capture
 from cdc_sync.clock import utc_now
 from cdc_sync.config.model import Config
 from cdc_sync.customergauge.token import TokenKeeper
+from cdc_sync.delivery.leases import free_dead
 from cdc_sync.delivery.loop import Delivery
 from cdc_sync.measures import Measures
 from cdc_sync.ownership import expect_own
@@ -16,11 +17,11 @@ from cdc_sync.redaction import Redaction
 from cdc_sync.rules.mapping import mapped_columns
 from cdc_sync.source.reader import Source
 from cdc_sync.state.database import Database, open_state, state_file
-from cdc_sync.state.lease import Keep, instance_lock
-from cdc_sync.state.migrate import upgrade
+from cdc_sync.state.lease import Lease, instance_lock
+from cdc_sync.state.migrate import await_current, upgrade
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sync:
     """A sync that may capture and deliver: it holds the instance lock of its state."""
 
@@ -28,22 +29,34 @@ class Sync:
     state: Database
     capture: Capture
     delivery: Delivery
-    keep_lock: Keep
+    lease: Lease
     measures: Measures
+
+    def heed(self, config: Config) -> None:
+        """From now on this configuration holds; what is open of it stays the same."""
+        self.config = self.capture.config = config
 
 
 @contextmanager
 def open_sync(
-    config: Config, redact: Redaction, token_folder: Path | None = None
+    config: Config,
+    redact: Redaction,
+    token_folder: Path | None = None,
+    *,
+    standby: bool = False,
 ) -> Iterator[Sync]:
     """Opens everything, in order: state, lock, tables, whom the state belongs to, delivery.
 
-    Raises InstanceRunning where another process captures, StateUnavailable, StateRefused.
+    Raises InstanceRunning where another process captures (with `standby` only on SQLite),
+    StateUnavailable, StateRefused.
     """
     state = open_state(config.state.url.get_secret_value())
     try:
-        with instance_lock(state) as keep_lock:
-            upgrade(state)
+        with instance_lock(state, standby=standby) as lease:
+            if lease.held:
+                upgrade(state)
+            else:
+                await_current(state)
             expect_own(state, config.customergauge)
             measures = Measures()
             file = token_file(config, token_folder)
@@ -51,10 +64,11 @@ def open_sync(
             delivery = Delivery(
                 state, config.customergauge, tokens, redact, now=utc_now, measures=measures
             )
-            delivery.free_claims()
-            capture = replace(capture_of(config, state), measures=measures)
+            free_dead(state)
+            capture = capture_of(config, state.fenced(lease.fence))
+            capture = replace(capture, measures=measures)
             try:
-                yield Sync(config, state, capture, delivery, keep_lock, measures)
+                yield Sync(config, state, capture, delivery, lease, measures)
             finally:
                 delivery.close()
                 capture.source.close()

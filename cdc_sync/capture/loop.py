@@ -63,11 +63,17 @@ class CaptureLoop:
         """A poll is due now."""
         self._wakes.set()
 
+    def lag(self) -> float | None:
+        """How far the last poll was behind the source's clock; None where that is not known."""
+        horizon, read_to = self._capture.horizon, self._capture.read_to
+        if horizon is None or read_to is None or not isinstance(read_to.value, datetime):
+            return None
+        return max(0.0, (horizon.clock - read_to.value).total_seconds())
+
     def run(self, stop: threading.Event) -> None:
         """Polls at every wake until `stop`; a source or a state that is away is waited for."""
         # The schedule goes by the wall clock, which a person may set back by a day: without a
         # wake for two intervals a poll is due all the same.
-        longest = 2 * self._capture.config.schedule.poll.total_seconds()
         due = time.monotonic()
         while not stop.is_set():
             self.came_round = time.monotonic()
@@ -75,7 +81,7 @@ class CaptureLoop:
             if left > 0 and not self._wakes.wait(min(left, 1.0)):
                 continue
             self._wakes.clear()
-            due = time.monotonic() + longest
+            due = time.monotonic() + 2 * self._capture.config.schedule.poll.total_seconds()
             try:
                 self.poll(stop)
             except CdcSyncError:
@@ -98,14 +104,8 @@ class CaptureLoop:
             return run
 
     def _measure(self, began: float, *, well: bool) -> None:
-        seconds, lag = time.monotonic() - began, self._lag() if well else None
+        seconds, lag = time.monotonic() - began, self.lag() if well else None
         self._capture.measures.poll(self._capture.now(), seconds, well=well, lag=lag)
-
-    def _lag(self) -> float | None:
-        horizon, read_to = self._capture.horizon, self._capture.read_to
-        if horizon is None or read_to is None or not isinstance(read_to.value, datetime):
-            return None
-        return max(0.0, (horizon.clock - read_to.value).total_seconds())
 
     def _ended(self, run: Run) -> None:
         self.last = LastPoll(run, run.finished or self._capture.now())

@@ -41,6 +41,11 @@ class Capture:
     guarded_runs: set[int] = field(default_factory=set)  #: under way, with changes that wait
     _mappers: dict[ZoneInfo, RowMapper] = field(default_factory=dict)
 
+    def forget(self) -> None:
+        """Nothing of what this process remembers of its own polls holds any more."""
+        self.horizon, self.read_to = None, None
+        self.guarded_runs.clear()
+
     def mapper(self, zone: ZoneInfo) -> RowMapper:
         """Row to payload, where times without zone and days are in `zone`."""
         if zone not in self._mappers:

@@ -1,5 +1,6 @@
 """`check`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -8,18 +9,23 @@ from cdc_sync.cli.context import config_of, config_path
 from cdc_sync.cli.output import Json, emit
 
 if TYPE_CHECKING:
-    from cdc_sync.check import Finding
+    from cdc_sync.config.model import Config
+    from cdc_sync.rules.plausible import Finding
 
 
 def check(context: typer.Context, as_json: Json = False) -> None:
     """Look at everything that a run needs, one line each, with the mend; sends nothing."""
+    report(config_of(context), config_path(context), as_json=as_json)
+
+
+def report(config: "Config", path: Path, *, as_json: bool) -> None:
+    """Prints what was found. Raises typer.Exit where something is wrong."""
     from cdc_sync.check import check as look
     from cdc_sync.log import configure_log
     from cdc_sync.sync import redaction_of
 
-    config = config_of(context)
     configure_log("error", "auto", redaction_of(config))
-    findings = look(config, config_path(context))
+    findings = look(config, path)
     ok = all(finding.ok for finding in findings)
     document = {
         "ok": ok,

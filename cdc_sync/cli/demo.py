@@ -30,7 +30,10 @@ def sandbox(  # one argument an option
     token_seconds: Annotated[float, typer.Option(help="How long a token is good.")] = 3600,
     fault: Annotated[
         list[str] | None,
-        typer.Option(help="A fault, as in: 'status=500 share=10%', latency=200ms, lost, hang."),
+        typer.Option(
+            help="Something that goes wrong, as often as you like: latency=200ms,"
+            " 'status=500 share=10%', rate=20/s (429), expiry, reset, lost, late=20s, hang."
+        ),
     ] = None,
 ) -> None:
     """Serve the stand-in for CustomerGauge, until Ctrl-C."""

@@ -36,17 +36,25 @@ def reconcile(context: typer.Context, as_json: Json = False) -> None:
 
 
 def run(context: typer.Context) -> None:
-    """Run the daemon: poll, deliver and reconcile until SIGTERM or Ctrl-C."""
+    """Run the daemon until SIGTERM or Ctrl-C; SIGHUP makes it read its configuration again."""
     from cdc_sync.daemon.daemon import Daemon
+    from cdc_sync.daemon.reload import Reload
     from cdc_sync.log import configure_log, tell_without_effect
+    from cdc_sync.recent import RecentLog
     from cdc_sync.sync import open_sync, redaction_of
 
     config = config_of(context)
     redact = redaction_of(config)
-    configure_log(config.log.level, config.log.format, redact)
+    recent = RecentLog()
+    configure_log(config.log.level, config.log.format, redact, recent)
     tell_without_effect(config)
-    with open_sync(config, redact, _token_folder()) as sync:
-        Daemon(sync).run(until_signal())
+    reload = Reload(
+        lambda: config_of(context),
+        lambda new: configure_log(new.log.level, new.log.format, redact, recent),
+    )
+    signal.signal(signal.SIGHUP, lambda _number, _frame: reload.ask())
+    with open_sync(config, redact, _token_folder(), standby=True) as sync:
+        Daemon(sync, recent, reload=reload).run(until_signal())
 
 
 def until_signal() -> threading.Event:

@@ -2,11 +2,7 @@
 
 from cdc_sync.config.model import Config
 
-LATER = (
-    ("source", "notify_channel"),
-    ("alerts", "urls"),
-    ("alerts", "after"),
-)
+LATER = (("source", "notify_channel"),)
 
 
 def without_effect(config: Config) -> list[str]:

@@ -41,7 +41,7 @@ def find_config(given: Path | None, environ: Mapping[str, str]) -> Path:
             return place
     raise ConfigMistake(
         f"There is no configuration: looked for ./{PLACES[0]} and {PLACES[1]}.",
-        mend=f"Copy the example config.yaml there, or name a file with --config or ${VARIABLE}.",
+        mend=f"Write one with `cdc-sync init`, or name a file with --config or ${VARIABLE}.",
     )
 
 

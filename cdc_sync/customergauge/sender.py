@@ -28,11 +28,15 @@ LONGEST_WAIT_SECONDS = 5.0  # nothing is asked to leave later than that
 
 
 class Job(NamedTuple, Generic[Task]):
-    """One PUT to make, not before an instant; `task` comes back with its answer."""
+    """One PUT to make, between two instants; `task` comes back with its answer.
+
+    `leave_before` is by the monotonic clock: what has slept for longer does not leave any more.
+    """
 
     task: Task
     request: Request
     not_before: datetime
+    leave_before: float = float("inf")
 
 
 class Sent(NamedTuple, Generic[Task]):
@@ -134,7 +138,7 @@ class Sender(Generic[Task]):
                 self._alarm = self._alarm or self._loop.call_later(early, self._ring)
                 return
             token = self._token()
-            if token is None:
+            if token is None or time.monotonic() > self._queue[0].leave_before:
                 self._give_back()
                 return
             # After a stall of theirs what is overdue leaves at the pace, too, not at once; but

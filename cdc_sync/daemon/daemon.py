@@ -1,6 +1,7 @@
 """The process that stays: starts and stops its threads in order, and says that it is there."""
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -10,92 +11,146 @@ from typing import Any
 import structlog
 
 from cdc_sync.capture.loop import CaptureLoop, horizon_document
-from cdc_sync.capture.reconcile import reconcile
-from cdc_sync.contract import Status
-from cdc_sync.daemon.requests import Requests
-from cdc_sync.daemon.schedule import build_schedule
+from cdc_sync.config.model import Config
+from cdc_sync.daemon.alerts import Alerts
+from cdc_sync.daemon.capturing import Capturing
+from cdc_sync.daemon.page import Page
+from cdc_sync.daemon.reload import Reload
+from cdc_sync.daemon.status_line import status_line
 from cdc_sync.daemon.systemd import notify, watchdog_seconds
-from cdc_sync.errors import CdcSyncError, StateUnavailable
-from cdc_sync.report import keep_reconcile
+from cdc_sync.delivery.leases import our_name
+from cdc_sync.errors import StateUnavailable
+from cdc_sync.recent import RecentLog
 from cdc_sync.source.engine import STATEMENT_TIMEOUT_SECONDS
-from cdc_sync.state import contracts, control, history
-from cdc_sync.sync import Sync
+from cdc_sync.state import contracts, control
+from cdc_sync.sync import Sync, redaction_of
+from cdc_sync.web.desk import Desk
+from cdc_sync.web.health import Vitals
 
 log = structlog.get_logger()
 
 BEAT_SECONDS = 1.0
 PRESENCE_SECONDS = 4.0  # the longest silence of the presence row while nothing happens
-PRUNED_AT_ONCE = 5000
+FORGOTTEN_AFTER = timedelta(minutes=10)
 HUNG_AFTER_SECONDS = STATEMENT_TIMEOUT_SECONDS + 120.0  # one page of the source may take so long
 
 
 class Daemon:
     """A sync that runs until it is told to stop."""
 
-    def __init__(self, sync: Sync) -> None:
+    def __init__(
+        self,
+        sync: Sync,
+        recent: RecentLog | None = None,
+        *,
+        reload: Reload | None = None,
+        sandbox_url: str | None = None,
+        page_served: Callable[[str], None] = lambda _url: None,
+    ) -> None:
         self._sync = sync
         self._since = sync.capture.now()
+        self._name = our_name()
+        self._reload = reload
         self._stop = threading.Event()
-        self._reconcile_due = threading.Event()
         self._capture = CaptureLoop(sync.capture, sync.delivery.wake)
-        self._requests = Requests(sync, self._capture)
+        self._capturing = Capturing(sync, self._capture, self._start)
+        redact = redaction_of(sync.config)
+        self._alerts = Alerts(sync.config, sync.state, redact, sync.capture.now)
         self._threads: list[threading.Thread] = []
         self._broken: BaseException | None = None
         self._told: dict[str, Any] = {}
         self._told_at = 0.0
+        self._desk = Desk(
+            sync.config,
+            sync.state,
+            sync.measures,
+            recent or RecentLog(),
+            vitals=self._vitals,
+            wake=sync.delivery.wake,
+            now=sync.capture.now,
+            sandbox_url=sandbox_url,
+        )
+        self._page = Page(self._desk, page_served)
 
     def run(self, stop: threading.Event) -> None:
         """Works until `stop`; then ends within one request's time, with nothing lost.
 
         Raises what ended a thread that should not end, so that systemd starts us anew.
         """
-        schedule = build_schedule(
-            self._sync.config.schedule,
-            wake_poll=self._capture.wake,
-            wake_reconcile=self._reconcile_due.set,
-            prune=self._prune,
-        )
-        self._start("delivery", self._sync.delivery.run)
-        self._start("capture", self._capture.run)
-        self._start("requests", self._requests.run)
-        self._start("reconcile", self._reconcile)
-        schedule.start()
+        for name, work in {
+            "delivery": self._sync.delivery.run,
+            "alerts": self._alerts.run,
+        }.items():
+            self._threads.append(self._start(name, work, self._stop))
+        self._take_or_leave(held=self._sync.lease.held)
         notify(READY="1", STATUS="running")
         log.info("daemon.started", pid=os.getpid(), state=self._sync.state.name)
         try:
-            while not stop.wait(BEAT_SECONDS) and self._broken is None:
-                self._beat()
+            self._beat()  # the page is to find us there
+            with self._page:
+                while not stop.wait(BEAT_SECONDS) and self._broken is None:
+                    self._beat()
+                    self._page.beat()
+                    if self._reload is not None:
+                        self._reload.when_asked(self._sync.config, self._heed)
         finally:
-            notify(STOPPING="1", STATUS="stopping")
+            self._tell_stopping()
             self._stop.set()
-            schedule.shutdown(wait=False)
             self._end()
         if self._broken is not None:
             raise self._broken
 
-    def _start(self, name: str, work: Callable[[threading.Event], None]) -> None:
+    def _heed(self, config: Config) -> None:
+        is_rescheduled = config.schedule != self._sync.config.schedule
+        self._sync.heed(config)
+        self._desk.config = config
+        self._alerts.heed(config)
+        if is_rescheduled:
+            self._capturing.reschedule()
+
+    def _start(
+        self, name: str, work: Callable[[threading.Event], None], stop: threading.Event
+    ) -> threading.Thread:
         def guarded() -> None:
             try:
-                work(self._stop)
+                work(stop)
             except BaseException as error:  # a thread's end is the daemon's
                 log.exception("daemon.thread_died", thread=name)
                 self._broken = error
 
         # A statement that hangs must not keep the process: nothing is lost with it.
         thread = threading.Thread(target=guarded, name=name, daemon=True)
-        self._threads.append(thread)
         thread.start()
+        return thread
+
+    def _take_or_leave(self, *, held: bool) -> None:
+        """Captures where the lease is held, and else stands by; another may have captured since."""
+        if held and not self._capturing.running:
+            log.info("capture.taken")
+            self._capturing.begin()
+        elif self._capturing.running and not held:
+            log.warning("capture.lost")
+            self._threads += self._capturing.end()
+
+    def _tell_stopping(self) -> None:
+        # Where a request may take longer than TimeoutStopSec=, it is waited for all the same.
+        micros = int((self._longest_stop() + 5) * 1e6)
+        notify(STOPPING="1", STATUS="stopping", EXTEND_TIMEOUT_USEC=str(micros))
+
+    def _longest_stop(self) -> float:
+        return self._sync.config.customergauge.timeout.total_seconds() + 10
 
     def _end(self) -> None:
-        self._capture.wake()
-        self._reconcile_due.set()
+        self._threads += self._capturing.end()
         self._sync.delivery.wake()
-        until = time.monotonic() + self._sync.config.customergauge.timeout.total_seconds() + 10
+        until = time.monotonic() + self._longest_stop()
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
         try:
             with self._sync.state.begin() as tx:
-                control.put(tx, control.DAEMON, None)
+                control.tell_instance(tx, self._name, None)
+                if self._sync.lease.held:
+                    control.put(tx, control.DAEMON, None)
         except StateUnavailable as error:
             log.warning("state.unavailable", reason=str(error))
         log.info("daemon.stopped")
@@ -103,25 +158,41 @@ class Daemon:
     def _beat(self) -> None:
         """Says that we are there, to `status` and to systemd."""
         try:
-            self._sync.keep_lock()
+            self._take_or_leave(held=self._sync.lease.keep())
             self._tell()
         except StateUnavailable:
-            return  # the loops tell it; here a beat is missed
+            pass  # the loops tell it, and wait for it: `status` misses a beat, systemd none
         interval = watchdog_seconds()
         if interval is not None and not self._hung(interval):
             notify(WATCHDOG="1")
 
+    @property
+    def _role(self) -> str:
+        return "active" if self._capturing.running else "standby"
+
+    def _vitals(self) -> Vitals:
+        last, quiet = self._capture.last, time.monotonic() - self._sync.delivery.came_round
+        return Vitals(
+            good_poll_at=last.good_at if last else self._since,
+            poll_error=last.run.error if last else None,
+            delivery_quiet=quiet,
+        )
+
     def _hung(self, interval: float) -> bool:
         longest = max(HUNG_AFTER_SECONDS, interval)
-        oldest = min(self._capture.came_round, self._sync.delivery.came_round)
+        oldest = self._sync.delivery.came_round
+        if self._capturing.running:
+            oldest = min(oldest, self._capture.came_round)
         return time.monotonic() - oldest > longest
 
     def _tell(self) -> None:
         last = self._capture.last
-        told = {
-            control.LAST_POLL: last.document() if last else None,
-            control.HORIZON: horizon_document(self._sync.capture),
-        }
+        told: dict[str, Any] = {"role": self._role}
+        if self._capturing.running:
+            told |= {
+                control.LAST_POLL: last.document() if last else None,
+                control.HORIZON: horizon_document(self._sync.capture),
+            }
         age = time.monotonic() - self._told_at
         if told == self._told and age < PRESENCE_SECONDS:
             return
@@ -129,58 +200,33 @@ class Daemon:
             return
         self._told, self._told_at = told, time.monotonic()
         with self._sync.state.begin() as tx:
-            for key, value in told.items():
-                control.put(tx, key, value)
-            control.put(tx, control.DAEMON, self._presence())
+            presence = self._presence()
+            control.tell_instance(tx, self._name, presence)
+            if self._capturing.running:
+                for key in (control.LAST_POLL, control.HORIZON):
+                    control.put(tx, key, told[key])
+                control.put(tx, control.DAEMON, presence)
+                control.forget_instances(tx, self._sync.capture.now() - FORGOTTEN_AFTER)
         notify(STATUS=self._status_line())
 
     def _presence(self) -> dict[str, Any]:
         token = self._sync.delivery.token_expires()
         return {
             "pid": os.getpid(),
+            "host": socket.gethostname(),
             "since": self._since.isoformat(),
             "beat_at": self._sync.capture.now().isoformat(),
-            "role": "active",
+            "role": self._role,
             "token_expires": token.isoformat() if token else None,
         }
 
     def _status_line(self) -> str:
         with self._sync.state.read() as tx:
             counts = contracts.counts(tx)
-        gate, last = self._sync.delivery.gate, self._capture.last
-        parts = [
-            f"{s.value} {counts[s]:,}" for s in (Status.SYNCED, Status.PENDING, Status.REJECTED)
-        ]
-        if gate.reason:
-            parts.append(f"API {gate.state}: {gate.reason}")
-        if last is not None and last.run.error:
-            parts.append(last.run.error)
-        return "; ".join(parts)
-
-    def _reconcile(self, stop: threading.Event) -> None:
-        while self._reconcile_due.wait() and not stop.is_set():
-            self._reconcile_due.clear()
-            self._reconcile_once(stop)
-
-    def _reconcile_once(self, stop: threading.Event) -> None:
-        try:
-            run = reconcile(self._sync.capture, stop)
-            keep_reconcile(self._sync, run)
-            told = {"rows": run.rows, "changed": run.changed, "missed": run.missed}
-            log.info("reconcile.finished", error=run.error, **told)
-        except CdcSyncError as error:
-            log.warning("reconcile.failed", reason=str(error))
-        self._sync.delivery.wake()
-
-    def _prune(self) -> None:
-        before = self._sync.capture.now() - self._kept()
-        try:
-            while not self._stop.is_set():
-                with self._sync.state.begin() as tx:
-                    if history.prune(tx, before, PRUNED_AT_ONCE) < PRUNED_AT_ONCE:
-                        return
-        except StateUnavailable as error:
-            log.warning("state.unavailable", reason=str(error))
-
-    def _kept(self) -> timedelta:
-        return self._sync.config.state.history
+        troubles = [self._sync.delivery.stopped_by()]
+        if self._reload is not None and self._reload.refused:
+            troubles.append(
+                "The changed configuration is wrong, and the old one in force: see the log"
+            )
+        now, lag = self._sync.capture.now(), self._capture.lag()
+        return status_line(counts, self._capture.last, lag, now, [t for t in troubles if t])

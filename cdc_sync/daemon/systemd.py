@@ -1,4 +1,4 @@
-"""sd_notify(3): READY, STATUS, WATCHDOG, STOPPING; nothing where $NOTIFY_SOCKET is not set."""
+"""sd_notify(3) and the watchdog's interval; nothing where systemd did not start us."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ from contextlib import suppress
 
 
 def notify(**fields: str) -> None:
-    """Tells systemd these fields: READY, STATUS, WATCHDOG, STOPPING."""
+    """Tells systemd these fields, by their names in sd_notify(3)."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

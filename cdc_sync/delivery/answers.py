@@ -29,7 +29,7 @@ from cdc_sync.rules.verdict import (
     Verdict,
     judge,
 )
-from cdc_sync.state import control, history, outbox
+from cdc_sync.state import control, history, settlements
 
 log = structlog.get_logger()
 
@@ -114,9 +114,10 @@ class Answers:
 
     def record(self, tx: Connection, now: datetime) -> None:
         """Writes what came back, as part of `tx`; `recorded` is to be called after its commit."""
-        outbox.settle(tx, self._settled)
-        outbox.release(tx, self._unsent)
+        settlements.settle(tx, self._settled)
+        settlements.release(tx, self._unsent)
         self._accounts.record(tx, now)
+        self._pacing.tell(tx)
         history.log_deliveries(tx, self._settled)
         kinds = Counter(s.kind.value for s in self._settled if s.kind is not None)
         control.add(tx, control.TOTALS, dict(kinds))

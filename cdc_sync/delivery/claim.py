@@ -11,9 +11,14 @@ from cdc_sync.delivery.answers import Task
 from cdc_sync.rules.outcome import Claimed
 
 
-def jobs_of(tasks: Sequence[Task], starts: Sequence[datetime]) -> list[Job[Task]]:
-    """A PUT for each task, each with its instant."""
-    return [Job(task, _request(task), start) for task, start in zip(tasks, starts, strict=True)]
+def jobs_of(
+    tasks: Sequence[Task], starts: Sequence[datetime], leave_before: float
+) -> list[Job[Task]]:
+    """A PUT for each task, each with its instant; none leaves after that of the monotonic clock."""
+    return [
+        Job(task, _request(task), start, leave_before)
+        for task, start in zip(tasks, starts, strict=True)
+    ]
 
 
 def contracts_of(tasks: Sequence[Task]) -> list[Claimed]:

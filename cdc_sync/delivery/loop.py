@@ -4,8 +4,6 @@ A claim is durable before its PUT leaves, and only an acknowledgement ends its d
 back and what goes next share one transaction.
 """
 
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +20,7 @@ from cdc_sync.delivery.access import Access
 from cdc_sync.delivery.accounts import Accounts
 from cdc_sync.delivery.answers import Answers, Task
 from cdc_sync.delivery.claim import accounts_of, contracts_of, jobs_of
+from cdc_sync.delivery.leases import free_expired, our_name
 from cdc_sync.delivery.pacing import Pacing
 from cdc_sync.errors import StateUnavailable
 from cdc_sync.measures import Measures
@@ -73,7 +72,7 @@ class Delivery:
             shuts=concerns_everybody,
             wake=self._wakes.set,
         )
-        self._owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._owner = our_name()
         self._in_flight: set[SourceId] = set()
         self._unsure = False
         self._more = False
@@ -139,11 +138,6 @@ class Delivery:
         token = self._access.token()
         return token.expires_at if token else None
 
-    def free_claims(self) -> int:
-        """Ends the claims that a process left behind when it died: in doubt, to be sent again."""
-        with self._state.begin() as tx:
-            return outbox.free_all(tx)
-
     def close(self) -> None:
         """Ends the http loop."""
         self._sender.close()
@@ -205,12 +199,15 @@ class Delivery:
             return []
         # A probe is a contract, whose answer says more.
         accounts = [] if self.gate.is_probing else self._accounts.next(room)
-        until = now + LEASE_DEADLINES * self._config.timeout
+        timeout = self._config.timeout
+        until = self._pacing.their_time(now) + LEASE_DEADLINES * timeout
+        # Its answer or the end of its patience must come while the lease still holds.
+        last_leave = time.monotonic() + (LEASE_DEADLINES - 1) * timeout.total_seconds()
         at_random = self.gate.state is ApiState.REFUSING
         most = min(room - len(accounts), GROUP)
         claimed = outbox.claim(tx, now, most, self._owner, until, at_random=at_random)
         tasks: list[Task] = [*accounts, *claimed]
-        return jobs_of(tasks, self._pacing.reserve(tx, now, len(tasks)))
+        return jobs_of(tasks, self._pacing.reserve(tx, now, len(tasks)), last_leave)
 
     def _room(self, now: datetime) -> int:
         room = max(0, self._window - len(self._in_flight))
@@ -236,7 +233,7 @@ class Delivery:
         with self._state.read() as tx:
             paused = bool(control.get(tx, control.PAUSED, False))
             resumed_at = control.get(tx, control.RESUMED_AT)
-            self._pacing.learn(tx)
+            self._pacing.learn(tx, self._now())
             self._accounts.learn(tx)
         if paused and not self._paused:
             self._sender.take_back()
@@ -244,6 +241,7 @@ class Delivery:
             self._resumed_at = resumed_at
             self._answers.pass_gate(self._access.retried(self.gate.resumed(self._now())))
         self._paused = paused
+        free_expired(self._state)
 
     def _await(self, stop: threading.Event) -> None:
         """Until there is something to do: an answer and its group, a call, a time that comes."""

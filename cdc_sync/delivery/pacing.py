@@ -1,6 +1,11 @@
-"""The pace as delivery keeps it: in the state, so that a restart is no way around a limit."""
+"""The pace as delivery keeps it: in the state, for all daemons and restarts together.
+
+Its instants are those of the state's clock, which on PostgreSQL is the server's: no two machines
+have the same.
+"""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection
@@ -18,42 +23,66 @@ class Pacing:
     def __init__(self, limit: Rate | None) -> None:
         self._limit = limit
         self._pace: Pace | None = None
+        self._ahead = timedelta(0)  # of our clock
+        self._is_news = False  # our own 429, which others do not know of
 
     @property
     def next_at(self) -> datetime | None:
-        """No request starts before it."""
-        return self._pace.next_at if self._pace else None
+        """No request starts before it, by our clock."""
+        next_at = self._pace.next_at if self._pace else None
+        return None if next_at is None else next_at - self._ahead
 
     @property
     def step_seconds(self) -> float:
         """The time between two requests; 0: none."""
         return self._pace.step.total_seconds() if self._pace else 0.0
 
-    def learn(self, tx: Connection) -> None:
-        """Where the process before left it."""
+    def their_time(self, now: datetime) -> datetime:
+        """An instant of our clock by that of the state."""
+        return now + self._ahead
+
+    def learn(self, tx: Connection, now: datetime) -> None:
+        """What the process before, or others beside us, have kept; and how the clocks differ."""
         if self._pace is None:
             self._pace = Pace.going_on(self._limit, control.get(tx, control.PACE))
+        elif _is_shared(tx):
+            self._join(control.get(tx, control.PACE))
+        self._ahead = control.clock(tx, now) - now
 
     def room(self, now: datetime, within: timedelta) -> int | None:
         """How many requests may start within a time: None any number, 0 while it is not known."""
         if self._pace is None:
             return 0
+        now = self.their_time(now)
         self._pace = self._pace.sound(now)
         return self._pace.room(now, within)
 
     def reserve(self, tx: Connection, now: datetime, count: int) -> list[datetime]:
-        """When so many requests may start, kept as part of `tx`."""
-        self.learn(tx)
+        """When so many requests may start, by our clock; kept as part of `tx`."""
+        self.keep(tx)
         if self._pace is None or not count:
             return []
-        self._pace, starts = self._pace.reserve(now, count)
+        self._pace, starts = self._pace.reserve(self.their_time(now), count)
         if self._pace.per_second is not None:
             control.put(tx, control.PACE, self._pace.document())
-        return starts
+        return [start - self._ahead for start in starts]
+
+    def keep(self, tx: Connection) -> None:
+        """Joins what others have kept, who wait for `tx` from now on, and tells them of a 429."""
+        if _is_shared(tx):
+            self._join(control.get_locked(tx, control.PACE))
+        if self._is_news and self._pace is not None:
+            control.put(tx, control.PACE, self._pace.document())
+            self._is_news = False
+
+    def tell(self, tx: Connection) -> None:
+        """Tells others of a 429, where there was one."""
+        if self._is_news:
+            self.keep(tx)
 
     def given_back(self, earliest: datetime) -> None:
-        """Nothing that was to start from an instant on has left."""
-        self._pace = self._pace and self._pace.given_back(earliest)
+        """Nothing of ours that was to start from an instant on has left."""
+        self._pace = self._pace and self._pace.given_back(self.their_time(earliest))
 
     def answered(self) -> None:
         """An answer came that is no 429."""
@@ -62,5 +91,15 @@ class Pacing:
     def throttled(self, now: datetime, wait: timedelta) -> None:
         """A 429 makes everybody wait, and go on more slowly."""
         if self._pace is not None:
-            self._pace = self._pace.throttled(now, wait)
+            self._pace = self._pace.throttled(self.their_time(now), wait)
+            self._is_news = True
             log.info("api.slower", per_second=round(self._pace.per_second or 0.0, 3))
+
+    def _join(self, stored: dict[str, Any] | None) -> None:
+        if self._pace is not None and stored is not None:
+            allowed = self._pace.allowed if self._is_news else stored["allowed"]
+            self._pace = self._pace.joined({**stored, "allowed": allowed})
+
+
+def _is_shared(tx: Connection) -> bool:
+    return tx.dialect.name != "sqlite"

@@ -11,21 +11,22 @@ from cdc_sync.daemon.daemon import Daemon
 from cdc_sync.demo.parts import Parts, changing, demo_parts
 from cdc_sync.demo.view import Events, summarise
 from cdc_sync.log import configure_log
+from cdc_sync.recent import RecentLog
 from cdc_sync.report import reconcile_now
 from cdc_sync.status import read_status
 from cdc_sync.sync import Sync, open_sync, redaction_of
 
 REFRESH_SECONDS = 0.5
+PAGE_WITHIN_SECONDS = 5.0
 
 
 def run_demo(seconds: float | None, stop: threading.Event) -> bool:
     """Runs until `stop`, or for so long; says whether source and CustomerGauge agree at the end."""
     with demo_parts() as parts:
-        redact = redaction_of(parts.config)
-        configure_log("error", "console", redact)
-        print(f"  sandbox  {parts.url}     Ctrl-C ends it", flush=True)
+        redact, recent = redaction_of(parts.config), RecentLog()
+        configure_log("error", "console", redact, recent)
         with open_sync(parts.config, redact) as sync:
-            _work(parts, sync, seconds, stop)
+            _work(parts, sync, recent, seconds, stop)
             # The changes have ended: what is still on its way arrives, and then all is compared.
             reconcile_now(sync, threading.Event(), None, lambda: None)
             summary = summarise(parts.source, parts.ledger, sync.state)
@@ -33,13 +34,21 @@ def run_demo(seconds: float | None, stop: threading.Event) -> bool:
     return summary.differences == 0
 
 
-def _work(parts: Parts, sync: Sync, seconds: float | None, stop: threading.Event) -> None:
+def _work(
+    parts: Parts, sync: Sync, recent: RecentLog, seconds: float | None, stop: threading.Event
+) -> None:
     events, rate, ended = Events(sync.state), _Rate(), threading.Event()
     broken: list[BaseException] = []
+    ready = threading.Event()
+
+    def page_served(url: str) -> None:
+        print(f"  sandbox  {parts.url}     page  {url}     Ctrl-C ends it")
+        print(f"  the page shows without log-in, and acts with the token {parts.token}", flush=True)
+        ready.set()
 
     def run_daemon() -> None:
         try:
-            Daemon(sync).run(ended)
+            Daemon(sync, recent, sandbox_url=parts.url, page_served=page_served).run(ended)
         except BaseException as error:  # noqa: BLE001  # handed over to the thread that waits
             broken.append(error)
             stop.set()
@@ -48,6 +57,7 @@ def _work(parts: Parts, sync: Sync, seconds: float | None, stop: threading.Event
     until = None if seconds is None else time.monotonic() + seconds
     daemon.start()
     try:
+        ready.wait(PAGE_WITHIN_SECONDS)
         with changing(parts.source, lambda change: events.touched(change, utc_now())):
             _watch(lambda: _frame(parts, sync, events, rate), stop, until)
     finally:

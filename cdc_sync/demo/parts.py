@@ -1,5 +1,6 @@
 """The demo's parts: a folder that goes away, a sandbox, a changing source, a configuration."""
 
+import secrets
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -41,14 +42,18 @@ state:
   url: sqlite:///state.db
 schedule:
   poll: 1s
+web:
+  listen: 127.0.0.1:0
+  token: {token}
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the demo runs beside the daemon."""
+    """What the demo runs beside the daemon; `token` is that of its page."""
 
     url: str
+    token: str
     ledger: Ledger
     source: Path
     config: Config
@@ -58,13 +63,13 @@ class Parts:
 def demo_parts() -> Iterator[Parts]:
     """Everything on free loopback ports and in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="cdc-sync-demo-") as name:
-        folder, ledger = Path(name), Ledger()
+        folder, ledger, token = Path(name), Ledger(), secrets.token_hex(4)
         source = folder / "contracts.db"
         create_source(source, CONTRACTS)
         with serving(sandbox_app(ledger), "127.0.0.1", 0) as url:
             file = folder / "config.yaml"
-            file.write_text(_CONFIG.format(url=url))
-            yield Parts(url, ledger, source, load_config(file, {}))
+            file.write_text(_CONFIG.format(url=url, token=token))
+            yield Parts(url, token, ledger, source, load_config(file, {}))
 
 
 @contextmanager

@@ -38,7 +38,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A contract taken for delivery; `in_doubt` is what it was before the claim."""
+    """A contract taken for delivery; `in_doubt` is what it was before the claim.
+
+    `owner` and `claimed_at` are the claim's own: who took it, and since when it is in doubt.
+    """
 
     source_id: SourceId
     reference: Reference
@@ -49,6 +52,8 @@ class Claimed:
     next_attempt_at: datetime
     in_doubt: datetime | None
     changed_at: datetime | None = None
+    owner: str = ""
+    claimed_at: datetime | None = None
 
 
 class Settlement(NamedTuple):

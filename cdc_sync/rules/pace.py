@@ -12,6 +12,7 @@ from math import ceil
 from typing import Any
 
 from cdc_sync.config.units import Rate
+from cdc_sync.rules.backoff import LONGEST
 
 # A share kept free: a request that is late on the wire must not make N + 1 in a second of theirs.
 SPARE = 1.022
@@ -38,6 +39,7 @@ class Pace:
 
     limit: float | None
     next_at: datetime | None = None
+    until: datetime | None = None  #: everybody waits for a 429 until then
     allowed: float | None = None  #: a second, as far as their 429s tell; None: as `limit`
     hold: float = 0.0  #: seconds of sending until the rate rises; below 0: for so long it has
     holds: float = HOLD_SHORTEST  #: how long the next rise that fails makes it hold
@@ -47,16 +49,23 @@ class Pace:
     @classmethod
     def going_on(cls, limit: Rate | None, stored: dict[str, Any] | None) -> "Pace":
         """The pace of a limit where the process before left it: no burst at a start."""
-        pace = cls(limit.per_second if limit else None)
-        if stored is None:
-            return pace
-        next_at = datetime.fromisoformat(stored["next_at"]) if stored["next_at"] else None
-        return replace(pace, next_at=next_at, allowed=stored["allowed"], hold=HOLD_AFTER_GUESS)
+        pace = cls(limit.per_second if limit else None, hold=HOLD_AFTER_GUESS)
+        return pace if stored is None else pace.joined(stored)
+
+    def joined(self, stored: dict[str, Any]) -> "Pace":
+        """This pace and what another process has kept of its own: one pace for all."""
+        next_at, until = (_instant(stored[name]) for name in ("next_at", "until"))
+        return replace(
+            self,
+            next_at=max(filter(None, (self.next_at, next_at)), default=None),
+            until=max(filter(None, (self.until, until)), default=None),
+            allowed=stored["allowed"],
+        )
 
     def document(self) -> dict[str, Any]:
-        """What the next process must know."""
-        next_at = self.next_at.isoformat() if self.next_at else None
-        return {"next_at": next_at, "allowed": self.allowed}
+        """What the next process must know, and others that send beside us."""
+        next_at, until = (at and at.isoformat() for at in (self.next_at, self.until))
+        return {"next_at": next_at, "until": until, "allowed": self.allowed}
 
     @property
     def per_second(self) -> float | None:
@@ -73,6 +82,9 @@ class Pace:
 
     def room(self, now: datetime, within: timedelta) -> int | None:
         """How many requests may start within a time; None: any number."""
+        # Further away than any wait there is: our clock was set back since.
+        if self.until is not None and now < self.until <= now + LONGEST:
+            return 0
         if self.per_second is None:
             return None
         free = within - max(timedelta(0), (self.next_at or now) - now)
@@ -111,7 +123,9 @@ class Pace:
             allowed = BELOW * min(rate, self.taken / whole) if is_budget else BELOW_HELD * rate
             hold, holds = self.holds, min(HOLD_LONGEST, 2 * self.holds)
         allowed = max(SLOWEST, allowed)
-        return replace(self, allowed=allowed, hold=hold, holds=holds, since=None, taken=0)
+        return replace(
+            self, until=now + wait, allowed=allowed, hold=hold, holds=holds, since=None, taken=0
+        )
 
     def sound(self, now: datetime) -> "Pace":
         """The pace without what was reserved too far ahead: our clock was set back since."""
@@ -127,6 +141,10 @@ class Pace:
         if self.limit is not None and allowed >= self.limit:
             return replace(self, allowed=None, hold=0.0, holds=HOLD_SHORTEST)
         return replace(self, allowed=allowed, hold=hold)
+
+
+def _instant(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
 
 
 def _rise(seconds: float) -> float:

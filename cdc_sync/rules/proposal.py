@@ -69,8 +69,8 @@ _WATERMARK = (
     r"(last_)?(update|modification|change)(_at|_on|_ts|_time|_date|_timestamp|_datetime|d)?",
     r"(row_?version|change_(id|number|seq|sequence)|modification_number|scn|lsn|mtime)",
 )
-_VAGUELY = (r".*(updat|modif|chang|touch|systemmodstamp|geaendert|gewijzigd|actualiz|maj).*",)
-_ONCE = re.compile(r".*(creat|insert|birth|delet|born|entered|signed|archiv|import).*")
+_VAGUELY = (r".*(upda|modif|chang|touch|systemmodstamp|geaendert|gewijzigd|actualiz|maj).*",)
+_ONCE = re.compile(r".*(creat|insert|birth|dele|born|entered|signed|archi|import).*")
 _ACCOUNT = (
     r"account_name|customer_name|company_name|client_name",
     r"(account|customer|company|client|organi[sz]ation)",
@@ -81,13 +81,13 @@ _START = (
     r"(contract_)?(start|begin)(s|_date|_day|_on|_at|s_on|s_at|ning)?",
     r"(valid|effective|active)_(from|since|date)|date_(start|from|begin)|(from|since)(_date)?",
     r".*(start|begin|commence|effective|activat|valid_?from).*",
-    r".*(beginn|startdatum|ingang).*",
+    r".*ingang.*",
 )
 _END = (
-    r"(contract_)?end(s|_date|_day|_on|_at|s_on|s_at|ing)?",
+    r"(contract_)?end(s|e|_date|_day|_on|_at|s_on|s_at|ing)?",
     r"valid_(to|until|till|thru)|date_(end|to|until)|(to|until)(_date)?",
     r"(expir|terminat)[a-z]*(_at|_on|_date)?",
-    r".*(end_|_end|expir|terminat|valid_?(to|until)|einddatum|enddatum|ende).*",
+    r".*(end_|_end|expir|terminat|valid_?(to|until)|einddatum|enddatum).*",
 )
 _DESCRIPTION = (r"(contract_)?description", r"(contract_)?(summary|subject|title|descr)")
 _KEY = (r"id", r"(contract|subscription|agreement)_?(id|no|nr|number|key)", r"(uuid|guid|key)")
@@ -96,7 +96,7 @@ _CONTRACTS = (
     r"(customer_|service_|client_)?(contracts?|subscriptions?|agreements?)",
     r".*(contract|subscription|agreement|vertr|maintenance|polic(y|ies)).*",
 )
-_ASIDE = re.compile(r".*(archiv|histor|audit|backup|_old|old_|_bak|_log|log_|tmp|temp|stag|copy).*")
+_ASIDE = re.compile(r".*(archi|histor|audit|backup|_old|old_|_bak|_log|log_|tmp|temp|stag|copy).*")
 
 
 def propose(table: Table) -> Proposal:

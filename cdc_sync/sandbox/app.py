@@ -5,17 +5,18 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from cdc_sync.errors import UserMistake
 from cdc_sync.sandbox.endpoints import Endpoint
-from cdc_sync.sandbox.fault_text import fault_of
+from cdc_sync.sandbox.fault_text import fault_of, parse_fault
 from cdc_sync.sandbox.faults import Faults
 from cdc_sync.sandbox.ledger import Entry, Ledger
 from cdc_sync.sandbox.page import render
@@ -63,6 +64,8 @@ def _own_routes(ledger: Ledger, faults: Faults, tokens: Tokens) -> list[Route | 
         Route("/dump", partial(_dump, ledger)),
         Route("/log", partial(_log, ledger)),
         Route("/faults", partial(_faults, faults), methods=["GET", "POST", "DELETE"]),
+        Route("/faults/add", partial(_add_fault, ledger, faults), methods=["POST"]),
+        Route("/faults/clear", partial(_clear_faults, faults), methods=["POST"]),
         Route("/revoke", partial(_revoke, tokens), methods=["POST"]),
         Mount("/assets", StaticFiles(directory=ASSETS)),
     ]
@@ -89,6 +92,21 @@ async def _faults(faults: Faults, request: Request) -> Response:
     elif request.method == "POST":
         faults.replace(map(fault_of, _listed(await request.body())))
     return _json(faults.listed())
+
+
+async def _add_fault(ledger: Ledger, faults: Faults, request: Request) -> Response:
+    form = parse_qs((await request.body()).decode("utf-8", "replace"))
+    try:
+        faults.add(parse_fault(" ".join(form.get("fault", []))))
+    except UserMistake as mistake:
+        page = render(ledger, faults.listed(), "", str(mistake))
+        return HTMLResponse(page, 400, headers=PAGE_HEADERS)
+    return RedirectResponse("/", 303)
+
+
+async def _clear_faults(faults: Faults, _request: Request) -> Response:
+    faults.replace([])
+    return RedirectResponse("/", 303)
 
 
 async def _revoke(tokens: Tokens, _request: Request) -> Response:

@@ -22,6 +22,9 @@ class Service(Protocol):
     def turn_away(self, request: Request, status: int | None, fault: str | None) -> None:
         """Note that it was not done, and what was answered."""
 
+    def expire(self) -> None:
+        """Let every token issued so far be worth nothing."""
+
 
 class Endpoint:
     """One path as an ASGI application."""
@@ -47,6 +50,9 @@ class Endpoint:
                 await self._answer_instead(request, strike, strike.fault, line)
             case Fault(kind=Kind.RESET | Kind.HANG):
                 await self._withhold(request, strike.fault, line)
+            case Fault(kind=Kind.EXPIRY):
+                self._service.expire()
+                await exchange.send_answer(self._service.apply(request, Kind.EXPIRY), line)
             case _:
                 await self._spoil(request, strike.fault, line)
 

@@ -13,6 +13,20 @@ DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 RATE = re.compile(r"(\d+(?:\.\d+)?)(?:/(s|m|h))?")
 SHARE = re.compile(r"(\d+(?:\.\d+)?)(%)?")
 EXAMPLES = "Write for example: latency=200ms, status=503 share=10% times=3, rate=20/s, reset, lost."
+#: One of each that people rehearse, in the order in which the page offers them.
+OFFERED = (
+    "latency=500ms",
+    "status=500 share=10%",
+    "rate=5/s",
+    "expiry times=1",
+    "reset share=10%",
+    "lost share=10%",
+    "late=20s share=10%",
+    "hang share=10%",
+    "status=503",
+    "status=422 share=10%",
+    "status=401 path=token",
+)
 
 
 def parse_fault(text: str) -> Fault:

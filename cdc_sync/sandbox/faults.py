@@ -26,6 +26,7 @@ class Kind(StrEnum):
     GARBAGE = "garbage"  #: it is applied, and the answer's body is not JSON
     HUGE = "huge"  #: it is applied, and the answer's body is 32 MiB
     REDIRECT = "redirect"  #: 307 to the same path, nothing applied
+    EXPIRY = "expiry"  #: every token issued so far ends: 401 until a new one is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,11 @@ class Faults:
         active = [_Active(fault) for fault in faults]
         with self._lock:
             self._active = active
+
+    def add(self, fault: Fault) -> None:
+        """Let this one be in force, too."""
+        with self._lock:
+            self._active = [*self._active, _Active(fault)]
 
     def listed(self) -> list[dict[str, Any]]:
         """Every fault in force, without what it leaves at its default, and how often it struck."""

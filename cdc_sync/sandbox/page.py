@@ -5,6 +5,7 @@ from html import escape
 from itertools import islice
 from typing import Any
 
+from cdc_sync.sandbox.fault_text import OFFERED
 from cdc_sync.sandbox.ledger import Entry, Ledger
 
 CONTRACTS_SHOWN = 200
@@ -14,8 +15,11 @@ REFUSALS_SOUGHT = 5000  # of the latest PUTs
 FIELDS = ("reference", "account", "start", "end", "description")
 
 
-def render(ledger: Ledger, faults: list[dict[str, Any]], search: str) -> str:
-    """Give the whole page; every text that came from outside is escaped."""
+def render(ledger: Ledger, faults: list[dict[str, Any]], search: str, wrong: str = "") -> str:
+    """Give the whole page; every text that came from outside is escaped.
+
+    `wrong` is what was wrong with the fault that a person has written.
+    """
     held = ledger.dump()
     contracts: Mapping[str, Mapping[str, Any]] = held["contracts"]
     found = [body for body in contracts.values() if _has(body, search)]
@@ -30,6 +34,8 @@ def render(ledger: Ledger, faults: list[dict[str, Any]], search: str) -> str:
         puts=_table(PUT_HEAD, map(_put, latest[:PUTS_SHOWN])),
         refusals=_table(REFUSAL_HEAD, map(_refusal, refused)),
         faults=_table(FAULT_HEAD, map(_fault, faults)),
+        wrong=f'<p class="wrong" role="alert">{_text(wrong)}</p>' if wrong else "",
+        offered="\n".join(f'<button name="fault" value="{one}">{one}</button>' for one in OFFERED),
     )
 
 
@@ -107,6 +113,18 @@ PAGE = """<!doctype html>
 <section><h2>Refusals</h2>{refusals}</section>
 <section><h2>Faults</h2>{faults}</section>
 </main>
+<section id="faults">
+<h2>Let something go wrong</h2>
+{wrong}
+<form method="post" action="/faults/add">
+<label>A fault <input name="fault" placeholder="status=503 share=10% times=3"></label>
+<button>Add</button>
+</form>
+<form method="post" action="/faults/add">
+{offered}
+</form>
+<form method="post" action="/faults/clear"><button>All well again</button></form>
+</section>
 </body>
 </html>
 """

@@ -41,6 +41,10 @@ class TokenService:
     def turn_away(self, request: Request, status: int | None, fault: str | None) -> None:
         """Nothing to note: only tokens that were issued count."""
 
+    def expire(self) -> None:
+        """End the tokens so far; the one that is asked for is good."""
+        self.tokens.revoke_all()
+
 
 @dataclass(frozen=True, slots=True)
 class PutService:
@@ -62,6 +66,10 @@ class PutService:
     def turn_away(self, request: Request, status: int | None, fault: str | None) -> None:
         """Keep it in the ledger as not applied."""
         self.ledger.turn_away(self._arrival(request, fault), status)
+
+    def expire(self) -> None:
+        """End the tokens so far, the caller's, too."""
+        self.tokens.revoke_all()
 
     def _arrival(self, request: Request, fault: str | None) -> Arrival:
         return Arrival(self.path, _json(request.raw), request.arrived, fault)

@@ -144,6 +144,11 @@ def text_zone(samples: Sequence[str], zone: ZoneInfo) -> ZoneInfo:
     return ZoneInfo("UTC" if in_utc else "Etc/GMT+12")
 
 
+def is_time(text: str) -> bool:
+    """Whether a text is a time as SQLite's columns hold them."""
+    return _parsed(text) is not None
+
+
 def _parsed(text: str) -> datetime | None:
     try:
         return datetime.fromisoformat(text.strip())

@@ -1,22 +1,24 @@
-"""Facts about the source for `check`: its index on the watermark."""
+"""Facts about the source for `check`: its index on the watermark, its keys, ids that are equal."""
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from cdc_sync.config.model import SourceConfig
+from cdc_sync.contract import encode_id
+from cdc_sync.source.statements import Statements
+
+EXAMPLES = 3
 
 
 def has_watermark_index(connection: Connection, config: SourceConfig) -> bool | None:
     """Whether an index begins with (watermark, id); None where nothing can be said (a query)."""
-    if config.table is None:
+    place = _table(connection, config)
+    if place is None:
         return None
-    schema, _, table = config.table.rpartition(".")
-    inspector = sa.inspect(connection)
-    if table not in inspector.get_table_names(schema=schema or None):
-        return None  # a view: its tables' indexes count
+    schema, table = place
     wanted = [config.watermark, *config.id]
     indexes = [
-        index["column_names"] for index in inspector.get_indexes(table, schema=schema or None)
+        index["column_names"] for index in sa.inspect(connection).get_indexes(table, schema=schema)
     ]
     return any(list(columns[: len(wanted)]) == wanted for columns in indexes)
 
@@ -28,3 +30,39 @@ def index_statement(backend: str, config: SourceConfig) -> str:
         return f"CREATE INDEX CONCURRENTLY ON {config.table} ({columns});"
     name = f"{(config.table or '').rpartition('.')[2]}_{config.watermark}"
     return f"CREATE INDEX {name} ON {config.table} ({columns});"
+
+
+def primary_key(connection: Connection, config: SourceConfig) -> tuple[str, ...]:
+    """The columns of the table's primary key; none of a view or a query."""
+    place = _table(connection, config)
+    if place is None:
+        return ()
+    key = sa.inspect(connection).get_pk_constraint(place[1], schema=place[0])
+    return tuple(key["constrained_columns"])
+
+
+def doubled_ids(
+    connection: Connection, statements: Statements, config: SourceConfig
+) -> tuple[str, ...]:
+    """The first few ids that several rows have: as the database compares them, and as texts.
+
+    Asks nothing where the primary key is among the id. SQLite is asked always: there 17 and '17'
+    differ, and are one contract.
+    """
+    on_sqlite = connection.dialect.name == "sqlite"
+    key = primary_key(connection, config)
+    if not on_sqlite and key and set(key) <= set(config.id):
+        return ()
+    found = connection.execute(statements.doubled(EXAMPLES)).all()
+    if not found and on_sqlite:
+        found = connection.execute(statements.doubled(EXAMPLES, as_texts=True)).all()
+    return tuple(encode_id(tuple(row)) for row in found)
+
+
+def _table(connection: Connection, config: SourceConfig) -> tuple[str | None, str] | None:
+    """Schema and name of the table; None for a query, and for a view: its tables count."""
+    if config.table is None:
+        return None
+    schema, _, table = config.table.rpartition(".")
+    names = sa.inspect(connection).get_table_names(schema=schema or None)
+    return (schema or None, table) if table in names else None

@@ -13,18 +13,23 @@ from sqlalchemy.engine import CursorResult, Engine
 from cdc_sync.config.model import SourceConfig
 from cdc_sync.contract import SourceId, SourceRow, WatermarkValue, decode_id, encode_id
 from cdc_sync.errors import SourceMistake, SourceUnavailable
+from cdc_sync.rules.plausible import Facts
 from cdc_sync.rules.watermark import Horizon, Remembered, WatermarkType
 from cdc_sync.source.columns import (
     Kind,
     WatermarkColumn,
     kinds_of,
-    text_form,
-    text_zone,
     zone_of,
 )
 from cdc_sync.source.engine import in_our_words, open_source
 from cdc_sync.source.horizon import read_horizon
-from cdc_sync.source.inspection import has_watermark_index, index_statement
+from cdc_sync.source.inspection import (
+    doubled_ids,
+    has_watermark_index,
+    index_statement,
+    primary_key,
+)
+from cdc_sync.source.sniffing import sniffed
 from cdc_sync.source.statements import Row, Statements
 
 IDS_ASKED_AT_ONCE = 200  # SQLite takes no condition of more than 1,000 terms
@@ -168,6 +173,10 @@ class Scan:
         null = self._statements.watermark.is_(None)
         return int(self._connection.execute(self._statements.count(null)).scalar_one())
 
+    def count_null_ids(self) -> int:
+        """How many rows have a NULL in their id, so that no contract can be made of them."""
+        return int(self._connection.execute(self._statements.count_null_ids()).scalar_one())
+
     def server(self) -> str:
         """What answers, as people call it: PostgreSQL 16, MariaDB 10.11, SQLite 3.40."""
         name = {"postgresql": "PostgreSQL", "mysql": "MySQL", "sqlite": "SQLite"}[self._backend]
@@ -182,9 +191,20 @@ class Scan:
             return None
         return index_statement(self._backend, self._config)
 
-    def count_null_ids(self) -> int:
-        """How many rows have a NULL in their id, so that no contract can be made of them."""
-        return int(self._connection.execute(self._statements.count_null_ids()).scalar_one())
+    def facts(self, clock: datetime) -> Facts:
+        """What can be counted of the ids and the watermark; `clock` is the source's own."""
+        least, greatest = tuple(self._connection.execute(self._statements.extremes()).one())
+        return Facts(
+            rows=self.count_from(None),
+            null_watermarks=self.count_null_watermarks(),
+            null_ids=self.count_null_ids(),
+            doubled=doubled_ids(self._connection, self._statements, self._config),
+            primary=primary_key(self._connection, self._config),
+            least=self.column.value_of(least),
+            greatest=self.column.value_of(greatest),
+            naive=self.column.naive_zone is not None,
+            clock=clock,
+        )
 
     def _after(self, legs: Sequence[object], after: Row) -> list[Row]:
         given = {f"after_{place}": value for place, value in enumerate(after)}
@@ -201,7 +221,7 @@ class Scan:
         if result.cursor is not None:
             width = self._ids + 2 + len(self._source._columns)  # noqa: SLF001
             self._source.check_kinds(kinds_of(self._backend, result.cursor.description[:width]))
-        return [tuple(row) for row in result]
+        return [tuple(row) for row in result.all()]  # row by row it would be half as fast
 
     def _page(self, rows: list[Row], after: Row | None, order: Sequence[int]) -> Page:
         if not rows:
@@ -240,7 +260,7 @@ class Scan:
         self._source.check_kinds(kinds)
         kind = kinds[self._ids]
         if kind is Kind.ANY:
-            return self._sniffed_column()
+            return sniffed(self._connection, self._statements, self.zone)
         if kind not in _TYPES:
             raise SourceMistake(
                 f"The column {self._config.watermark} holds neither times nor whole numbers.",
@@ -248,17 +268,3 @@ class Scan:
             )
         naive = None if kind is Kind.TIMESTAMPTZ else self.zone
         return WatermarkColumn(_TYPES[kind], self.zone, naive)
-
-    def _sniffed_column(self) -> WatermarkColumn:
-        """SQLite's columns have no type, so the column's least and greatest values tell it."""
-        samples = tuple(self._connection.execute(self._statements.extremes()).one())
-        if any(isinstance(value, float) for value in samples):
-            raise SourceMistake(
-                f"The column {self._config.watermark} holds fractions; they do not compare safely.",
-                mend="Name one in `source.watermark` that holds times or whole numbers.",
-            )
-        if isinstance(samples[1], int):
-            return WatermarkColumn(WatermarkType.INTEGER, self.zone, self.zone)
-        texts = [value for value in samples if isinstance(value, str)]
-        zone = text_zone(texts, self.zone)
-        return WatermarkColumn(WatermarkType.TIMESTAMP, self.zone, zone, text_form(texts))

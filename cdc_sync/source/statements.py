@@ -87,6 +87,23 @@ class Statements:
         null = sa.or_(*(column.is_(None) for column in self.key))
         return sa.select(sa.func.count()).select_from(self._rows).where(*rest, null)
 
+    def doubled(self, limit: int, *, as_texts: bool = False) -> Statement:
+        """Ids in scope that several rows have, as the database compares them or as texts."""
+        key = [sa.cast(column, sa.Text()) for column in self.key] if as_texts else self.key
+        return (
+            sa.select(*key)
+            .select_from(self._rows)
+            .where(*self._scope)
+            .group_by(*key)
+            .having(sa.func.count() > 1)
+            .limit(limit)
+        )
+
+    def some_watermarks(self, limit: int) -> Statement:
+        """Values of the watermark column that are not NULL, any."""
+        there = self.watermark.is_not(None)
+        return sa.select(self.watermark).select_from(self._rows).where(there).limit(limit)
+
     def extremes(self) -> Statement:
         """The least and the greatest value of the watermark column, in or out of scope."""
         least, greatest = (

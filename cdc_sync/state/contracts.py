@@ -38,7 +38,7 @@ KnownRow: TypeAlias = Any  # a raw row of the columns above
 
 def known(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, KnownRow]:
     """What the state holds of these ids, as raw rows: `as_known` makes a value of one."""
-    rows = tx.execute(select(*KNOWN).where(among(tx, contract.c.source_id, ids)))
+    rows = tx.execute(select(*KNOWN).where(among(tx, contract.c.source_id, ids))).all()
     return {row[0]: row for row in rows}
 
 
@@ -75,7 +75,9 @@ def record(tx: Connection, changes: Sequence[Change], now: datetime) -> None:
     run that holds it.
     """
     new = [_values(change, now) for change in changes if change.known is None]
-    old = [_values(change, now) for change in changes if change.known is not None]
+    # In one order everywhere, so that a page and a settlement never wait for each other.
+    known_ones = sorted((c for c in changes if c.known is not None), key=lambda c: c.source_id)
+    old = [_values(change, now) for change in known_ones]
     if new:
         tx.execute(contract.insert(), [{**values, "first_seen_at": now} for values in new])
     if old:

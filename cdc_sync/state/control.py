@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from cdc_sync.rules.horizon import Memory
 from cdc_sync.rules.watermark import Horizon, Pair, Pairs, Remembered
@@ -27,12 +28,20 @@ LAST_RECONCILE = "last_reconcile"
 LAST_DELIVERY = "last_delivery"
 BALANCE = "balance"
 HOLD = "hold"  #: the latest run that was held, with numbers and examples
+HOLDER = "holder"  #: the number of the latest process that captures
 HORIZON = "horizon"  #: the last horizon, for status
+ALERTS = "alerts"  #: {known, unsent}: what people were told of troubles, and what is on its way
 _REQUEST = "request:"
+_INSTANCE = "instance:"
 
 _KEY: sa.BindParameter[str] = sa.bindparam("name")
 _GET = select(control.c.value).where(control.c.key == _KEY)
-_PUT = sa.update(control).where(control.c.key == _KEY).values(value=sa.bindparam("text"))
+_PUT = {
+    name: insert(control)
+    .values(key=_KEY, value=sa.bindparam("text"))
+    .on_conflict_do_update(index_elements=["key"], set_={"value": sa.bindparam("text")})
+    for name, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
+}
 
 
 def get(tx: Connection, key: str, default: Any = None) -> Any:
@@ -48,21 +57,71 @@ def get_all(tx: Connection) -> dict[str, Any]:
     }
 
 
+def get_locked(tx: Connection, key: str, default: Any = None) -> Any:
+    """The value by this name, that nobody else changes before `tx` ends."""
+    text = tx.execute(_GET.with_for_update(), {"name": key}).scalar()
+    return default if text is None else json.loads(text)
+
+
+def clock(tx: Connection, now: datetime) -> datetime:
+    """What the clock of the state's server says; on SQLite that is our own, `now`."""
+    if tx.dialect.name == "sqlite":
+        return now
+    server: datetime = tx.execute(select(sa.func.clock_timestamp())).scalar_one()
+    return server
+
+
 def put(tx: Connection, key: str, value: Any) -> None:
     """Keeps a value; None removes it."""
     if value is None:
         tx.execute(sa.delete(control).where(control.c.key == key))
         return
     text = json.dumps(value, ensure_ascii=False)
-    if tx.execute(_PUT, {"name": key, "text": text}).rowcount == 0:
-        tx.execute(control.insert().values(key=key, value=text))
+    tx.execute(_PUT[tx.dialect.name], {"name": key, "text": text})
 
 
 def add(tx: Connection, key: str, more: dict[str, int]) -> None:
     """Adds to counters that are kept under one name."""
     if more:
-        counters = get(tx, key, {})
+        counters = get_locked(tx, key, {})
         put(tx, key, {**counters, **{name: counters.get(name, 0) + n for name, n in more.items()}})
+
+
+def next_holder(tx: Connection) -> int:
+    """The number of a new process that captures; earlier ones may write no more."""
+    number = int(get_locked(tx, HOLDER, 0)) + 1
+    put(tx, HOLDER, number)
+    return number
+
+
+def holder(tx: Connection) -> int | None:
+    """The number of the process that captures; a new one waits until `tx` ends."""
+    text = tx.execute(_GET.with_for_update(read=True), {"name": HOLDER}).scalar()
+    return None if text is None else int(json.loads(text))
+
+
+def tell_instance(tx: Connection, name: str, presence: dict[str, Any] | None) -> None:
+    """The presence of one of several daemons; None: it is gone."""
+    put(tx, _INSTANCE + name, presence)
+
+
+def forget_instances(tx: Connection, before: datetime) -> None:
+    """Forgets the presences of daemons that were last seen before an instant."""
+    rows = tx.execute(
+        select(control.c.key, control.c.value).where(control.c.key.startswith(_INSTANCE))
+    )
+    for key, value in rows.all():
+        if datetime.fromisoformat(json.loads(value)["beat_at"]) < before:
+            put(tx, key, None)
+
+
+def instances(kept: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The presences among all values, by name."""
+    return {
+        key.removeprefix(_INSTANCE): value
+        for key, value in kept.items()
+        if key.startswith(_INSTANCE)
+    }
 
 
 def ask(tx: Connection, name: str, kind: str, options: dict[str, Any]) -> None:

@@ -2,10 +2,11 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, exc
@@ -16,6 +17,9 @@ from cdc_sync.errors import StateUnavailable
 BUSY_TIMEOUT_SECONDS = 30
 _READ = {"cdc_sync_read": True}
 
+Fence: TypeAlias = Callable[[Connection], None]
+"""Raises StateUnavailable where the one who writes has lost the right to."""
+
 
 class Database:
     """The open state. Every write is one transaction, begun as a write (never upgraded)."""
@@ -25,6 +29,7 @@ class Database:
         self.file = file  #: the SQLite file, None on PostgreSQL
         # Threads of one process queue here; SQLite's own waiting polls with growing pauses.
         self._one_writer = threading.Lock()
+        self._fence: Fence | None = None
 
     @property
     def name(self) -> str:
@@ -33,10 +38,18 @@ class Database:
             return str(self.file)
         return self.engine.url.render_as_string(hide_password=True)
 
+    def fenced(self, fence: Fence) -> "Database":
+        """The same state, where every write first passes a fence, in its own transaction."""
+        same = copy(self)
+        same._fence = fence  # noqa: SLF001
+        return same
+
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """A write transaction, committed at the end. Raises StateUnavailable."""
         with self._one_writer, self.in_our_words(), self.engine.begin() as tx:
+            if self._fence is not None:
+                self._fence(tx)
             yield tx
 
     @contextmanager

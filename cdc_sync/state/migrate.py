@@ -1,6 +1,7 @@
 """Alembic from inside the program: where the migrations lie, and an upgrade under the lock."""
 
 import shutil
+import time
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -9,6 +10,8 @@ from sqlalchemy import Connection
 from cdc_sync.errors import StateRefused, StateUnavailable
 from cdc_sync.state.database import Database, give_to_owner_of_folder
 from cdc_sync.state.tables import REVISION
+
+MADE_WITHIN_SECONDS = 30.0
 
 
 def current(state: Database) -> str | None:
@@ -55,6 +58,14 @@ def expect_current(state: Database) -> None:
         f"The state database {state.name} is in use by a cdc-sync of an older version.",
         mend="Restart the daemon.",
     )
+
+
+def await_current(state: Database) -> None:
+    """Waits while another process makes the tables; raises as `expect_current`."""
+    until = time.monotonic() + MADE_WITHIN_SECONDS
+    while current(state) != REVISION and time.monotonic() < until:
+        time.sleep(0.2)
+    expect_current(state)
 
 
 def migrations_folder() -> Path:

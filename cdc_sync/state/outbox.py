@@ -5,13 +5,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Row, bindparam, case, select
+from sqlalchemy import Connection, Row, bindparam, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from cdc_sync.contract import Payload, Problem, SourceId, Status, problems_to_json
 from cdc_sync.rules.backoff import LONGEST
-from cdc_sync.rules.outcome import ACCOUNT_LONGEST, Claimed, Settlement
+from cdc_sync.rules.outcome import ACCOUNT_LONGEST, Claimed
 from cdc_sync.state.columns import among
+from cdc_sync.state.settlements import FREE
 from cdc_sync.state.tables import contract
 
 _LONGEST_WAIT = max(LONGEST, ACCOUNT_LONGEST) + timedelta(minutes=1)
@@ -42,12 +43,9 @@ _NEXT_DUE = (
 )
 
 
-def due(
-    tx: Connection, now: datetime, limit: int, *, at_random: bool = False
-) -> Iterable[Row[Any]]:
+def due(tx: Connection, now: datetime, limit: int) -> Iterable[Row[Any]]:
     """The contracts to be sent now, in order of need."""
-    query = _AT_RANDOM if at_random else _BY_NEED
-    return tx.execute(query, _as_of(now) | {"most": limit})
+    return tx.execute(_BY_NEED, _as_of(now) | {"most": limit})
 
 
 def count_due(tx: Connection, now: datetime) -> int:
@@ -77,7 +75,10 @@ def claim(  # one argument a column
     """Takes contracts for delivery: in doubt from the commit of `tx` on, until acknowledged."""
     if limit <= 0:
         return []
-    taken = [_claimed(row) for row in due(tx, now, limit, at_random=at_random)]
+    query = _AT_RANDOM if at_random else _BY_NEED
+    # What another daemon is about to take is left to it.
+    found = tx.execute(query.with_for_update(skip_locked=True), _as_of(now) | {"most": limit})
+    taken = [_claimed(row, owner, now) for row in found]
     if taken:
         ids = [claimed.source_id for claimed in taken]
         tx.execute(
@@ -88,35 +89,48 @@ def claim(  # one argument a column
     return taken
 
 
-def _claimed(row: Any) -> Claimed:
-    source_id, reference, payload, acknowledged, status, *rest = row
-    return Claimed(source_id, reference, payload, acknowledged, Status(status), *rest)
+def _claimed(row: Any, owner: str, now: datetime) -> Claimed:
+    return Claimed(
+        source_id=row.source_id,
+        reference=row.reference,
+        payload=row.payload,
+        acknowledged=row.acknowledged,
+        status=Status(row.status),
+        attempts=row.attempts,
+        next_attempt_at=row.next_attempt_at,
+        in_doubt=row.in_doubt,
+        changed_at=row.changed_at,
+        owner=owner,
+        claimed_at=now,
+    )
 
 
-def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
-    """Records what came of claims, and ends them.
-
-    What was seen in the source meanwhile stays: a newer payload keeps its status and is due.
-    """
-    accepted = [_accepted(s) for s in settlements if s.acknowledged]
-    others = [_other(s) for s in settlements if not s.acknowledged]
-    if accepted:
-        tx.execute(_SETTLE_ACCEPTED, accepted)
-    if others:
-        tx.execute(_SETTLE_OTHER, others)
+_IS_EXPIRED = sa.and_(
+    contract.c.claimed_by.is_not(None), contract.c.claimed_until < sa.func.clock_timestamp()
+)
 
 
-def release(tx: Connection, unsent: Sequence[Claimed]) -> None:
-    """Gives claims back whose PUT never left: they stand as before the claim."""
-    if unsent:
-        tx.execute(_RELEASE, [{"id": c.source_id, "doubt": c.in_doubt} for c in unsent])
+def any_expired(tx: Connection) -> bool:
+    """Whether a lease is over by the clock of the state's server."""
+    return tx.execute(select(contract.c.source_id).where(_IS_EXPIRED).limit(1)).first() is not None
+
+
+def free_expired(tx: Connection) -> int:
+    """Ends the claims whose lease is over by the clock of the state's server."""
+    return tx.execute(sa.update(contract).where(_IS_EXPIRED).values(FREE)).rowcount
+
+
+def owners(tx: Connection) -> list[str]:
+    """Who holds claims."""
+    query = select(contract.c.claimed_by).where(contract.c.claimed_by.is_not(None)).distinct()
+    return [row[0] for row in tx.execute(query)]
 
 
 def free_all(tx: Connection) -> int:
     """Ends the claims of processes that died; what was to be sent is due, and still in doubt."""
     # next_attempt_at stays as it is: what was refused, held or gone meanwhile has none.
     return tx.execute(
-        sa.update(contract).where(contract.c.claimed_by.is_not(None)).values(_FREE)
+        sa.update(contract).where(contract.c.claimed_by.is_not(None)).values(FREE)
     ).rowcount
 
 
@@ -126,7 +140,7 @@ def free_others(tx: Connection, owner: str, in_flight: Iterable[SourceId]) -> in
         sa.update(contract)
         .where(contract.c.claimed_by == owner)
         .where(sa.not_(among(tx, contract.c.source_id, in_flight)))
-        .values(_FREE)
+        .values(FREE)
     ).rowcount
 
 
@@ -183,90 +197,3 @@ def _make_due(
     if ids is not None:
         change = change.where(among(tx, contract.c.source_id, ids))
     return tx.execute(change).rowcount
-
-
-def _accepted(settlement: Settlement) -> dict[str, object]:
-    return {
-        "id": settlement.claimed.source_id,
-        "sent": settlement.claimed.payload,
-        "due": settlement.next_attempt_at,
-        "doubt": settlement.in_doubt,
-        "http": settlement.http_status,
-        "at": settlement.at,
-    }
-
-
-def _other(settlement: Settlement) -> dict[str, object]:
-    return {
-        "id": settlement.claimed.source_id,
-        "sent": settlement.claimed.payload,
-        "settled": settlement.status.value,
-        "tries": settlement.attempts,
-        "due": settlement.next_attempt_at,
-        "doubt": settlement.in_doubt,
-        "http": settlement.http_status,
-        "error": problems_to_json(settlement.problems) if settlement.problems else None,
-    }
-
-
-def _literally(status: Status) -> ColumnElement[str]:
-    # A bound value would be bound anew for each row of an executemany.
-    return sa.literal_column(f"'{status}'", sa.Text())
-
-
-_SENDABLE = (Status.PENDING, Status.WAITING, Status.SYNCED)
-# Nothing newer was seen in the source while this payload was on its way.
-_AS_SENT = sa.and_(
-    contract.c.payload == bindparam("sent"),
-    contract.c.held_run.is_(None),
-    contract.c.status.in_([_literally(status) for status in _SENDABLE]),
-)
-_FREE: dict[str, object] = {"claimed_by": sa.null(), "claimed_until": sa.null()}
-
-
-def _if_as_sent(name: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
-    return case((_AS_SENT, bindparam(name, type_=column.type)), else_=column)
-
-
-_ENDED = sa.and_(_AS_SENT, contract.c.gone_at.is_not(None))
-_SETTLE_ACCEPTED = (
-    sa.update(contract)
-    .where(contract.c.source_id == bindparam("id"))
-    .values(
-        _FREE
-        | {
-            "acknowledged": bindparam("sent"),
-            "acknowledged_at": bindparam("at", type_=contract.c.acknowledged_at.type),
-            "in_doubt": bindparam("doubt", type_=contract.c.in_doubt.type),
-            "status": case(
-                (_ENDED, _literally(Status.GONE)),
-                (_AS_SENT, _literally(Status.SYNCED)),
-                else_=contract.c.status,
-            ),
-            "attempts": case((_AS_SENT, sa.literal_column("0")), else_=contract.c.attempts),
-            "next_attempt_at": _if_as_sent("due", contract.c.next_attempt_at),
-            "http_status": _if_as_sent("http", contract.c.http_status),
-            "last_error": case((_AS_SENT, sa.null()), else_=contract.c.last_error),
-        }
-    )
-)
-_SETTLE_OTHER = (
-    sa.update(contract)
-    .where(contract.c.source_id == bindparam("id"))
-    .values(
-        _FREE
-        | {
-            "in_doubt": bindparam("doubt", type_=contract.c.in_doubt.type),
-            "status": _if_as_sent("settled", contract.c.status),
-            "attempts": _if_as_sent("tries", contract.c.attempts),
-            "next_attempt_at": _if_as_sent("due", contract.c.next_attempt_at),
-            "http_status": _if_as_sent("http", contract.c.http_status),
-            "last_error": _if_as_sent("error", contract.c.last_error),
-        }
-    )
-)
-_RELEASE = (
-    sa.update(contract)
-    .where(contract.c.source_id == bindparam("id"))
-    .values(_FREE | {"in_doubt": bindparam("doubt", type_=contract.c.in_doubt.type)})
-)

@@ -104,3 +104,9 @@ def test_no_problems_are_kept_as_null():
 )
 def test_a_composite_id_may_be_written_as_any_json(written: str, known: str) -> None:
     assert canonical_id(written) == known
+
+
+@given(st.dictionaries(TEXT, st.none() | TEXT, max_size=5))
+def test_a_payload_is_canonical_json(fields) -> None:
+    compact = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    assert payload_of(fields) == compact

@@ -7,7 +7,8 @@ import pytest
 from cdc_sync.config.model import Config
 from cdc_sync.contract import SourceRow
 from cdc_sync.rules.mapping import compile_mapping, mapped_columns
-from cdc_sync.rules.plausible import Facts, of_ids, of_sample, of_watermark
+from cdc_sync.rules.plausible import Facts, newest_as_read, of_ids, of_watermark
+from cdc_sync.rules.sample import of_sample
 
 pytestmark = pytest.mark.quick
 
@@ -110,6 +111,22 @@ def test_times_ahead_of_the_clock_are_another_zone_or_else_out_of_range():
     assert "2.0 h ahead" in hours.says
     assert "`source.time_zone`" in hours.mend
     assert "out of range" in days.says
+
+
+@pytest.mark.parametrize(
+    ("age", "says"),
+    [
+        (timedelta(seconds=4), "4 s old"),
+        (timedelta(minutes=3), "3 min old"),
+        (timedelta(hours=30), "1 d old"),
+    ],
+)
+def test_the_age_of_the_newest_stamp_shows_a_zone_further_west(age, says):
+    facts = replace(FACTS, greatest=NOW - age)
+
+    found = newest_as_read(facts, "updated_at", ZoneInfo("UTC"))
+    assert found == f"; the newest updated_at, read as UTC, is {says}"
+    assert newest_as_read(replace(facts, naive=False), "updated_at", ZoneInfo("UTC")) == ""
 
 
 def test_columns_that_are_swapped_are_wrong():

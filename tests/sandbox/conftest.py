@@ -49,6 +49,10 @@ class Sandbox:
     def get(self, path: str) -> requests.Response:
         return requests.get(f"{self.url}/{path}", timeout=TIMEOUT)
 
+    def press(self, path: str, **form: str) -> requests.Response:
+        """A button of the page."""
+        return requests.post(f"{self.url}/{path}", data=form, timeout=TIMEOUT)
+
     def set_faults(self, *faults: Any) -> requests.Response:
         return requests.post(f"{self.url}/faults", json=list(faults), timeout=TIMEOUT)
 

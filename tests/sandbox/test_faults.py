@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from cdc_sync.errors import UserMistake
-from cdc_sync.sandbox.fault_text import fault_of, parse_fault
+from cdc_sync.sandbox.fault_text import OFFERED, fault_of, parse_fault
 from cdc_sync.sandbox.faults import Fault, Faults, Kind
 
 
@@ -125,6 +125,63 @@ def test_a_rate_answers_429_to_those_who_are_too_fast(sandbox):
 
     assert [answer.status_code for answer in answers] == [201, 429, 429]
     assert 3590 < int(answers[1].headers["Retry-After"]) <= 3601
+
+
+def test_a_rate_lets_through_what_it_promises_and_no_more(sandbox):
+    sandbox.set_faults("rate=50/s")
+    began = monotonic()
+    answers = [sandbox.put().status_code for _ in range(100)]
+    took = monotonic() - began
+
+    assert set(answers) == {201, 200, 429}
+    assert answers.count(429) >= 100 - 50 - took * 50 - 1
+
+
+def test_an_expiry_ends_the_tokens_until_a_new_one_is_asked_for(sandbox):
+    sandbox.set_faults("expiry times=1")
+    struck, still = sandbox.put().status_code, sandbox.put().status_code
+    sandbox.log_in()
+
+    assert (struck, still, sandbox.put().status_code) == (401, 401, 201)
+    assert [(e.status, e.applied, e.fault) for e in sandbox.ledger.entries()] == [
+        (401, False, "expiry"),
+        (401, False, None),
+        (201, True, None),
+    ]
+
+
+def test_the_page_adds_and_clears_faults(sandbox):
+    page = sandbox.press("faults/add", fault="latency=1ms")
+    sandbox.press("faults/add", fault="status=503 share=10%")
+    listed = sandbox.get("faults").json()
+    cleared = sandbox.press("faults/clear")
+
+    assert "<td>latency seconds=0.001</td>" in page.text
+    assert [fault["kind"] for fault in listed] == ["latency", "status"]
+    assert "<td>latency" not in cleared.text
+    assert sandbox.get("faults").json() == []
+
+
+def test_the_page_says_what_is_wrong_with_a_fault_and_keeps_the_others(sandbox):
+    sandbox.press("faults/add", fault="lost")
+    page = sandbox.press("faults/add", fault="<b>boom</b>")
+
+    assert page.status_code == 400
+    assert "&#x27;&lt;b&gt;boom&lt;/b&gt;&#x27; is no kind of fault. Kinds: " in page.text
+    assert [fault["kind"] for fault in sandbox.get("faults").json()] == ["lost"]
+
+
+@pytest.mark.parametrize("offered", OFFERED)
+def test_what_the_page_offers_is_a_fault_that_strikes(sandbox, offered):
+    assert f'<button name="fault" value="{offered}">' in sandbox.get("").text
+    assert sandbox.press("faults/add", fault=offered).status_code == 200
+
+
+@pytest.mark.quick
+def test_the_page_offers_what_users_rehearse():
+    kinds = {parse_fault(offered).kind for offered in OFFERED}
+
+    assert kinds >= {Kind.LATENCY, Kind.STATUS, Kind.RATE, Kind.EXPIRY, Kind.RESET, Kind.LOST, Kind.HANG, Kind.LATE}  # fmt: skip
 
 
 def test_a_fault_strikes_only_its_path_and_the_token_only_by_name(sandbox):

@@ -17,10 +17,15 @@ from cdc_sync.state.lease import instance_lock
 from cdc_sync.state.migrate import current, expect_current, upgrade
 from cdc_sync.state.tables import REVISION, metadata
 
+# Of an expression, which each database writes in its own way: tests/state/test_lookup.py sees it used.
+BY_HAND = "ix_contract_account"
 
+
+@pytest.mark.filterwarnings(f"ignore:Skipped unsupported reflection.*{BY_HAND}")
 def test_the_migrations_leave_the_tables_that_the_program_uses(state):
     with state.begin() as tx:
-        differences = compare_metadata(MigrationContext.configure(tx), metadata)
+        found = compare_metadata(MigrationContext.configure(tx), metadata)
+    differences = [change for change in found if getattr(change[1], "name", None) != BY_HAND]
     with state.read() as tx:
         indexes = {i["name"]: i for t in metadata.tables for i in sa.inspect(tx).get_indexes(t)}
 

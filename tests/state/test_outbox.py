@@ -8,7 +8,7 @@ from cdc_sync.contract import Mapped, Problem, Reference, SourceId, Status, payl
 from cdc_sync.rules.compare import compare
 from cdc_sync.rules.outcome import Attempt, settle
 from cdc_sync.rules.verdict import Accepted, AccountMissing, Refused, Unavailable
-from cdc_sync.state import contracts, history, outbox
+from cdc_sync.state import contracts, history, outbox, settlements
 from cdc_sync.state.sweep import sweeping
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC)
@@ -37,7 +37,7 @@ def claim(state, now=NOW, limit=100):
 def answer(state, claimed, verdict=OK, status=200, now=NOW):
     with state.begin() as tx:
         settled = [settle(one, verdict, Attempt(now, now, status), 0.0) for one in claimed]
-        outbox.settle(tx, settled)
+        settlements.settle(tx, settled)
         history.log_deliveries(tx, settled)
 
 
@@ -111,7 +111,7 @@ def test_a_claim_given_back_stands_as_before_it(state):
     see(state)
     claimed = claim(state)
     with state.begin() as tx:
-        outbox.release(tx, claimed)
+        settlements.release(tx, claimed)
 
     assert facts(state, "in_doubt", "claimed_by", "status", "next_attempt_at") == (None, None, "pending", NOW)  # fmt: skip
 

@@ -12,7 +12,7 @@ from cdc_sync.contract import Mapped, Problem, Reference, SourceId, payload_of
 from cdc_sync.rules.compare import Action, compare, gone
 from cdc_sync.rules.outcome import Attempt, Kind, settle
 from cdc_sync.rules.verdict import Accepted, Refused
-from cdc_sync.state import contracts, outbox, references
+from cdc_sync.state import contracts, outbox, references, settlements
 from cdc_sync.state.database import open_state
 from cdc_sync.state.migrate import upgrade
 from tests.support.wait import wait_until
@@ -48,7 +48,7 @@ def send(state, verdict, status):
     with state.begin() as tx:
         claimed = outbox.claim(tx, NOW, 100, "me", NOW + timedelta(seconds=90))
         settled = [settle(one, verdict, Attempt(NOW, NOW, status), 0.0) for one in claimed]
-        outbox.settle(tx, settled)
+        settlements.settle(tx, settled)
         return settled
 
 
@@ -149,7 +149,7 @@ def test_a_reference_never_changes_after_its_first_put(state, take):
         see(state, source_id)
     with state.begin() as tx:
         in_doubt, _ = outbox.claim(tx, NOW, 2, "me", NOW)
-        outbox.settle(tx, [settle(in_doubt, Accepted(created=True), Attempt(NOW, NOW, 201), 0.0)])
+        settlements.settle(tx, [settle(in_doubt, Accepted(created=True), Attempt(NOW, NOW, 201), 0.0)])
     done = take("1,CG-1", "2,CG-2", "3,CG-3")
 
     assert says(done) == [

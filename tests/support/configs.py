@@ -33,6 +33,7 @@ def write_config(path: Path, source_url: str, api: str, **sections: dict[str, An
             "timeout": "5s",
         },
         "state": {"url": "sqlite:///state.db"},
+        "web": {"listen": "none"},
     }
     for section, keys in sections.items():
         document[section] = {**document.get(section, {}), **keys}

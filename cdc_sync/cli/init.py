@@ -1,0 +1,99 @@
+"""`init`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from cdc_sync.set_up import Answers, Place
+
+_Text = str | None
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")]
+SourceUrl = Annotated[_Text, typer.Option(metavar="URL", help="Of the source database.")]
+PasswordFile = Annotated[
+    _Text, typer.Option(metavar="FILE", help="Has the source's password; - is stdin.")
+]
+Table = Annotated[_Text, typer.Option(help="The table or view with the contracts.")]
+Id = Annotated[_Text, typer.Option(metavar="COLUMNS", help="Its key; several with commas.")]
+Watermark = Annotated[_Text, typer.Option(metavar="COLUMN", help="Grows with every change.")]
+TimeZone = Annotated[_Text, typer.Option(help="Of a watermark without one: Europe/Berlin.")]
+Reference = Annotated[_Text, typer.Option(metavar="TEMPLATE", help="As in: erp-{id}.")]
+Account = Annotated[_Text, typer.Option(metavar="TEMPLATE", help="Column or template.")]
+Start = Annotated[_Text, typer.Option(metavar="TEMPLATE", help="The first day.")]
+End = Annotated[_Text, typer.Option(metavar="TEMPLATE", help="The last day; - leaves it alone.")]
+Description = Annotated[_Text, typer.Option(metavar="TEMPLATE", help="Or - to leave it alone.")]
+Region = Annotated[_Text, typer.Option(help="eu, us or au.")]
+BaseUrl = Annotated[_Text, typer.Option(metavar="URL", help="With --token-url, for --region.")]
+TokenUrl = Annotated[_Text, typer.Option(metavar="URL", help="The token endpoint.")]
+ClientId = Annotated[_Text, typer.Option(help="Of the OAuth2 client.")]
+SecretFile = Annotated[
+    _Text, typer.Option(metavar="FILE", help="Has the client's secret; - is stdin.")
+]
+StateUrl = Annotated[_Text, typer.Option(metavar="URL", help="Of the state database.")]
+Look = Annotated[bool, typer.Option("--check/--no-check", help="Run check at the end.")]
+
+
+def init(  # noqa: PLR0913, PLR0917  # one argument an option
+    context: typer.Context,
+    output: Output = None,
+    force: Force = False,
+    source_url: SourceUrl = None,
+    source_password_file: PasswordFile = None,
+    table: Table = None,
+    id: Id = None,  # noqa: A002  # the option's name
+    watermark: Watermark = None,
+    time_zone: TimeZone = None,
+    reference: Reference = None,
+    account: Account = None,
+    start: Start = None,
+    end: End = None,
+    description: Description = None,
+    region: Region = None,
+    base_url: BaseUrl = None,
+    token_url: TokenUrl = None,
+    client_id: ClientId = None,
+    client_secret_file: SecretFile = None,
+    state_url: StateUrl = None,
+    check: Look = True,
+) -> None:
+    """Write a commented config.yaml from a few questions, or by options alone; then check it."""
+    flags = {name.replace("_", "-"): value for name, value in locals().items()}
+    from cdc_sync.cli.asking import Asker
+    from cdc_sync.cli.conversation import converse
+    from cdc_sync.set_up import Place
+
+    place = Place(output or context.obj.config or Path("config.yaml"))
+    answers = converse(Asker(flags, sys.stdin.isatty()), place, force=force)
+    _write(answers, place, force=force)
+    if check:
+        _check(place)
+
+
+def _write(answers: "Answers", place: "Place", *, force: bool) -> None:
+    from cdc_sync.config.load import PLACES
+    from cdc_sync.config.write import lines_that_matter, render
+    from cdc_sync.set_up import files_of, write_files, written_form
+
+    text = render(written_form(answers, place))
+    write_files(files_of(answers, place, text), force=force)
+    found = place.config.absolute() in {known.absolute() for known in PLACES}
+    command = "cdc-sync" if found else f"cdc-sync --config {place.config}"
+    print(
+        f"Wrote {place.config}: {lines_that_matter(text)} lines that matter,"
+        f" the rest commented with its default. Next: {command} check"
+    )
+
+
+def _check(place: "Place") -> None:
+    import os
+
+    from cdc_sync.cli.check import report
+    from cdc_sync.config.load import load_config
+
+    print()
+    report(load_config(place.config, os.environ), place.config, as_json=False)

@@ -1,0 +1,81 @@
+"""Writes a config.yaml: the given keys, and every other one as a comment with its default.
+
+Keys, defaults and words come from the model, so that the file cannot say what does not hold.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from cdc_sync.config.mistakes import SECTIONS
+from cdc_sync.config.section import Section
+
+_COLUMN = 34  # where comments begin
+_WIDTH = 100
+_HEADER = """\
+# The configuration of cdc-sync, as `cdc-sync init` wrote it. Look at it with: cdc-sync check
+#
+# What is behind a `#` is the default: take the `# ` away from the key and from its section's
+# name to change it. ${NAME} is an environment variable, ${file:PATH} a file's content. The JSON
+# Schema, for editors: cdc-sync config schema
+"""
+
+Given = Mapping[str, Mapping[str, object]]
+
+
+def render(given: Given) -> str:
+    """The text of a configuration with these keys, section by section in the model's order."""
+    blocks = [_section(name, model, given.get(name, {})) for name, model in SECTIONS.items()]
+    return "\n".join([_HEADER, *("\n".join(block) + "\n" for block in blocks)])
+
+
+def lines_that_matter(text: str) -> int:
+    """How many lines are no comment."""
+    lines = (line.strip() for line in text.splitlines())
+    return sum(bool(line) and not line.startswith("#") for line in lines)
+
+
+def _section(name: str, model: type[Section], given: Mapping[str, object]) -> Sequence[str]:
+    mark = "" if given else "# "
+    words = " ".join((model.__doc__ or "").split())
+    defaults = model.model_construct().model_dump(mode="json")
+    lines = [f"# {words}", f"{mark}{name}:"]
+    for key, field in model.model_fields.items():
+        about = field.description or ""
+        if key in given:
+            lines += _key("  ", key, given[key], about)
+        else:
+            lines += _key(f"{mark}  " if mark else "  # ", key, defaults.get(key), about)
+    return lines
+
+
+def _key(indent: str, key: str, value: object, about: str) -> Iterator[str]:
+    line = f"{indent}{key}: {scalar(value)}"
+    whole = _commented(line, about)
+    if len(whole) <= _WIDTH:
+        yield whole
+    else:
+        yield f"  # {about}" if indent.startswith(" ") else f"{indent}# {about}"
+        yield line
+
+
+def _commented(line: str, about: str) -> str:
+    return f"{line:<{_COLUMN - 1}} # {about}"
+
+
+def scalar(value: object) -> str:
+    """A value as YAML writes it on one line, plain where that reads back as the same."""
+    if not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    plain = value.isprintable() and " #" not in value and _reads_back(value)
+    return value if plain else json.dumps(value, ensure_ascii=False)
+
+
+def _reads_back(text: str) -> bool:
+    try:
+        return bool(YAML(typ="rt").load(StringIO(f"key: {text}\n")) == {"key": text})
+    except (YAMLError, ValueError):
+        return False

@@ -1,0 +1,140 @@
+"""Tells people of troubles: looks every few seconds, remembers in the state what was told."""
+
+import random
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from cdc_sync.alerts import Receiver, receivers
+from cdc_sync.config.model import Config
+from cdc_sync.errors import StateUnavailable, UserMistake
+from cdc_sync.redaction import Redaction
+from cdc_sync.rules import unsent
+from cdc_sync.rules.alerting import Kind, Known, Trouble, decide, known_from
+from cdc_sync.rules.unsent import Unsent
+from cdc_sync.state import control
+from cdc_sync.state.database import Database
+from cdc_sync.status import findings, read_status
+
+log = structlog.get_logger()
+
+LOOK_EVERY = timedelta(seconds=10)
+LOOK_OFTENEST = timedelta(milliseconds=500)
+TOLD_OF = ("api", "poll", "held", "rejected", "unexplained")  #: findings that are alarms
+TITLES = {Kind.TROUBLE: "cdc-sync needs a look", Kind.OVER: "cdc-sync is well again"}
+
+
+class Alerts:
+    """What is told, and to whom; no failure of it ends anything else."""
+
+    def __init__(
+        self,
+        config: Config,
+        state: Database,
+        redact: Redaction,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._config = config
+        self._state = state
+        self._redact = redact
+        self._now = now
+        self._receivers = _receivers(config)
+        self._memory: dict[str, Known] = {}
+        self._queue: list[Unsent] = []
+        self._kept: dict[str, Any] | None = None
+        self._last: dict[str, Trouble] = {}
+
+    def run(self, stop: threading.Event) -> None:
+        """Looks until `stop`; at once where there is nobody to tell."""
+        every = max(LOOK_OFTENEST, min(LOOK_EVERY, self._config.alerts.after / 2))
+        while self._receivers and not stop.wait(every.total_seconds()):
+            try:
+                self.look()
+            except Exception:  # the sync does not end because nobody can be told
+                log.exception("alerts.failed")
+
+    def heed(self, config: Config) -> None:
+        """From now on this configuration says what is late; the receivers stay."""
+        self._config = config
+
+    def look(self) -> None:
+        """Looks once: decides what is told, and sends what is due."""
+        now = self._now()
+        if not self._recall():
+            return
+        messages, self._memory = decide(
+            self._troubles(now), self._memory, now, self._config.alerts.after
+        )
+        names = [receiver.key for receiver in self._receivers]
+        self._queue = unsent.queued(self._queue, messages, names, now)
+        self._keep()
+        while due := unsent.due(self._queue, now):
+            for one in due:
+                self._send(one, now)
+                self._keep()
+
+    def _recall(self) -> bool:
+        """Reads once what an earlier process has told; False where that cannot be known now."""
+        if self._kept is not None:
+            return True
+        try:
+            with self._state.read() as tx:
+                kept = control.get(tx, control.ALERTS, {"known": {}, "unsent": []})
+        except StateUnavailable:
+            return False
+        self._memory = {key: known_from(known) for key, known in kept["known"].items()}
+        self._queue = [unsent.unsent_from(document) for document in kept["unsent"]]
+        self._kept = kept
+        return True
+
+    def _troubles(self, now: datetime) -> list[Trouble]:
+        try:
+            found = findings(read_status(self._state, now), self._config)
+        except StateUnavailable as error:
+            # What else there is cannot be known now: neither that it began, nor that it is over.
+            return [*self._last.values(), Trouble("state", self._redact(str(error)))]
+        self._last = {}
+        for trouble in found:
+            if trouble.key in TOLD_OF:
+                self._last.setdefault(trouble.key, trouble)
+        return list(self._last.values())
+
+    def _send(self, one: Unsent, now: datetime) -> None:
+        receiver = next(receiver for receiver in self._receivers if receiver.key == one.to)
+        kind, body = one.message.kind, self._redact(one.message.says)
+        says = body.partition("\n")[0]
+        place = f"{socket.gethostname()}, {self._state.name}"
+        why = receiver.send(kind, TITLES[kind], f"{body}\n{place}")
+        at = self._queue.index(one)
+        if why is None:
+            log.info("alert.sent", receiver=receiver.name, kind=kind.name.lower(), says=says)
+            self._queue[at : at + 1] = []
+        else:
+            self._queue[at] = one.failed(now, random.random())  # noqa: S311
+            log.warning("alert.not_sent", receiver=receiver.name, reason=why, says=says)
+
+    def _keep(self) -> None:
+        document = {
+            "known": {key: known.document() for key, known in self._memory.items()},
+            "unsent": [one.document() for one in self._queue],
+        }
+        if document == self._kept:
+            return
+        try:
+            with self._state.begin() as tx:
+                control.put(tx, control.ALERTS, document)
+        except StateUnavailable:
+            return  # kept in memory, and in the state when it is there again
+        self._kept = document
+
+
+def _receivers(config: Config) -> Sequence[Receiver]:
+    try:
+        return receivers(config.alerts)
+    except UserMistake as error:  # the sync is worth running all the same
+        log.warning("alerts.unavailable", reason=error.what, mend=error.mend)
+        return ()

@@ -1,0 +1,100 @@
+"""What one daemon alone does for a state: polls, reconciles, requests of commands, housekeeping."""
+
+import threading
+from collections.abc import Callable
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from cdc_sync.capture.loop import CaptureLoop
+from cdc_sync.capture.reconcile import reconcile
+from cdc_sync.daemon.requests import Requests
+from cdc_sync.daemon.schedule import build_schedule
+from cdc_sync.errors import CdcSyncError, StateUnavailable
+from cdc_sync.report import keep_reconcile
+from cdc_sync.state import history
+from cdc_sync.sync import Sync
+
+log = structlog.get_logger()
+
+PRUNED_AT_ONCE = 5000
+
+Start = Callable[[str, Callable[[threading.Event], None], threading.Event], threading.Thread]
+
+
+class Capturing:
+    """Begins when this daemon takes the lease, and ends when it loses it or stops."""
+
+    def __init__(self, sync: Sync, loop: CaptureLoop, start: Start) -> None:
+        self._sync = sync
+        self._loop = loop
+        self._start = start
+        self._reconcile_due = threading.Event()
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self.running = False
+
+    def begin(self) -> None:
+        """Starts everything; where another captured until now, nothing it did is taken as known."""
+        self._stop = stop = threading.Event()
+        self._sync.capture.forget()
+        self._schedule = self._build_schedule()
+        work = {
+            "capture": self._loop.run,
+            "requests": Requests(self._sync, self._loop).run,
+            "reconcile": self._reconcile,
+        }
+        self._threads = [self._start(name, run, stop) for name, run in work.items()]
+        self._schedule.start()
+        self.running = True
+
+    def end(self) -> list[threading.Thread]:
+        """Tells everything to stop; the threads that are to be waited for."""
+        if not self.running:
+            return []
+        self.running = False
+        self._stop.set()
+        self._schedule.shutdown(wait=False)
+        self._loop.wake()
+        self._reconcile_due.set()
+        return self._threads
+
+    def reschedule(self) -> None:
+        """The configured schedule is another one now."""
+        if self.running:
+            self._schedule.shutdown(wait=False)
+            self._schedule = self._build_schedule()
+            self._schedule.start()
+
+    def _build_schedule(self) -> BackgroundScheduler:
+        return build_schedule(
+            self._sync.config.schedule,
+            wake_poll=self._loop.wake,
+            wake_reconcile=self._reconcile_due.set,
+            prune=self._prune,
+        )
+
+    def _reconcile(self, stop: threading.Event) -> None:
+        while self._reconcile_due.wait() and not stop.is_set():
+            self._reconcile_due.clear()
+            self._reconcile_once(stop)
+
+    def _reconcile_once(self, stop: threading.Event) -> None:
+        try:
+            run = reconcile(self._sync.capture, stop)
+            keep_reconcile(self._sync, run)
+            told = {"rows": run.rows, "changed": run.changed, "missed": run.missed}
+            log.info("reconcile.finished", error=run.error, **told)
+        except CdcSyncError as error:
+            log.warning("reconcile.failed", reason=str(error))
+        self._sync.delivery.wake()
+
+    def _prune(self) -> None:
+        before = self._sync.capture.now() - self._sync.config.state.history
+        try:
+            while not self._stop.is_set():
+                with self._sync.state.begin() as tx:
+                    if history.prune(tx, before, PRUNED_AT_ONCE) < PRUNED_AT_ONCE:
+                        return
+        except StateUnavailable as error:
+            log.warning("state.unavailable", reason=str(error))

@@ -1,0 +1,95 @@
+"""SIGHUP: the configuration is read again. What may change at work does; a wrong one is refused."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from cdc_sync.config.mistakes import SECTIONS
+from cdc_sync.config.model import Config
+from cdc_sync.daemon.systemd import notify
+from cdc_sync.errors import ConfigMistake
+
+log = structlog.get_logger()
+
+# What is asked for anew at every use. All else is part of something open, or shapes the payloads.
+AT_WORK = frozenset(
+    {
+        ("schedule", "poll"),
+        ("schedule", "reconcile"),
+        ("guard", "max_changes"),
+        ("guard", "min_contracts"),
+        ("state", "history"),
+        ("log", "level"),
+        ("log", "format"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a new configuration means for a running daemon."""
+
+    config: Config  #: the one from now on: the old one with what may change
+    applied: list[str]  #: the keys that change now
+    kept: list[str]  #: the keys that change with the next start
+
+
+def change(old: Config, new: Config) -> Change:
+    """The old configuration with those keys of the new one that may change at work."""
+    differing = [
+        (section, key)
+        for section, model in SECTIONS.items()
+        for key in model.model_fields
+        if getattr(getattr(old, section), key) != getattr(getattr(new, section), key)
+    ]
+    applied = [place for place in differing if place in AT_WORK]
+    sections = {section: getattr(old, section) for section, _ in applied}
+    for section, key in applied:
+        value = getattr(getattr(new, section), key)
+        sections[section] = sections[section].model_copy(update={key: value})
+    return Change(
+        old.model_copy(update=sections),
+        [".".join(place) for place in applied],
+        [".".join(place) for place in differing if place not in AT_WORK],
+    )
+
+
+class Reload:
+    """Asked for by a signal, done between two beats; `read` raises ConfigMistake."""
+
+    def __init__(
+        self, read: Callable[[], Config], applied: Callable[[Config], None] = lambda _config: None
+    ) -> None:
+        self._read = read
+        self._applied = applied
+        self._asked = threading.Event()
+        self.refused = False  #: the configuration in its file is wrong, and an older one in force
+
+    def ask(self) -> None:
+        """The configuration may have changed."""
+        self._asked.set()
+
+    def when_asked(self, config: Config, apply: Callable[[Config], None]) -> None:
+        """Where somebody asked: reads the configuration and applies what may change, or nothing."""
+        if not self._asked.is_set():
+            return
+        self._asked.clear()
+        notify(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000))
+        try:
+            new = change(config, self._read())
+        except ConfigMistake as error:
+            self.refused = True
+            log.error(  # noqa: TRY400  # a person's mistake, in words
+                "config.refused", reason=str(error), mend="Mend it and reload; the old one goes on."
+            )
+        else:
+            self.refused = False
+            apply(new.config)
+            self._applied(new.config)
+            log.info("config.reloaded", changed=new.applied)
+            if new.kept:
+                log.warning("config.needs_restart", keys=new.kept, mend="The old ones go on.")
+        notify(READY="1")

@@ -1,0 +1,130 @@
+"""The page as an ASGI application: its addresses, and the door before all of them."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from anyio import CapacityLimiter, to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from cdc_sync.errors import CdcSyncError, UserMistake
+from cdc_sync.web import actions, api, login, pages
+from cdc_sync.web.access import Secret
+from cdc_sync.web.desk import Desk
+from cdc_sync.web.door import LOGIN, Door
+from cdc_sync.web.forms import Form, form_of
+from cdc_sync.web.live import Live
+from cdc_sync.web.metrics import registry_of
+from cdc_sync.web.overview import Overview
+from cdc_sync.web.render import page
+from cdc_sync.web.words import pathless
+
+ASSETS = Path(__file__).with_name("assets")
+AT_A_TIME = 4  # answers under way: delivery shares the interpreter and the state with them
+
+Read = Callable[[Desk, Request], Response]
+Act = Callable[[Desk, Request, Form], Response]
+
+PAGES: dict[str, Read] = {
+    "/contracts": pages.contracts,
+    "/contract": pages.contract,
+    "/refusals": pages.stuck,
+    "/guard": pages.guard,
+    "/watermark": pages.watermark,
+    "/runs": pages.runs,
+    "/log": pages.log,
+    "/configuration": pages.configuration,
+}
+ACTIONS: dict[str, Act] = {
+    "/pause": actions.pause,
+    "/resume": actions.resume,
+    "/retry": actions.retry,
+    "/resend": actions.resend,
+    "/approve": actions.approve,
+    "/discard": actions.discard,
+    "/reconcile": actions.reconcile,
+    "/watermark/preview": actions.preview,
+    "/watermark/rewind": actions.rewind,
+}
+
+
+def status_app(desk: Desk) -> ASGIApp:
+    """The whole of it, for one running sync."""
+    secret = secret_of(desk)
+    handlers = {CdcSyncError: partial(_unable, desk), HTTPException: partial(_http_error, desk)}
+    app = Starlette(routes=_Routes(desk, secret).all(), exception_handlers=handlers)
+    host = (desk.config.web.listen or "").rpartition(":")[0]
+    return Door(app, host, secret, desk.now)
+
+
+def secret_of(desk: Desk) -> Secret:
+    """What a visitor must know to act."""
+    token = desk.config.web.token
+    return Secret(None if token is None else token.get_secret_value())
+
+
+class _Routes:
+    def __init__(self, desk: Desk, secret: Secret) -> None:
+        self._desk = desk
+        self._secret = secret
+        self._overview = Overview(desk)
+        self._limiter = CapacityLimiter(AT_A_TIME)
+
+    def all(self) -> list[Route | Mount]:
+        metrics = api.metrics(registry_of(self._desk))
+        return [
+            self._read("/api/status", api.status),
+            self._read("/healthz", api.healthz),
+            self._read("/metrics", metrics),
+            self._read(LOGIN, login.form(self._secret)),
+            self._act(LOGIN, login.log_in(self._secret)),
+            self._act("/logout", login.log_out),
+            self._read("/", self._overview.answer),
+            Route("/live", Live(self._desk, self._overview, self._limiter).answer),
+            *(self._read(path, read) for path, read in PAGES.items()),
+            *(self._act(path, act) for path, act in ACTIONS.items()),
+            Mount("/assets", StaticFiles(directory=ASSETS)),
+        ]
+
+    def _read(self, path: str, read: Read) -> Route:
+        async def answer(request: Request) -> Response:
+            return await self._in_thread(lambda: read(self._desk, request))
+
+        return Route(path, answer, methods=["GET"])
+
+    def _act(self, path: str, act: Act) -> Route:
+        async def answer(request: Request) -> Response:
+            form = await form_of(request)
+            return await self._in_thread(lambda: act(self._desk, request, form))
+
+        return Route(path, answer, methods=["POST"])
+
+    async def _in_thread(self, work: Callable[[], Response]) -> Response:
+        return await to_thread.run_sync(work, limiter=self._limiter)
+
+
+async def _unable(desk: Desk, request: Request, error: Exception) -> Response:
+    status = 400 if isinstance(error, UserMistake) else 503
+    return _told(desk, request, pathless(error), status)
+
+
+async def _http_error(desk: Desk, request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    answer = _told(desk, request, error.detail, error.status_code)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def _told(desk: Desk, request: Request, words: str, status: int) -> Response:
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"message": words}, status)
+    if "text/html" in request.headers.get("accept", ""):
+        return page(desk, request, "error.html", {"words": words}, status)
+    return PlainTextResponse(f"{words}\n", status)

@@ -1,0 +1,67 @@
+"""What the page shows and acts on, held together; a snapshot of the status for all viewers."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from cdc_sync.config.model import Config
+from cdc_sync.measures import Measures
+from cdc_sync.recent import RecentLog
+from cdc_sync.state.database import Database
+from cdc_sync.status import read_status
+from cdc_sync.web.health import Vitals
+
+FRESH_SECONDS = 0.9
+SHARE_OF_TIME = 0.02  # of one core, at most, goes into counting a large state for the page
+
+
+class Snapshots:
+    """The status document, read once for everybody who looks within a second."""
+
+    def __init__(self, state: Database, now: Callable[[], datetime]) -> None:
+        self._state = state
+        self._now = now
+        self._lock = threading.Lock()
+        self._good_until = 0.0
+        self._document: dict[str, Any] = {}
+
+    def latest(self) -> dict[str, Any]:
+        """`status --json` and what else `read_status` knows. Raises StateUnavailable."""
+        with self._lock:
+            began = time.monotonic()
+            if began >= self._good_until:
+                self._document = read_status(self._state, self._now())
+                cost = time.monotonic() - began
+                self._good_until = began + max(FRESH_SECONDS, cost / SHARE_OF_TIME)
+            return self._document
+
+    def expire(self) -> None:
+        """Somebody has just acted: the next look is a fresh one."""
+        with self._lock:
+            self._good_until = 0.0
+
+
+@dataclass(slots=True)
+class Desk:
+    """A running sync, as the page needs it."""
+
+    config: Config
+    state: Database
+    measures: Measures
+    recent: RecentLog
+    vitals: Callable[[], Vitals]
+    wake: Callable[[], None]  #: something may be due now
+    now: Callable[[], datetime]
+    sandbox_url: str | None = None  #: the stand-in's own page, beside the demo's
+    snapshots: Snapshots = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.snapshots = Snapshots(self.state, self.now)
+
+    def acted(self) -> None:
+        """A person's action is in the state: delivery heeds it at once, and so does the page."""
+        self.snapshots.expire()
+        self.wake()

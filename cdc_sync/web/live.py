@@ -1,0 +1,86 @@
+"""Server-sent events: the overview's regions as they change; to other pages that they may."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from anyio import CapacityLimiter, to_thread
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+
+from cdc_sync.errors import StateUnavailable
+from cdc_sync.web.access import Visitor
+from cdc_sync.web.desk import Desk
+from cdc_sync.web.overview import Overview, window_of
+
+EVERY_SECONDS = 1.0
+SILENT_SECONDS = 15  # a comment after so long keeps proxies and tunnels from closing it
+MOST_VIEWERS = 100
+RETRY = "retry: 2000\n\n"
+
+_CHANGING = ("contracts", "totals", "paused", "hold", "api", "last_reconcile", "balance")
+
+
+class Live:
+    """Streams for all who look; what they are sent is made once for all of them."""
+
+    def __init__(self, desk: Desk, overview: Overview, limiter: CapacityLimiter) -> None:
+        self._desk = desk
+        self._overview = overview
+        self._limiter = limiter
+        self._viewers = 0
+
+    async def answer(self, request: Request) -> Response:
+        """A stream that lasts until its viewer goes."""
+        if self._viewers >= MOST_VIEWERS:
+            return PlainTextResponse("Too many look at it at once.\n", 503)
+        visitor: Visitor = request.scope["state"]["visitor"]
+        window = window_of(request)
+        if request.query_params.get("view") == "overview":
+
+            def look() -> dict[str, str]:
+                return self._overview.regions(window, may_act=visitor.may_act)
+
+        else:
+            look = self._stamp
+        return StreamingResponse(self._events(look), media_type="text/event-stream")
+
+    async def _events(self, look: Callable[[], dict[str, str]]) -> AsyncIterator[str]:
+        self._viewers += 1
+        try:
+            yield RETRY
+            seen: dict[str, str] | None = None
+            silent = 0.0
+            while True:
+                now = await self._look(look) or seen or {}
+                changed = {
+                    name: text for name, text in now.items() if (seen or {}).get(name) != text
+                }
+                if changed and (seen is not None or look != self._stamp):
+                    yield f"event: changed\ndata: {json.dumps(changed)}\n\n"
+                    silent = 0.0
+                elif silent >= SILENT_SECONDS:
+                    yield ":\n\n"
+                    silent = 0.0
+                seen = now
+                silent += EVERY_SECONDS
+                await asyncio.sleep(EVERY_SECONDS)
+        finally:
+            self._viewers -= 1
+
+    async def _look(self, look: Callable[[], dict[str, str]]) -> dict[str, str] | None:
+        try:
+            return await to_thread.run_sync(look, limiter=self._limiter)
+        except StateUnavailable:
+            return None  # what was seen last stays
+
+    def _stamp(self) -> dict[str, str]:
+        """What differs whenever a page other than the overview would."""
+        document = self._desk.snapshots.latest()
+        told: dict[str, Any] = {name: document[name] for name in _CHANGING}
+        told["version"] = document["watermark"]["version"]
+        told["log"] = self._desk.recent.count
+        text = json.dumps(told, sort_keys=True, default=str)
+        return {"page": hashlib.sha256(text.encode()).hexdigest()[:16]}

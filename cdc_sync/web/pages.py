@@ -1,0 +1,116 @@
+"""The pages to read, but for the overview: what each looks up, and the template that shows it."""
+
+import platform
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cdc_sync import moves, refusals, story
+from cdc_sync.approval import held_document
+from cdc_sync.config.present import effective
+from cdc_sync.contract import Status
+from cdc_sync.state import history
+from cdc_sync.unknown import why_unknown
+from cdc_sync.web.desk import Desk
+from cdc_sync.web.render import page
+
+LISTED = 50
+LINES_SHOWN = 400
+MOVES_SHOWN = 100
+LONGEST_SOUGHT = 300  # characters
+_LEVELS = {"all": (), "warning": ("warning", "error", "critical")}
+
+
+def contracts(desk: Desk, request: Request) -> Response:
+    """Contracts by status, or those that a text finds."""
+    asked = request.query_params
+    sought, status = asked.get("q", "").strip()[:LONGEST_SOUGHT], _status(asked.get("status"))
+    if sought:
+        found = {"next": None, **story.find_contracts(desk.state, sought, LISTED)}
+    else:
+        listed = story.list_contracts(desk.state, status, asked.get("after") or None, LISTED)
+        found = {"more": False, **listed}
+    counts = desk.snapshots.latest()["contracts"]
+    chosen = {"sought": sought, "status": status, "after": asked.get("after"), "counts": counts}
+    return page(desk, request, "contracts.html", found | chosen)
+
+
+def contract(desk: Desk, request: Request) -> Response:
+    """One contract's story; of one that is not known, why."""
+    name = request.query_params.get("id", "").strip()[:LONGEST_SOUGHT]
+    told = story.story_of(desk.state, name) if name else None
+    why = None if told else why_unknown(desk.state, name, lambda: desk.config)
+    shown = {"contract": told, "name": name, "why": why}
+    return page(desk, request, "contract.html", shown, 200 if told else 404)
+
+
+def stuck(desk: Desk, request: Request) -> Response:
+    """Refusals by their reason, and the accounts that are waited for."""
+    shown = {
+        "rejected": refusals.groups(desk.state, Status.REJECTED),
+        "waiting": refusals.groups(desk.state, Status.WAITING),
+        "most": refusals.MOST,
+    }
+    return page(desk, request, "refusals.html", shown)
+
+
+def guard(desk: Desk, request: Request) -> Response:
+    """What the guard holds."""
+    shown = {
+        "hold": held_document(desk.state),
+        "ends": desk.config.deletes.policy == "end",
+        "share": effective(desk.config)["guard"]["max_changes"],
+    }
+    return page(desk, request, "guard.html", shown)
+
+
+def watermark(desk: Desk, request: Request) -> Response:
+    """Where the watermark stands, and who moved it."""
+    return page(desk, request, "watermark.html", positions(desk))
+
+
+def positions(desk: Desk) -> dict[str, Any]:
+    """What the page of the watermark shows while nobody is about to move it."""
+    return {
+        "mark": desk.snapshots.latest()["watermark"],
+        "moves": moves.moves_document(desk.state, MOVES_SHOWN)["moves"],
+        "move": None,
+    }
+
+
+def runs(desk: Desk, request: Request) -> Response:
+    """Polls that found something, full scans, and their errors."""
+    asked = request.query_params.get("before", "")
+    before = int(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 19 else None
+    with desk.state.read() as tx:
+        found = history.runs(tx, before, LISTED + 1)
+    shown = {
+        "runs": found[:LISTED],
+        "next": found[LISTED - 1]["id"] if len(found) > LISTED else None,
+        "status": desk.snapshots.latest(),
+    }
+    return page(desk, request, "runs.html", shown)
+
+
+def log(desk: Desk, request: Request) -> Response:
+    """The log of the last hour."""
+    asked = request.query_params.get("level", "all")
+    levels = _LEVELS.get(asked, ())
+    lines = [line for line in desk.recent.lines() if not levels or line.level in levels]
+    shown = {"lines": lines[:LINES_SHOWN], "found": len(lines), "level": asked}
+    return page(desk, request, "log.html", shown)
+
+
+def configuration(desk: Desk, request: Request) -> Response:
+    """The configuration in force; every secret is masked."""
+    shown = {
+        "sections": effective(desk.config),
+        "python": platform.python_version(),
+        "engine": desk.state.engine.dialect.name,
+    }
+    return page(desk, request, "configuration.html", shown)
+
+
+def _status(text: str | None) -> Status | None:
+    return Status(text) if text in set(Status) else None

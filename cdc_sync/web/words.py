@@ -1,0 +1,116 @@
+"""Values as the page writes them: times, durations, counts, problems; no paths of this machine."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from markupsafe import Markup
+
+from cdc_sync.counting import counted
+
+_PATH = re.compile(r"(?<![\w:/.])/(?:[\w@+.~-]+/)+")
+_SQLITE = re.compile(r"(sqlite:/{2,3})(?:[^/\s'\"]*/)+")
+_COMMAND = re.compile(r": cdc-sync [^.]*$")
+_FIELDS = ("reference", "account", "start", "end", "description")
+
+#: What was done, by the code that its redirect carries; `{}` is a count, as "3 contracts".
+_DONE = {
+    "paused": "Delivery is paused. The source is still read.",
+    "resumed": "Delivery goes on.",
+    "retried": "{} due now.",
+    "resent": "{} due now, to be sent once more.",
+    "approved": "{} released: on the way.",
+    "discarding": "What is held is dropped and looked at afresh: that takes a moment.",
+    "reconciling": "Everything is compared: see the runs.",
+    "mistyped": "That is not what was to be typed; nothing was changed.",
+    "moved": "The watermark was moved. The daemon reads from there at its next poll.",
+}
+
+
+def said(code: str | None, count: str | None) -> str | None:
+    """What was done, in words; None for a code that is none of ours."""
+    known = _DONE.get(code or "")
+    if known is None:
+        return None
+    number = int(count) if count and count.isascii() and count.isdecimal() else 0
+    are = "is" if number == 1 else "are"
+    return known.format(f"{counted(number, 'contract')} {are}")
+
+
+def instant(value: datetime | str | None) -> Markup:
+    """A time: in UTC here, and in the viewer's zone where the page's script runs."""
+    if value is None:
+        return Markup("—")
+    at = datetime.fromisoformat(value) if isinstance(value, str) else value
+    utc = at.astimezone(UTC)
+    written = utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return Markup('<time datetime="{0}" title="{1} UTC">{1} UTC</time>').format(
+        written, f"{utc:%Y-%m-%d %H:%M:%S}"
+    )
+
+
+def ago(seconds: float | None) -> str:
+    """How long ago."""
+    return "—" if seconds is None else f"{duration(seconds)} ago"
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time in the unit that people would take."""
+    if seconds is None:
+        return "—"
+    for limit, divisor, unit in _UNITS:
+        if seconds < limit:
+            length = seconds / divisor
+            return f"{length:.{1 if length < 10 and divisor >= 1 else 0}f} {unit}"
+    return f"{seconds / 86400:.1f} d"
+
+
+_UNITS = ((0.9995, 0.001, "ms"), (100, 1.0, "s"), (5400, 60.0, "min"), (172_800, 3600.0, "h"))
+
+
+def number(value: float) -> str:
+    """A count."""
+    return f"{value:,}"
+
+
+def value(text: Any) -> Any:
+    """A field of a contract; a dash for none."""
+    return Markup('<span class="none">—</span>') if text in (None, "") else text
+
+
+def problems(found: list[dict[str, str]] | None) -> str:
+    """Why a contract is refused, in one line."""
+    return "; ".join(
+        f"{problem['field']}: {problem['message']}" if problem["field"] else problem["message"]
+        for problem in found or ()
+    )
+
+
+def in_order(fields: dict[str, Any]) -> list[tuple[str, Any]]:
+    """A payload's fields in the order in which people think of them."""
+    known = {name: position for position, name in enumerate(_FIELDS)}
+    return sorted(fields.items(), key=lambda pair: known.get(pair[0], len(known)))
+
+
+def spoken(sentence: str) -> str:
+    """A sentence without the command that it ends with: the page has a link or a button for it."""
+    return _COMMAND.sub(".", sentence)
+
+
+def pathless(text: object) -> str:
+    """The text without the folders of this machine."""
+    return _PATH.sub("…/", _SQLITE.sub(r"\1…/", str(text)))
+
+
+FILTERS = {
+    "instant": instant,
+    "ago": ago,
+    "duration": duration,
+    "number": number,
+    "value": value,
+    "problems": problems,
+    "in_order": in_order,
+    "pathless": pathless,
+    "spoken": spoken,
+    "counted": counted,
+}

@@ -1,0 +1,282 @@
+"""What people are told, over real HTTP: Apprise's json:// and a webhook."""
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import structlog
+
+from cdc_sync import alerts as sending
+from cdc_sync.alerts import receivers
+from cdc_sync.config.load import load_config
+from cdc_sync.config.model import AlertsConfig
+from cdc_sync.daemon.alerts import Alerts
+from cdc_sync.daemon.daemon import Daemon
+from cdc_sync.errors import UserMistake
+from cdc_sync.state.database import open_state
+from cdc_sync.sync import open_sync, redaction_of
+from tests.alerts.conftest import SECRET, Webhook
+from tests.support.commands import Installed, installed
+from tests.support.sandbox import Sandbox
+from tests.support.wait import wait_until
+
+AFTER = timedelta(minutes=10)
+NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")  # Apprise's own import
+
+
+class Watch:
+    """The alerts of one process, with a clock that a test moves."""
+
+    def __init__(self, there: Installed) -> None:
+        self._config = load_config(there.config, os.environ)
+        self.now = datetime.now(UTC)
+        self._alerts = self._made()
+
+    def restart(self) -> None:
+        self._alerts = self._made()
+
+    def look(self, later: timedelta = timedelta()) -> None:
+        self.now += later
+        self._alerts.look()
+
+    def _made(self) -> Alerts:
+        state = open_state(self._config.state.url.get_secret_value())
+        return Alerts(self._config, state, redaction_of(self._config), lambda: self.now)
+
+
+def at(webhook: Webhook, *more: str) -> dict[str, object]:
+    return {"urls": [webhook.url, *more], "after": "10m"}
+
+
+@pytest.fixture
+def there(tmp_path: Path, sandbox: Sandbox, webhook: Webhook) -> Installed:
+    made = installed(tmp_path, sandbox.url, alerts=at(webhook))
+    made.source("DELETE FROM contracts WHERE id = 4")  # the one that is rejected
+    return made
+
+
+@pytest.fixture
+def logged() -> Iterator[list[dict[str, object]]]:
+    with structlog.testing.capture_logs() as events:
+        yield events
+
+
+def free_port() -> int:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return int(unused.getsockname()[1])
+
+
+def test_what_stops_delivery_is_told_once_also_over_a_restart_and_once_when_it_is_over(
+    there: Installed, sandbox: Sandbox, webhook: Webhook
+):
+    sandbox.strike("status=404")
+    there.capture(deliver=True)
+    watch = Watch(there)
+    watch.look()
+    assert webhook.told == []
+    watch.look(AFTER)
+    watch.restart()
+    for _ in range(3):
+        watch.look(AFTER)
+
+    assert len(webhook.told) == 1
+    assert webhook.says()[0].startswith("Delivery stands still since ")
+    assert "(misconfigured)" in webhook.says()[0]
+    assert webhook.told[0]["title"] == "cdc-sync needs a look"
+    assert webhook.told[0]["message"].endswith(f"{socket.gethostname()}, {there.config.parent}/state.db")  # fmt: skip
+
+    sandbox.strike()
+    there.run("resume")
+    there.capture(deliver=True)
+    watch.look()
+    watch.look(timedelta(minutes=1))
+    watch.look(AFTER)
+    assert len(webhook.told) == 2
+    assert webhook.says()[1].startswith("Over: Delivery stands still")
+    assert webhook.told[1]["title"] == "cdc-sync is well again"
+
+
+def test_new_refusals_are_told_and_old_ones_are_not_repeated(there: Installed, webhook: Webhook):
+    there.source("UPDATE contracts SET account_name = '' WHERE id = 1")
+    there.capture(deliver=True)
+    watch = Watch(there)
+    watch.look()
+    watch.look(AFTER)
+    for _ in range(20):
+        watch.look(AFTER)
+    assert [says.partition(":")[0] for says in webhook.says()] == ["1 contract is rejected"]
+
+    there.source(f"UPDATE contracts SET account_name = '', updated_at = {NOW} WHERE id = 2")
+    there.capture(deliver=True)
+    watch.look()
+    watch.look(AFTER)
+    assert webhook.says()[1].startswith("2 contracts are rejected: cdc-sync contracts list")
+
+
+def test_held_and_unexplained_are_told_a_pause_by_a_person_is_not(
+    there: Installed, webhook: Webhook
+):
+    there.capture(deliver=True)
+    there.run("pause")
+    there.state("UPDATE contract SET status = 'held' WHERE source_id = '1'")
+    there.state(
+        "UPDATE control SET value = json_set(value, '$.unexplained', 7) WHERE key = 'balance'"
+    )
+    watch = Watch(there)
+    watch.look()
+    watch.look(AFTER)
+
+    held = "1 contract is held by the guard: cdc-sync approve, or cdc-sync discard"
+    assert webhook.says() == [held, "Unexplained: 7 rows of the source."]
+
+
+def test_a_message_that_cannot_be_sent_is_logged_and_tried_again(
+    there: Installed, sandbox: Sandbox, webhook: Webhook, logged: list[dict[str, object]]
+):
+    sandbox.strike("status=404")
+    there.capture(deliver=True)
+    webhook.status = 500
+    watch = Watch(there)
+    watch.look()
+    watch.look(AFTER)
+    tries = webhook.tries
+    watch.look()  # no earlier than its back-off says
+    assert (webhook.told, webhook.tries) == ([], tries)
+    (warning,) = [event for event in logged if event["event"] == "alert.not_sent"]
+    assert warning["receiver"] == "1 json"
+    assert "500" in str(warning["reason"])
+
+    webhook.status = 200
+    watch.restart()
+    for _ in range(3):
+        watch.look(timedelta(minutes=1))
+    assert len(webhook.told) == 1
+
+
+def test_a_receiver_that_is_away_keeps_nothing_from_the_others(
+    tmp_path: Path, sandbox: Sandbox, webhook: Webhook
+):
+    dead = f"json://127.0.0.1:{free_port()}"
+    there = installed(tmp_path, sandbox.url, alerts=at(webhook, dead, "nonsense://x/y"))
+    there.capture(deliver=True)
+    watch = Watch(there)
+    watch.look()
+    for _ in range(4):
+        watch.look(AFTER)
+
+    assert len(webhook.told) == 1
+
+
+def test_a_state_that_cannot_be_read_is_told_and_ends_no_other_trouble(
+    there: Installed, sandbox: Sandbox, webhook: Webhook
+):
+    sandbox.strike("status=404")
+    there.capture(deliver=True)
+    watch = Watch(there)
+    watch.look()
+    watch.look(AFTER)
+    there.state("ALTER TABLE contract RENAME TO elsewhere")
+    watch.look()
+    watch.look(AFTER)
+    assert ["state database" in says for says in webhook.says()] == [False, True]
+
+    there.state("ALTER TABLE elsewhere RENAME TO contract")
+    watch.look()
+    watch.look(AFTER)
+    assert [says.startswith("Over") for says in webhook.says()] == [False, False, True]
+
+
+@contextmanager
+def daemon(there: Installed) -> Iterator[None]:
+    """The daemon in a thread of this process."""
+    config = load_config(there.config, os.environ)
+    stop = threading.Event()
+    with open_sync(config, redaction_of(config)) as sync:
+        thread = threading.Thread(target=Daemon(sync).run, args=(stop,))
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+def told(webhook: Webhook, words: str) -> Callable[[], bool]:
+    return lambda: any(words in says for says in webhook.says())
+
+
+def test_the_daemon_tells_of_a_source_that_is_away_and_keeps_the_urls_secret(
+    tmp_path: Path, sandbox: Sandbox, webhook: Webhook, logged: list[dict[str, object]]
+):
+    urls = [webhook.url, f"json://127.0.0.1:{free_port()}/{SECRET}"]
+    there = installed(
+        tmp_path, sandbox.url, schedule={"poll": "1s"}, alerts={"urls": urls, "after": "1s"}
+    )
+    with daemon(there):
+        wait_until(lambda: len(sandbox.contracts()) == 3, "the first run is delivered")
+        there.source("ALTER TABLE contracts RENAME TO elsewhere")
+        wait_until(told(webhook, "The last poll failed: "), "people are told")
+        there.source("ALTER TABLE elsewhere RENAME TO contracts")
+        wait_until(told(webhook, "Over: The last poll failed"), "people are told that it is over")
+        there.source(f"UPDATE contracts SET plan = 'New', updated_at = {NOW} WHERE id = 1")  # fmt: skip
+        wait_until(lambda: sandbox.contracts()["erp-1"]["description"] == "New", "it goes on")
+
+    assert sum("The last poll failed" in says for says in webhook.says()) == 2
+    assert [event for event in logged if event["event"] == "alert.not_sent"]
+    assert SECRET not in json.dumps(logged, default=str)
+    assert SECRET not in str(there.state("SELECT value FROM control"))
+
+
+@pytest.mark.quick
+def test_without_apprise_its_mend_is_said(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sending, "find_spec", lambda _name: None)
+    with pytest.raises(UserMistake) as said:
+        receivers(AlertsConfig(urls=("json://127.0.0.1",)))
+
+    assert said.value.exit_code == 2
+    assert said.value.mend == "Install it: pip install 'cdc-sync[alerts]'"
+    assert receivers(AlertsConfig()) == []
+
+
+def test_alerts_test_says_for_each_url_whether_it_went(
+    tmp_path: Path, sandbox: Sandbox, webhook: Webhook
+):
+    dead = f"json://127.0.0.1:{free_port()}/{SECRET}?token=hunter2secret"
+    good = installed(tmp_path, sandbox.url, alerts=at(webhook))
+    assert good.run("alerts", "test").out.split() == ["ok", "1", "json", "sent"]
+    assert good.run("alerts", "test", "--json").document == {
+        "ok": True,
+        "receivers": [{"receiver": "1 json", "ok": True, "says": None}],
+    }
+
+    (tmp_path / "other").mkdir()
+    mixed = installed(
+        tmp_path / "other", sandbox.url, alerts=at(webhook, dead, f"slack://{SECRET}")
+    ).run("alerts", "test")
+    assert mixed.code == 1
+    assert [line.split()[:3] for line in mixed.out.splitlines()] == [
+        ["ok", "1", "json"],
+        ["FAIL", "2", "json"],
+        ["FAIL", "3", "slack"],
+    ]
+    assert SECRET not in mixed.out + mixed.err
+    assert "hunter2secret" not in mixed.out + mixed.err
+    assert mixed.err == ""
+    assert len(webhook.told) == 3
+
+
+def test_alerts_test_without_urls_is_the_users_mistake(tmp_path: Path, sandbox: Sandbox):
+    ran = installed(tmp_path, sandbox.url).run("alerts", "test")
+
+    assert ran.code == 2
+    assert "`alerts.urls` is empty" in ran.err

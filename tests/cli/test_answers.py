@@ -1,0 +1,211 @@
+from pathlib import Path
+
+import pytest
+
+from cdc_sync.cli.answers import (
+    check_columns,
+    chosen,
+    listing,
+    mapping_answer,
+    mapping_question,
+    samples,
+)
+from cdc_sync.cli.asking import Asker
+from cdc_sync.cli.conversation import _time_zone
+from cdc_sync.contract import Mapped, Problem, payload_of
+from cdc_sync.errors import UserMistake
+from cdc_sync.rules.proposal import Proposal
+from cdc_sync.set_up import (
+    Answers,
+    Place,
+    expect_writable,
+    files_of,
+    source_address,
+    write_files,
+)
+
+pytestmark = pytest.mark.quick
+
+GUESSES = {"account": "account_name", "start": "start_date", "end": None, "description": None}
+
+
+def proposal(table: str, *, indexed: bool = True, view: bool = False) -> Proposal:
+    return Proposal(table, ("id",), "updated_at", "name", "start", None, None, indexed, view)
+
+
+def test_tables_are_listed_with_what_speaks_for_them():
+    proposals = [
+        proposal("contracts"),
+        proposal("old", indexed=False),
+        proposal("v", indexed=False, view=True),
+    ]
+    shown = listing(proposals, [(12431, True), (88_000_120, False), (None, False)])
+
+    assert shown.splitlines() == [
+        "  1  contracts  12,431 rows            id, updated_at (indexed)   ← looks right",
+        "  2  old        about 88,000,120 rows  id, updated_at (no index)",
+        "  3  v          a view                 id, updated_at",
+    ]
+
+
+def test_more_tables_than_are_listed_are_counted():
+    assert listing([proposal("a"), proposal("b")], [(1, True)]).endswith(
+        "… and 1 more; the name of any table will do"
+    )
+
+
+@pytest.mark.parametrize(("answer", "name"), [("2", "old"), ("3", "3"), ("erp.x", "erp.x")])
+def test_a_table_is_chosen_by_number_or_name(answer: str, name: str):
+    assert chosen(answer, [proposal("contracts"), proposal("old")]) == name
+
+
+def test_one_question_has_all_four_fields():
+    assert mapping_question(GUESSES) == (
+        "Account [account_name], start [start_date], end [leave alone], description [leave alone]"
+    )
+    assert mapping_question({**GUESSES, "account": None}).startswith("Account [?]")
+
+
+@pytest.mark.parametrize(
+    ("answer", "changed"),
+    [
+        ("", {}),
+        ("customer", {"account": "customer"}),
+        (" , , valid_to", {"end": "valid_to"}),
+        ("description={plan}, End = valid_to", {"description": "{plan}", "end": "valid_to"}),
+        ("start=-", {"start": None}),
+    ],
+)
+def test_an_answer_changes_what_it_names(answer: str, changed: dict[str, str | None]):
+    assert mapping_answer(answer, GUESSES) == GUESSES | changed
+
+
+@pytest.mark.parametrize("answer", ["begin=x", "account=a, b", "a,b,c,d,e"])
+def test_an_answer_that_names_nothing_known_is_refused(answer: str):
+    with pytest.raises(UserMistake):
+        mapping_answer(answer, GUESSES)
+
+
+def test_a_column_that_is_not_there_is_refused_with_those_that_are():
+    check_columns({"end": None, "reference": "erp-{id}"}, ["id"])
+    with pytest.raises(UserMistake, match=r"no column nr for reference\. There are: id, name"):
+        check_columns({"reference": "erp-{nr}"}, ["id", "name"])
+    with pytest.raises(UserMistake, match="reference has a brace"):
+        check_columns({"reference": "erp-{nr"}, ["id"])
+
+
+def test_a_sample_shows_the_payload_or_what_is_wrong_with_it():
+    good = payload_of({"account": "ACME", "start": "2024-01-01", "end": None})
+    bad = payload_of({"account": None, "start": "2024-01-01"})
+    problem = Problem("account", "must not be empty")
+    rows = [Mapped("1", False, "erp-1", good, ()), Mapped("2", False, "erp-2", bad, (problem,))]
+
+    assert samples(rows).splitlines() == [
+        "  erp-1  ACME  2024-01-01 … open",
+        "  erp-2  —     account: must not be empty",
+    ]
+    assert samples([]) == "  (no row yet)"
+
+
+@pytest.mark.parametrize(
+    ("config", "secret", "form", "state"),
+    [
+        (
+            "/etc/cdc-sync/config.yaml",
+            "/etc/cdc-sync/client_secret",
+            "${file:${CREDENTIALS_DIRECTORY:-/etc/cdc-sync}/client_secret}",
+            None,
+        ),
+        (
+            "/etc/cdc-sync/crm.yaml",
+            "/etc/cdc-sync/crm.client_secret",
+            "${file:${CREDENTIALS_DIRECTORY:-/etc/cdc-sync}/crm.client_secret}",
+            "sqlite:////var/lib/cdc-sync/crm/state.db",
+        ),
+        (
+            "/srv/{odd}/config.yaml",
+            "/srv/{odd}/client_secret",
+            "${file:${CREDENTIALS_DIRECTORY:-.}/client_secret}",
+            "sqlite:///state.db",
+        ),
+    ],
+)
+def test_the_unit_and_root_find_the_secrets_and_a_state(config, secret, form, state):
+    place = Place(Path(config))
+
+    assert place.secret("client_secret") == Path(secret)
+    assert place.form("client_secret") == form
+    assert place.state_url == state
+
+
+@pytest.mark.parametrize("password", ["", "hunter2"])
+def test_the_unit_finds_both_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str
+):
+    monkeypatch.setattr("cdc_sync.set_up.PLACES", (Path("config.yaml"), tmp_path / "config.yaml"))
+    place = Place(tmp_path / "config.yaml")
+    answers = Answers(
+        source=source_address(f"mysql://reader:{password}@db/erp"),
+        table="contracts",
+        id=["id"],
+        watermark="updated_at",
+        time_zone=None,
+        mapping={},
+        customergauge={},
+        client_secret="s3cret",
+        state_url=None,
+    )
+
+    assert files_of(answers, place, "text") == {
+        tmp_path / "client_secret": ("s3cret", 0o600),
+        tmp_path / "source_password": (password, 0o600),
+        tmp_path / "config.yaml": ("text", 0o644),
+    }
+
+
+def test_a_file_that_holds_nothing_may_be_written(tmp_path: Path):
+    secret = tmp_path / "secret"
+    secret.touch()
+    write_files({secret: ("new", 0o600)}, force=False)
+    write_files({secret: ("new", 0o600)}, force=False)
+
+    assert secret.read_text() == "new"
+    with pytest.raises(UserMistake, match=r"is there already\. Add --force"):
+        write_files({secret: ("newer", 0o600)}, force=False)
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path):
+    (tmp_path / "file").touch()
+    expect_writable(tmp_path / "not" / "yet")
+    with pytest.raises(UserMistake, match="file is not a folder"):
+        expect_writable(tmp_path / "file" / "below")
+
+
+def test_a_zone_that_the_world_does_not_know_is_asked_for():
+    script = Asker({"time-zone": None}, terminal=False)
+
+    assert _time_zone(script, None) is None
+    with pytest.raises(UserMistake, match="Add --time-zone"):
+        _time_zone(script, "CEST")
+    with pytest.raises(UserMistake, match="`CEST` is not a time zone"):
+        _time_zone(Asker({"time-zone": "CEST"}, terminal=True), "CEST")
+    assert _time_zone(Asker({"time-zone": "Europe/Berlin"}, terminal=False), "CEST") == (
+        "Europe/Berlin"
+    )
+
+
+def test_a_source_address_keeps_its_password_apart():
+    address = source_address("postgres://reader:p%40ss@db/erp")
+
+    assert (address.url, address.user) == ("postgresql+psycopg://reader@db/erp", "reader")
+    assert (address.password, address.database) == ("p@ss", "erp")
+    assert address.with_password == "postgresql+psycopg://reader:p%40ss@db/erp"
+    assert address.with_form("${file:x}") == "postgresql+psycopg://reader:${file:x}@db/erp"
+
+
+@pytest.mark.parametrize("url", ["oracle://db/erp", "nonsense", "mysql://db/erp?password=hunter2"])
+def test_an_address_that_cannot_be_used_is_told_without_it(url: str):
+    with pytest.raises(UserMistake, match="The URL of the source") as told:
+        source_address(url)
+
+    assert "hunter2" not in str(told.value)

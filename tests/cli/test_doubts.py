@@ -1,0 +1,167 @@
+"""`check` notices a configuration that is valid and wrong: the reason, and the mend."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.support.commands import Installed
+from tests.support.configs import write_config
+from tests.support.rows import INSTANT, rows_in
+from tests.support.sandbox import Sandbox
+
+
+def findings(there: Installed) -> dict[str, dict[str, Any]]:
+    """By name; of several of one name the first."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in there.run("check", "--json").document["findings"]:
+        assert sorted(one) == ["mend", "name", "ok", "says"]
+        found.setdefault(one["name"], one)
+    return found
+
+
+def test_ids_that_are_not_unique_are_wrong(source_url: str, config_file: Path, sandbox: Sandbox):
+    composite = [
+        sa.Column("company", sa.String(20), primary_key=True),
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    ]
+    there = Installed(write_config(config_file, source_url, sandbox.url))
+    with rows_in(source_url, *composite) as rows:
+        rows.add({"id": 17, "company": "a"}, {"id": 17, "company": "b"})
+        found = findings(there)["id"]
+        write_config(config_file, source_url, sandbox.url, source={"id": ["company", "id"]})
+        mended = findings(there)
+
+    assert (found["ok"], "not unique: several rows have 17" in found["says"]) == (False, True)
+    assert "id, company" in found["mend"] or "company, id" in found["mend"]
+    assert "id" not in mended
+
+
+def test_numbers_and_texts_that_are_one_contract_are_found_on_sqlite(
+    tmp_path: Path, sandbox: Sandbox
+):
+    there = Installed(write_config(tmp_path / "config.yaml", "sqlite:///source.db", sandbox.url))
+    there.source(
+        "CREATE TABLE contracts (id PRIMARY KEY, account_name, start_date, end_date, plan, updated_at)",
+        "INSERT INTO contracts VALUES (17, 'ACME', '2024-01-01', NULL, 'Gold', '2026-01-01 12:00:00')",
+        "INSERT INTO contracts VALUES ('17', 'ACME', '2024-01-01', NULL, 'Gold', '2026-01-01 12:00:01')",
+    )
+
+    assert "several rows have 17 as their id" in findings(there)["id"]["says"]
+
+
+def test_columns_that_are_swapped_are_wrong(source_url: str, config_file: Path, sandbox: Sandbox):
+    swapped = {"start": "end_date", "end": "start_date"}
+    there = Installed(write_config(config_file, source_url, sandbox.url, mapping=swapped))
+    with rows_in(source_url) as rows:
+        ends = datetime(2030, 1, 1).date()
+        rows.add(*({"id": number, "end_date": ends} for number in range(5)))
+        found = findings(there)["dates"]
+        code = there.run("check").code
+
+    assert (found["ok"], code) == (False, 1)
+    assert "end is before start in 5 of 5 rows" in found["says"]
+    assert found["mend"] == "Swap `mapping.start` and `mapping.end`."
+
+
+def test_a_watermark_that_no_change_moves_is_noticed(
+    source_url: str, config_file: Path, sandbox: Sandbox
+):
+    write_config(config_file, source_url, sandbox.url, source={"watermark": "id"})
+    there = Installed(config_file)
+    with rows_in(source_url) as rows:
+        rows.add({"id": 1})
+        found = findings(there)["watermark"]
+        write_config(config_file, source_url, sandbox.url)
+        rows.remove(1)
+        stamp = datetime(2026, 1, 1, tzinfo=UTC)
+        rows.add(*({"id": number, "updated_at": stamp} for number in range(12)))
+        same = findings(there)["watermark"]
+
+    assert "id is `source.id`, too" in found["says"]
+    assert "is the same in all 12 rows" in same["says"]
+
+
+def test_null_watermarks_are_told_with_their_share(
+    source_url: str, config_file: Path, sandbox: Sandbox
+):
+    there = Installed(write_config(config_file, source_url, sandbox.url))
+    with rows_in(source_url) as rows:
+        rows.add({"id": 1}, {"id": 2}, {"id": 3})
+        rows.change_unstamped(1, updated_at=None)
+        some = findings(there)["watermark"]
+        rows.execute("UPDATE contracts SET updated_at = NULL")
+        every = findings(there)["watermark"]
+
+    assert (some["ok"], "NULL in 1 row (33.33%)" in some["says"]) == (True, True)
+    assert (every["ok"], "NULL in 3 rows (100.00%)" in every["says"]) == (False, True)
+
+
+def test_a_local_time_that_is_ahead_of_the_clock_is_another_zone(
+    source_url: str, config_file: Path, sandbox: Sandbox
+):
+    naive = sa.Column("updated_at", sa.DateTime())
+    there = Installed(write_config(config_file, source_url, sandbox.url))
+    with rows_in(source_url, naive) as rows:
+        local = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=2)
+        rows.add({"id": 1, "updated_at": local})
+        found = findings(there)["time zone"]
+
+    assert "2.0 h ahead of the source's clock" in found["says"]
+    assert "`source.time_zone`" in found["mend"]
+
+
+def test_stamps_in_the_far_future_are_out_of_range(
+    source_url: str, config_file: Path, sandbox: Sandbox
+):
+    there = Installed(write_config(config_file, source_url, sandbox.url))
+    with rows_in(source_url, sa.Column("updated_at", INSTANT)) as rows:
+        rows.add({"id": 1, "updated_at": datetime(2090, 1, 1, tzinfo=UTC)})
+        found = findings(there)["watermark"]
+
+    assert "out of range: the newest updated_at lies in the future (2090-01-01" in found["says"]
+
+
+def test_a_text_watermark_that_holds_no_times_is_told(fresh: Installed):
+    text = fresh.config.read_text()
+    fresh.config.write_text(text.replace('"watermark": "updated_at"', '"watermark": "plan"'))
+    ran = fresh.run("once")
+
+    assert ran.code == 2
+    assert ran.err == (
+        "cdc-sync: The column plan holds texts, and none is a time (2026-01-31 12:00:00)."
+        " Name one in `source.watermark` that grows with every change.\n"
+    )
+    assert findings(fresh)["source"]["ok"] is False
+
+
+def test_a_few_texts_that_are_no_times_do_not_stop_a_sync(fresh: Installed, sandbox: Sandbox):
+    fresh.source(
+        "INSERT INTO contracts VALUES (8, 'A', '2024-01-01', NULL, '', '')",
+        "INSERT INTO contracts VALUES (9, 'Z', '2024-01-01', NULL, '', 'unknown')",
+    )
+
+    assert fresh.run("once").out.startswith("5 created.")
+
+
+@pytest.mark.parametrize(
+    ("address", "why", "mend"),
+    [
+        ("http://127.0.0.1:1", "connection refused", "may reach it"),
+        ("https://no-such-host.invalid", "no such host", "DNS"),
+        ("https://a..b", "not an address", "customergauge"),
+    ],
+)
+def test_a_platform_that_cannot_be_reached_is_told_in_words(
+    fresh: Installed, sandbox: Sandbox, address: str, why: str, mend: str
+):
+    text = fresh.config.read_text()
+    fresh.config.write_text(text.replace(sandbox.url, address))
+    found = findings(fresh)
+
+    for name in ("token", "API"):
+        assert found[name]["ok"] is False
+        assert f"cannot be reached ({why})" in found[name]["says"]
+        assert mend in found[name]["mend"]

@@ -1,0 +1,148 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from cdc_sync.rules import unsent
+from cdc_sync.rules.alerting import Kind, Known, Message, Trouble, decide, known_from
+
+pytestmark = pytest.mark.quick
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+AFTER = timedelta(minutes=10)
+AWAY = Trouble("api", "Delivery stands still.", "unreachable")
+
+
+class People:
+    """What they were told, minute by minute; the memory passes through the state's form."""
+
+    def __init__(self) -> None:
+        self.memory: dict[str, Known] = {}
+        self.told: list[tuple[float, Kind, str]] = []
+
+    def look(self, minute: float, *troubles: Trouble) -> None:
+        now = NOON + timedelta(minutes=minute)
+        messages, memory = decide(troubles, self.memory, now, AFTER)
+        self.memory = {key: known_from(known.document()) for key, known in memory.items()}
+        self.told += [(minute, message.kind, message.says) for message in messages]
+
+    def look_until(self, minute: int, *troubles: Trouble, since: int = 0) -> None:
+        for each in range(since, minute + 1):
+            self.look(each, *troubles)
+
+    def minutes(self, kind: Kind = Kind.TROUBLE) -> list[float]:
+        return [minute for minute, told, _ in self.told if told is kind]
+
+
+@pytest.fixture
+def people() -> People:
+    return People()
+
+
+def test_a_trouble_that_lasts_is_told_once_and_once_more_when_it_is_over(people: People):
+    people.look_until(40, AWAY)
+    people.look_until(60, since=41)
+
+    begun = "Delivery stands still.\nSince 2026-03-01 12:00 UTC."
+    over = (
+        "Over: Delivery stands still.\nIt lasted from 2026-03-01 12:00 UTC to 2026-03-01 12:41 UTC."
+    )
+    assert people.told == [(10, Kind.TROUBLE, begun), (42, Kind.OVER, over)]
+
+
+def test_a_trouble_that_does_not_last_is_not_told(people: People):
+    people.look_until(9, AWAY)
+    people.look_until(60, since=10)
+
+    assert people.told == []
+    assert people.memory == {}
+
+
+def test_a_gap_of_less_than_a_minute_is_no_end(people: People):
+    for minute in range(30):
+        people.look(minute, AWAY)
+        people.look(minute + 0.5)
+
+    assert people.minutes() == [10]
+    assert people.minutes(Kind.OVER) == []
+
+
+def test_a_trouble_that_comes_and_goes_floods_nobody(people: People):
+    for minute in range(24 * 60):
+        people.look(minute, *([AWAY] if minute % 15 < 12 else []))
+
+    assert len(people.minutes()) <= 24
+    assert len(people.minutes(Kind.OVER)) <= len(people.minutes())
+
+
+def test_more_of_it_is_news_and_told_apart(people: People):
+    for minute in range(200):
+        people.look(
+            minute, Trouble("rejected", f"{minute // 20 + 1} are rejected.", minute // 20 + 1)
+        )
+
+    assert people.minutes() == [10, 70, 130, 190]
+    assert people.told[1][2].startswith("4 are rejected.")
+
+
+def test_less_of_it_is_no_news_but_growing_again_is(people: People):
+    def refused(count: int) -> Trouble:
+        return Trouble("rejected", f"{count} are rejected.", count)
+
+    people.look_until(100, refused(5))
+    people.look_until(200, refused(3), since=101)
+    assert people.minutes() == [10]
+
+    people.look_until(300, refused(4), since=201)
+    assert people.minutes() == [10, 211]
+
+
+def test_another_state_of_the_api_is_news(people: People):
+    people.look_until(100, AWAY)
+    people.look_until(200, Trouble("api", "Delivery stands still (unauthorized).", "unauthorized"), since=101)  # fmt: skip
+
+    assert people.minutes() == [10, 111]
+    assert "unauthorized" in people.told[1][2]
+
+
+def test_troubles_are_told_each_for_itself(people: People):
+    people.look_until(20, AWAY)
+    people.look_until(40, AWAY, Trouble("held", "3 are held.", 3), since=21)
+
+    assert [says.split()[0] for _, _, says in people.told] == ["Delivery", "3"]
+
+
+def test_a_clock_that_was_set_back_does_not_silence_for_ever(people: People):
+    people.look_until(20, AWAY)
+    people.look_until(-80, since=-100)
+    people.look_until(-50, AWAY, since=-79)
+
+    assert [minute for minute in people.minutes() if minute < 0] != []
+
+
+RECEIVERS = ["a", "b"]
+TOLD = [Message(Kind.TROUBLE, f"{n}") for n in range(3)]
+
+
+def test_each_receiver_has_every_message_in_order_and_one_that_fails_waits_alone():
+    queue = unsent.queued([], TOLD, RECEIVERS, NOON)
+    first_a, first_b = unsent.due(queue, NOON)
+    assert (first_a.message, first_b.message) == (TOLD[0], TOLD[0])
+
+    queue[queue.index(first_a)] = first_a.failed(NOON, 0.5)
+    queue.remove(first_b)
+    assert [(one.to, one.message) for one in unsent.due(queue, NOON)] == [("b", TOLD[1])]
+    later = unsent.due(queue, NOON + timedelta(minutes=1))
+    assert [(one.to, one.message) for one in later] == [("a", TOLD[0]), ("b", TOLD[1])]
+
+
+def test_what_is_nobodys_or_too_old_is_dropped_and_a_queue_has_an_end():
+    queue = unsent.queued([], TOLD, RECEIVERS, NOON)
+    assert {one.to for one in unsent.queued(queue, [], ["b"], NOON)} == {"b"}
+    assert unsent.queued(queue, [], RECEIVERS, NOON + unsent.KEPT) == []
+    assert len(unsent.queued(queue, TOLD * 100, ["a"], NOON)) == unsent.MOST
+
+
+def test_a_queue_passes_through_the_state():
+    (one,) = unsent.queued([], TOLD[:1], ["a"], NOON)
+    for each in (one, one.failed(NOON, 0.5)):
+        assert unsent.unsent_from(each.document()) == each

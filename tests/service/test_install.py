@@ -1,0 +1,268 @@
+"""`service install` into the folder of an image, and back."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cdc_sync.cli import service as command
+from cdc_sync.config.load import load_config
+from cdc_sync.errors import UserMistake
+from cdc_sync.service.host import ids_of
+from cdc_sync.service.install import install
+from cdc_sync.service.places import USER, Service
+from cdc_sync.service.program import expect_runnable
+from cdc_sync.service.uninstall import uninstall
+
+PROGRAM = Path("/srv/cdc-sync/bin/cdc-sync")
+UNIT = "etc/systemd/system/cdc-sync.service"
+TEMPLATE = "etc/systemd/system/cdc-sync@.service"
+
+
+def installed(image: Path, name: str | None = None, *, dry: bool = False) -> str:
+    """Installs; what was said of it, without the texts."""
+    steps = list(install(Service(name, image), PROGRAM, dry=dry))
+    return "\n".join(f"{step.name} {step.says}" for step in steps)
+
+
+def taken_back(image: Path, name: str | None = None, *, dry: bool = False) -> str:
+    steps = list(uninstall(Service(name, image), dry=dry))
+    return "\n".join(f"{step.name} {step.says}" for step in steps)
+
+
+def files(image: Path) -> dict[str, str]:
+    """Every file but the users' with its text."""
+    found = [path for path in image.rglob("*") if path.is_file()]
+    texts = {path.relative_to(image).as_posix(): path.read_text() for path in found}
+    return {name: text for name, text in texts.items() if not name.startswith(("etc/g", "etc/.p"))}
+
+
+def test_it_makes_the_user_the_unit_the_state_and_an_example(image: Path):
+    said = installed(image)
+
+    ids = ids_of(USER, image)
+    config, state = (image / "etc/cdc-sync/config.yaml"), (image / "var/lib/cdc-sync")
+    assert ids is not None
+    assert "user cdc-sync (created)" in said
+    assert "unit /etc/systemd/system/cdc-sync.service (written)   exposure 1." in said
+    assert (state.stat().st_uid, stat.S_IMODE(state.stat().st_mode)) == (ids.user, 0o750)
+    assert (config.stat().st_gid, stat.S_IMODE(config.stat().st_mode)) == (ids.group, 0o640)
+    unit = (image / UNIT).read_text()
+    assert f"\nExecStart={PROGRAM} --config /etc/cdc-sync/config.yaml run\n" in unit
+    assert "/opt/" not in unit
+
+
+@pytest.mark.parametrize("name", [None, "crm"])
+def test_the_example_is_a_configuration_that_reads_the_secrets(image: Path, name: str | None):
+    installed(image, name)
+    prefix = "" if name is None else f"{name}."
+    credentials = image / "credentials"
+    credentials.mkdir()
+    (credentials / f"{prefix}client_secret").write_text("hush\n")
+    (credentials / f"{prefix}source_password").write_text("p@ss\n")
+
+    environ = {"CREDENTIALS_DIRECTORY": str(credentials)}
+    config = load_config(image / f"etc/cdc-sync/{name or 'config'}.yaml", environ)
+
+    assert config.customergauge.client_secret.get_secret_value() == "hush"
+    assert ":p%40ss@" in config.source.url.get_secret_value()
+    folder = "/var/lib/cdc-sync" if name is None else "/var/lib/cdc-sync/crm"
+    assert config.state.url.get_secret_value() == f"sqlite:///{folder}/state.db"
+
+
+def test_a_second_install_changes_nothing_and_says_so(image: Path):
+    installed(image)
+    before = files(image)
+
+    said = installed(image)
+
+    assert files(image) == before
+    assert "user cdc-sync (unchanged)" in said
+    assert "cdc-sync.service (unchanged)" in said
+    assert "state /var/lib/cdc-sync (0750 cdc-sync, unchanged)" in said
+    assert "created" not in said
+
+
+def test_a_dry_run_says_the_same_and_writes_nothing(image: Path):
+    said = installed(image, dry=True)
+
+    assert files(image) == {}
+    assert list((image / "etc").iterdir()) == []
+    assert [line.split()[0] for line in said.splitlines()] == [
+        "user",
+        "config",
+        "unit",
+        "secrets",
+        "state",
+    ]
+
+
+def test_a_configuration_that_is_there_is_kept_and_can_be_read_by_the_service(image: Path):
+    config = image / "etc/cdc-sync/config.yaml"
+    config.parent.mkdir()
+    config.write_text("source: {}\n")
+    config.chmod(0o600)
+
+    said = installed(image)
+
+    assert config.read_text() == "source: {}\n"
+    assert stat.S_IMODE(config.stat().st_mode) == 0o640
+    assert "config /etc/cdc-sync/config.yaml (kept; 0640 root:cdc-sync)" in said
+
+
+def test_secrets_beside_the_configuration_are_handed_over(image: Path):
+    folder = image / "etc/cdc-sync"
+    folder.mkdir()
+    for name, mode in (("client_secret", 0o600), ("state_password", 0o600), ("notes", 0o644)):
+        (folder / name).write_text("x")
+        (folder / name).chmod(mode)
+
+    said = installed(image)
+
+    dropped_in = (image / "etc/systemd/system/cdc-sync.service.d/credentials.conf").read_text()
+    assert "LoadCredential from /etc/cdc-sync/{client_secret,state_password}" in said
+    assert "\nLoadCredential=state_password:/etc/cdc-sync/state_password\n" in dropped_in
+    assert "client_secret" not in dropped_in  # the unit itself names it
+
+
+def test_an_instance_takes_its_own_secrets_and_state(image: Path):
+    folder = image / "etc/cdc-sync"
+    folder.mkdir()
+    for name in ("client_secret", "crm.client_secret", "crm.web_token"):
+        (folder / name).touch(0o600)
+
+    said = installed(image, "crm")
+
+    dropped_in = image / "etc/systemd/system/cdc-sync@crm.service.d/credentials.conf"
+    assert "LoadCredential from /etc/cdc-sync/{crm.client_secret,crm.web_token}" in said
+    assert "LoadCredential=crm.web_token:" in dropped_in.read_text()
+    assert (image / "var/lib/cdc-sync/crm").is_dir()
+    assert (image / TEMPLATE).is_file()
+    assert not (image / UNIT).exists()
+
+
+def test_a_state_that_root_has_made_before_becomes_the_services_own(image: Path):
+    state = image / "var/lib/cdc-sync"
+    state.mkdir(parents=True)
+    (state / "state.db").touch(0o600)
+
+    installed(image)
+
+    ids = ids_of(USER, image)
+    assert ids is not None
+    assert (state / "state.db").stat().st_uid == ids.user
+
+
+def test_a_state_where_the_service_may_not_write_is_named(image: Path):
+    installed(image)
+    config = image / "etc/cdc-sync/config.yaml"
+    text = config.read_text().replace("# state:", "state:")
+    text = text.replace("#   url: sqlite:////var/lib/cdc-sync/", "  url: sqlite:////srv/")
+    config.write_text(text)
+
+    said = installed(image)
+
+    assert "NOTE /srv/state.db is not below /var/lib/cdc-sync" in said
+    assert "change state.url" in said
+
+
+def test_uninstall_takes_back_what_was_written_and_nobody_changed(image: Path):
+    installed(image)
+
+    said = taken_back(image)
+
+    assert set(files(image)) <= {"etc/passwd", "etc/shadow"}
+    assert not (image / "etc/cdc-sync").exists()
+    assert not (image / "var/lib/cdc-sync").exists()
+    assert "unit /etc/systemd/system/cdc-sync.service (removed)" in said
+    assert "userdel cdc-sync" in said
+
+
+def test_uninstall_keeps_what_is_somebodys_own(image: Path):
+    installed(image)
+    mine = ("etc/cdc-sync/config.yaml", UNIT, "etc/cdc-sync/client_secret", "var/lib/cdc-sync/a.db")
+    for name in mine:
+        with (image / name).open("a") as file:
+            file.write("# mine\n")
+
+    said = taken_back(image)
+
+    assert [name for name in mine if not (image / name).exists()] == []
+    assert said.count("kept: it was changed") == 2
+    assert "state /var/lib/cdc-sync (kept" in said
+
+
+def test_an_instance_leaves_the_unit_to_the_others(image: Path):
+    installed(image, "crm")
+    installed(image, "erp")
+    wants = image / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir()
+    (wants / "cdc-sync@erp.service").symlink_to("../cdc-sync@.service")
+
+    said = taken_back(image, "crm")
+
+    assert (image / TEMPLATE).exists()
+    assert "cdc-sync@.service (kept: cdc-sync@erp)" in said
+    assert not (image / "etc/cdc-sync/crm.yaml").exists()
+    assert (image / "etc/cdc-sync/erp.yaml").exists()
+
+
+def test_uninstall_without_an_install_finds_nothing(image: Path):
+    assert taken_back(image) == "unit /etc/systemd/system/cdc-sync.service (not there)"
+
+
+def test_a_unit_of_somebody_elses_is_not_overwritten(image: Path):
+    unit = image / UNIT
+    unit.parent.mkdir(parents=True)
+    unit.write_text("[Service]\nExecStart=/bin/true\n")
+
+    with pytest.raises(UserMistake, match="Move it away") as refused:
+        installed(image)
+
+    assert refused.value.exit_code == 2
+    assert set(files(image)) == {UNIT}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [Path("/", *parts) for parts in (("root", "v"), ("home", "anna", "v"), ("tmp", "v"))],
+    ids=str,
+)
+def test_a_program_that_the_sandbox_hides_is_refused_with_the_mend(part: Path):
+    with pytest.raises(UserMistake, match="203/EXEC") as refused:
+        expect_runnable([PROGRAM, part / "bin" / "cdc-sync"])
+
+    assert str(part) in refused.value.what
+    assert "-m venv /opt/cdc-sync" in (refused.value.mend or "")
+
+
+@pytest.mark.parametrize("name", ["config", "a/b", "", "-x", "a b"])
+def test_a_name_that_is_none_is_refused(name: str):
+    with pytest.raises(UserMistake, match="name of an instance"):
+        Service(name)
+
+
+@pytest.mark.parametrize("verb", ["install", "uninstall"])
+def test_without_root_one_sentence_says_so(verb: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+
+    ended = CliRunner().invoke(command.app, [verb])
+
+    assert isinstance(ended.exception, UserMistake)
+    assert str(ended.exception) == (
+        f"This writes below /etc and needs root. Run: sudo cdc-sync service {verb}"
+    )
+
+
+def test_a_dry_run_prints_the_texts_for_anybody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("cdc_sync.service.program.expect_runnable", lambda _parts: None)
+
+    ended = CliRunner().invoke(command.app, ["install", "--dry-run", "--root", str(tmp_path)])
+
+    assert ended.exit_code == 0, ended.output
+    assert "            | SystemCallFilter=@system-service" in ended.output
+    assert "            | u cdc-sync - " in ended.output
+    assert ended.output.endswith("Nothing was done (--dry-run).\n")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,129 @@
+"""A daemon whose page is served on a free port, and a visitor of it."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from cdc_sync.config.load import load_config
+from cdc_sync.daemon.daemon import Daemon
+from cdc_sync.recent import RecentLog
+from cdc_sync.sync import Sync, open_sync, redaction_of
+from tests.support.commands import Installed, installed
+from tests.support.sandbox import Sandbox
+from tests.support.wait import wait_until
+
+TOKEN = "correct-horse-battery"
+TIMEOUT = 20
+
+
+@dataclass
+class Visit:
+    """A visitor: what it asks carries its cookies and headers."""
+
+    url: str
+    session: requests.Session = field(default_factory=requests.Session)
+
+    def get(self, path: str, **how: Any) -> requests.Response:
+        return self.session.get(self.url + path, timeout=TIMEOUT, allow_redirects=False, **how)
+
+    def text(self, path: str) -> str:
+        answer = self.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    def post(
+        self, path: str, data: dict[str, str] | None = None, **headers: str
+    ) -> requests.Response:
+        """As a form of the page sends it; a header can be another, or left out by None."""
+        return self.session.post(
+            self.url + path,
+            data=data or {},
+            headers={"Origin": self.url} | headers,
+            timeout=TIMEOUT,
+            allow_redirects=False,
+        )
+
+    def log_in(self, token: str = TOKEN) -> requests.Response:
+        return self.post("/login", {"token": token})
+
+
+@dataclass
+class Watched:
+    """A daemon that runs in this process, with its page."""
+
+    url: str
+    there: Installed
+    sandbox: Sandbox
+    sync: Sync
+    recent: RecentLog
+
+    def visit(self, *, logged_in: bool = False) -> Visit:
+        visit = Visit(self.url)
+        if logged_in:
+            assert visit.log_in().status_code == 303
+        return visit
+
+    def counts(self) -> dict[str, int]:
+        found: dict[str, int] = self.visit().get("/api/status").json()["contracts"]
+        return found
+
+    def await_counts(self, **expected: int) -> None:
+        wait_until(
+            lambda: {name: self.counts()[name] for name in expected} == expected, f"{expected}"
+        )
+
+
+@contextmanager
+def watched(there: Installed, sandbox: Sandbox, **daemon: Any) -> Iterator[Watched]:
+    """The daemon of an installation, once its page is served."""
+    config = load_config(there.config, os.environ)
+    stop, served, recent, urls = threading.Event(), threading.Event(), RecentLog(), []
+
+    def page_served(url: str) -> None:
+        urls.append(url)
+        served.set()
+
+    with open_sync(config, redaction_of(config)) as sync:
+        running = Daemon(sync, recent, page_served=page_served, **daemon)
+        thread = threading.Thread(target=running.run, args=(stop,))
+        thread.start()
+        try:
+            assert served.wait(TIMEOUT)
+            yield Watched(urls[0], there, sandbox, sync, recent)
+        finally:
+            stop.set()
+            thread.join(TIMEOUT)
+            assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def start():
+    return watched
+
+
+@pytest.fixture
+def there(tmp_path: Path, sandbox: Sandbox) -> Installed:
+    """Three good contracts and one without account; the page has a token."""
+    return installed(
+        tmp_path,
+        sandbox.url,
+        schedule={"poll": "1s"},
+        web={"listen": "127.0.0.1:0", "token": TOKEN},
+    )
+
+
+@pytest.fixture
+def daemon(there: Installed, sandbox: Sandbox) -> Iterator[Watched]:
+    """Its first run is delivered."""
+    with watched(there, sandbox) as running:
+        running.await_counts(synced=3, rejected=1)
+        status = lambda: running.visit().get("/api/status").json()  # noqa: E731
+        wait_until(lambda: status()["watermark"]["lag_seconds"] is not None, "a poll has ended")
+        yield running

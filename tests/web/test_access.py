@@ -1,0 +1,204 @@
+"""Who may read and who may act, over real HTTP."""
+
+import re
+import socket
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from cdc_sync.web.access import SESSION_LASTS, Secret, is_loopback, safe_path
+
+TOKEN = "correct-horse-battery"
+READS = ["/api/status", "/healthz", "/metrics", "/login"]
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def raw(url: str, request: str) -> bytes:
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(request.replace("\n", "\r\n").encode())
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    return answer
+
+
+@pytest.mark.parametrize("path", READS)
+def test_this_machine_reads_without_a_token(daemon, path):
+    assert daemon.visit().get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/api/status", "/healthz", "/metrics"])
+def test_who_comes_through_a_proxy_needs_the_token_to_read(daemon, path):
+    visit = daemon.visit()
+    forwarded = {"X-Forwarded-For": "192.0.2.7"}
+
+    assert visit.get(path, headers=forwarded).status_code == 401
+    bearer = forwarded | {"Authorization": f"Bearer {TOKEN}"}
+    assert visit.get(path, headers=bearer).status_code == 200
+    assert visit.get(path, headers=forwarded | {"Authorization": "Bearer wrong"}).status_code == 401
+
+
+def test_a_browser_from_elsewhere_is_led_to_the_log_in_and_back(daemon):
+    visit = daemon.visit()
+    visit.session.headers["X-Forwarded-For"] = "192.0.2.7"
+    led = visit.get("/api/status?a=b", headers={"Accept": "text/html"})
+
+    assert (led.status_code, led.headers["location"]) == (303, "/login?next=/api/status%3Fa%3Db")
+    assert 'value="/api/status?a=b"' in visit.text(led.headers["location"])
+    back = visit.post("/login", {"token": TOKEN, "next": "/api/status?a=b"})
+    assert (back.status_code, back.headers["location"]) == (303, "/api/status?a=b")
+    assert visit.get("/api/status").status_code == 200
+
+
+def test_a_wrong_token_gives_no_cookie(daemon):
+    visit = daemon.visit()
+    answer = visit.log_in("wrong")
+
+    assert (answer.status_code, "That is not the token." in answer.text) == (401, True)
+    assert not visit.session.cookies
+    assert visit.post("/logout").status_code == 401
+
+
+def test_the_cookie_is_for_this_page_alone_and_not_for_scripts(daemon):
+    answer = daemon.visit().log_in()
+    cookie = answer.headers["set-cookie"]
+    port = daemon.url.rpartition(":")[2]
+
+    assert cookie.startswith(f"cdc_sync_{port}=")
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert TOKEN not in cookie
+
+
+def test_logging_out_ends_it(daemon):
+    visit = daemon.visit(logged_in=True)
+
+    assert visit.post("/logout").status_code == 303
+    assert visit.post("/logout").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "", "https://127.0.0.1", "file://", None]
+)
+def test_a_post_of_another_page_is_refused_though_the_cookie_comes_along(daemon, origin):
+    visit = daemon.visit(logged_in=True)
+
+    assert visit.post("/logout", Origin=origin).status_code == 403
+
+
+def test_a_bearer_may_act_without_an_origin_but_not_from_another_page(daemon):
+    visit = daemon.visit()
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+
+    assert visit.post("/logout", Origin=None, **bearer).status_code == 303
+    assert visit.post("/logout", Origin="http://evil.example", **bearer).status_code == 403
+    assert visit.post("/logout", Origin=None, Authorization="Bearer wrong").status_code == 401
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8787", "127.0.0.1.evil.example"])
+def test_a_name_that_is_not_ours_is_refused(daemon, host):
+    assert daemon.visit().get("/api/status", headers={"Host": host}).status_code == 421
+
+
+@pytest.mark.parametrize("host", ["localhost:1234", "127.0.0.1", "[::1]:99", socket.gethostname()])
+def test_our_names_are_taken_with_any_port_as_a_tunnel_has_it(daemon, host):
+    assert daemon.visit().get("/api/status", headers={"Host": host}).status_code == 200
+
+
+def test_a_request_without_host_is_refused(daemon):
+    assert b" 421 " in raw(daemon.url, "GET / HTTP/1.0\n\n").splitlines()[0]
+
+
+def test_a_large_form_is_refused_before_it_is_read(daemon):
+    visit = daemon.visit()
+
+    assert visit.post("/login", {"token": "x" * 20_000}).status_code == 413
+
+
+def test_only_forms_are_taken(daemon):
+    visit = daemon.visit()
+
+    assert visit.post("/login", **{"Content-Type": "application/json"}).status_code == 415
+    assert visit.get("/logout").status_code == 405
+
+
+def test_every_answer_has_a_strict_policy_and_is_kept_nowhere(daemon):
+    for path in [*READS, "/nowhere"]:
+        headers = daemon.visit().get(path).headers
+
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+
+
+def test_without_a_token_the_page_shows_and_does_not_act(tmp_path, sandbox, start):
+    from tests.support.commands import installed
+
+    there = installed(tmp_path, sandbox.url, web={"listen": "127.0.0.1:0"})
+    with start(there, sandbox) as daemon:
+        visit = daemon.visit()
+
+        assert visit.get("/api/status").status_code == 200
+        assert "web.token" in visit.text("/login")
+        assert visit.log_in("").status_code == 401
+        assert visit.post("/logout").status_code == 403
+        assert visit.get("/api/status", headers={"Forwarded": "for=192.0.2.7"}).status_code == 403
+
+
+def test_the_log_in_outlives_a_restart_of_the_daemon(there, sandbox, start):
+    with start(there, sandbox) as first:
+        visit = first.visit(logged_in=True)
+    with start(there, sandbox) as second:
+        port = second.url.rpartition(":")[2]
+        (value,) = visit.session.cookies.values()
+        again = second.visit()
+        again.session.cookies.set(f"cdc_sync_{port}", value)
+
+        assert again.post("/logout").status_code == 303
+
+
+@pytest.mark.quick
+def test_a_cookie_ends_and_another_tokens_cookie_is_none():
+    secret = Secret(TOKEN)
+    cookie = secret.cookie(NOON)
+
+    assert secret.is_cookie(cookie, NOON)
+    assert not secret.is_cookie(cookie, NOON + SESSION_LASTS + timedelta(seconds=1))
+    assert not Secret("another").is_cookie(cookie, NOON)
+    assert not Secret(None).is_cookie(Secret(None).cookie(NOON), NOON)
+    ends, _, signature = cookie.partition(".")
+    assert not secret.is_cookie(f"{int(ends) + 1}.{signature}", NOON)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("value", ["", ".", "1", "9" * 5000 + ".x", "²²².x", "-1.x", "1.é"])
+def test_what_is_no_cookie_is_refused(value):
+    assert not Secret(TOKEN).is_cookie(value, NOON)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("path", [None, "", "//evil", "/\\evil", "http://evil", "/a\r\nb", "/é"])
+def test_a_log_in_leads_nowhere_else(path):
+    assert safe_path(path) == "/"
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
+def test_this_machine_is_known_by_its_addresses(address):
+    assert is_loopback(address)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("address", ["192.0.2.7", "::ffff:192.0.2.7", "", None, "localhost"])
+def test_others_are_not_this_machine(address):
+    assert not is_loopback(address)
+
+
+def test_no_secret_is_in_any_answer(daemon):
+    visit = daemon.visit(logged_in=True)
+    held = {TOKEN, "sandbox-secret"}
+    texts = [visit.get(path).text for path in READS]
+
+    assert not [text for text in texts for secret in held if re.search(secret, text)]

@@ -1,0 +1,183 @@
+"""What the buttons do, as their forms are sent."""
+
+import re
+
+import pytest
+
+from tests.support.commands import installed
+from tests.support.wait import wait_until
+
+NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+TOKEN = "correct-horse-battery"
+WEB = {"listen": "127.0.0.1:0", "token": TOKEN}
+ACTIONS = ["pause", "resume", "retry", "resend", "approve", "discard", "reconcile", "watermark/preview", "watermark/rewind"]  # fmt: skip
+
+
+def hidden(html: str, name: str) -> str:
+    found = re.search(rf'name="{name}" value="([^"]*)"', html)
+    assert found, html
+    return found[1]
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_no_action_without_the_token(daemon, action):
+    assert daemon.visit().post(f"/{action}").status_code == 401
+
+
+def test_without_the_token_no_page_has_a_button(daemon):
+    for path in ("/", "/refusals", "/guard", "/watermark", "/runs", "/contract?id=1"):
+        html = daemon.visit().text(path)
+        assert 'method="post"' not in html
+        assert "Log in to act" in html
+
+
+def test_delivery_is_paused_and_goes_on(daemon):
+    visit = daemon.visit(logged_in=True)
+    led = visit.post("/pause", {"back": "/?window=day"})
+
+    assert led.headers["location"] == "/?window=day&done=paused"
+    assert "Delivery is paused." in visit.text(led.headers["location"])
+    assert "paused by a person" in visit.text("/")
+    daemon.there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 2")
+    daemon.await_counts(pending=1)
+    assert visit.post("/resume").headers["location"] == "/?done=resumed"
+    daemon.await_counts(pending=0, synced=3)
+    assert daemon.sandbox.contracts()["erp-2"]["description"] == "Silver"
+
+
+def test_one_contract_is_sent_once_more(daemon):
+    visit = daemon.visit(logged_in=True)
+    assert "Send again" in visit.text("/contract?id=1")
+    led = visit.post("/resend", {"id": "1", "back": "/contract?id=1"})
+
+    assert led.headers["location"] == "/contract?id=1&done=resent&n=1"
+    wait_until(lambda: len(daemon.sandbox.puts("erp-1")) == 2, "it is sent once more")
+
+
+def test_a_contract_that_is_nobodys_is_told(daemon):
+    answer = daemon.visit(logged_in=True).post("/resend", {"id": "nobody"})
+
+    assert answer.status_code == 400
+    assert "The state knows no contract by the id or reference nobody" in answer.text
+
+
+def test_a_group_of_refusals_is_retried_when_its_cause_is_mended(there, sandbox, start):
+    sandbox.strike("status=422 times=2")
+    with start(there, sandbox) as daemon:
+        daemon.await_counts(rejected=3, synced=1)
+        visit = daemon.visit(logged_in=True)
+        html = visit.text("/refusals")
+        assert "Retry 2 contracts" in html
+        group = {"group": hidden(html, "group"), "status": "rejected"}
+        led = visit.post("/retry", group | {"back": "/refusals"})
+
+        assert led.headers["location"] == "/refusals?done=retried&n=2"
+        daemon.await_counts(rejected=1, synced=3)
+
+
+def test_everything_that_is_stuck_is_retried_at_once(there, sandbox, start):
+    sandbox.strike("status=422 times=3")
+    with start(there, sandbox) as daemon:
+        daemon.await_counts(rejected=4)
+        led = daemon.visit(logged_in=True).post("/retry")
+
+        assert led.headers["location"] == "/refusals?done=retried&n=3"
+        daemon.await_counts(rejected=1, synced=3)
+
+
+@pytest.fixture
+def held(tmp_path, sandbox, start):
+    """Three contracts are known, and two of them, which is more than 20 %, are held."""
+    there = installed(
+        tmp_path, sandbox.url, schedule={"poll": "1s"}, guard={"min_contracts": 3}, web=WEB
+    )
+    there.source("DELETE FROM contracts WHERE id = 4")
+    with start(there, sandbox) as daemon:
+        daemon.await_counts(synced=3)
+        there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id < 3")
+        daemon.await_counts(held=2)
+        yield daemon
+
+
+def test_what_is_held_goes_when_its_number_is_typed(held):
+    visit = held.visit(logged_in=True)
+    html = visit.text("/guard")
+    assert "2 contracts held." in html
+    assert "<del>Gold</del> → <ins>Silver</ins>" in html
+    run = hidden(html, "run")
+
+    for typed in ("", "3", "yes"):
+        led = visit.post("/approve", {"run": run, "typed": typed})
+        assert led.headers["location"] == "/guard?done=mistyped"
+    assert held.counts()["held"] == 2
+    led = visit.post("/approve", {"run": run, "typed": "2"})
+    assert led.headers["location"] == "/guard?done=approved&n=2"
+    held.await_counts(held=0, synced=3)
+    assert held.sandbox.contracts()["erp-1"]["description"] == "Silver"
+    assert "Nothing is held." in visit.text("/guard")
+
+
+@pytest.mark.parametrize("run", ["", "x", "-1", "²", "9" * 5000])
+def test_an_approval_of_no_run_changes_nothing(held, run):
+    led = held.visit(logged_in=True).post("/approve", {"run": run, "typed": "2"})
+
+    assert led.headers["location"] == "/guard?done=mistyped"
+    assert held.counts()["held"] == 2
+
+
+def test_what_is_held_is_dropped_when_the_source_is_mended(held):
+    visit = held.visit(logged_in=True)
+    held.there.source("UPDATE contracts SET plan = 'Gold' WHERE id < 3")
+    assert visit.post("/discard", {"typed": "no"}).headers["location"] == "/guard?done=mistyped"
+    assert visit.post("/discard", {"typed": "discard"}).status_code == 303
+
+    held.await_counts(held=0, synced=3)
+    assert len(held.sandbox.puts()) == 3
+
+
+def test_everything_is_compared_on_demand_and_leaves_one_request_however_often(daemon):
+    daemon.there.source("UPDATE contracts SET plan = 'Silver' WHERE id = 2")
+    visit = daemon.visit(logged_in=True)
+    assert visit.post("/reconcile").headers["location"] == "/runs?done=reconciling"
+    visit.post("/reconcile")
+
+    wait_until(
+        lambda: daemon.sandbox.contracts()["erp-2"]["description"] == "Silver", "it is found"
+    )
+    requests = daemon.there.state("SELECT count(*) FROM control WHERE key LIKE 'request:%'")
+    assert requests == [(1,)]
+    wait_until(lambda: "reconcile" in visit.text("/runs"), "the run is listed")
+
+
+def test_the_watermark_is_rewound_after_a_preview(daemon):
+    visit = daemon.visit(logged_in=True)
+    html = visit.post("/watermark/preview", {"by": "30d", "reason": "the <clock>"}).text
+    assert re.search(r"<b>\d rows</b>\s+(is|are) read again", html)
+    assert daemon.there.run("watermark", "history", "--json").document["moves"] == []
+
+    move = {"to": hidden(html, "to"), "reason": "the <clock>"}
+    assert visit.post("/watermark/rewind", move).headers["location"] == "/watermark?done=moved"
+    (made,) = daemon.there.run("watermark", "history", "--json").document["moves"]
+    assert (made["kind"], made["reason"], made["to"]) == ("rewind", "the <clock>", move["to"])
+    assert made["who"] == "status page, from 127.0.0.1"
+    assert "the &lt;clock&gt;" in visit.text("/watermark")
+
+
+@pytest.mark.parametrize("by", ["", "soon", "-5"])
+def test_a_rewind_by_nonsense_is_told(daemon, by):
+    assert daemon.visit(logged_in=True).post("/watermark/preview", {"by": by}).status_code == 400
+
+
+@pytest.mark.parametrize("to", ["", "2999-01-01T00:00:00Z", "yesterday"])
+def test_the_page_moves_no_watermark_forward(daemon, to):
+    visit = daemon.visit(logged_in=True)
+
+    assert visit.post("/watermark/rewind", {"to": to}).status_code == 400
+    assert daemon.there.run("watermark", "history", "--json").document["moves"] == []
+
+
+@pytest.mark.parametrize("back", ["//evil.example", "https://evil.example", "\\evil"])
+def test_a_button_leads_to_no_other_site(daemon, back):
+    led = daemon.visit(logged_in=True).post("/resume", {"back": back})
+
+    assert led.headers["location"].startswith("/?done=")

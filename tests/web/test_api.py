@@ -1,0 +1,134 @@
+"""What machines read: /api/status, /healthz and /metrics."""
+
+import json
+import socket
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from cdc_sync.web.health import Vitals, unwell
+from tests.support.wait import wait_until
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+PROMISED = {
+    "contracts", "last_poll_timestamp_seconds", "watermark_lag_seconds", "horizon_in_force",
+    "unexplained_rows", "polls", "poll_seconds", "source_rows_read", "unchanged_rows", "puts",
+    "put_seconds", "change_to_ack_seconds", "token_requests", "api_state",
+    "reconcile_found_missed", "held_contracts", "build_info",
+}  # fmt: skip
+
+
+def measured(daemon) -> dict[tuple, float]:
+    """Every sample by its name and labels."""
+    text = daemon.visit().text("/metrics")
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_the_status_is_that_of_the_command(daemon):
+    command = daemon.there.run("status", "--json").document
+    served = daemon.visit().get("/api/status").json()
+
+    assert served.keys() == command.keys()
+    steady = ["contracts", "totals", "paused", "balance", "instances"]
+    assert [served[name] for name in steady] == [command[name] for name in steady]
+    assert served["daemon"]["running"] is True
+
+
+def test_every_promised_metric_is_there(daemon):
+    text = daemon.visit().get("/metrics")
+    names = {family.name for family in text_string_to_metric_families(text.text)}
+
+    assert text.headers["content-type"].startswith("text/plain; version=")
+    assert {f"cdc_sync_{name}" for name in PROMISED} <= names
+
+
+def test_what_was_sent_is_counted_and_timed(daemon):
+    before = measured(daemon)
+    daemon.there.source("UPDATE contracts SET plan = 'Silver', updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE id = 2")  # fmt: skip
+    wait_until(
+        lambda: daemon.sandbox.contracts()["erp-2"]["description"] == "Silver", "it is delivered"
+    )
+    wait_until(lambda: measured(daemon) != before, "it is measured")
+    after = measured(daemon)
+
+    assert before["cdc_sync_puts_total", "201"] == 3
+    assert after["cdc_sync_puts_total", "200"] == 1
+    assert after["cdc_sync_put_seconds_count",] == 4
+    assert after["cdc_sync_put_seconds_bucket", "+Inf"] == 4
+    assert after["cdc_sync_change_to_ack_seconds_count",] == 4
+    assert after["cdc_sync_token_requests_total", "ok"] == 1
+    assert after["cdc_sync_polls_total", "ok"] >= 2
+    assert after["cdc_sync_source_rows_read_total",] >= 5
+    assert after["cdc_sync_contracts", "rejected"] == 1
+    assert after["cdc_sync_api_state", "ok"] == 1
+    assert after["cdc_sync_api_state", "forbidden"] == 0
+
+
+def test_what_is_sent_once_more_has_not_changed(daemon):
+    assert daemon.there.run("contracts", "resend", "1").code == 0
+    wait_until(lambda: len(daemon.sandbox.puts("erp-1")) == 2, "it is sent once more")
+    wait_until(lambda: measured(daemon)["cdc_sync_put_seconds_count",] == 4, "it is measured")
+
+    assert measured(daemon)["cdc_sync_change_to_ack_seconds_count",] == 3
+
+
+def test_it_is_healthy_while_polls_succeed(daemon):
+    answer = daemon.visit().get("/healthz")
+
+    assert (answer.status_code, answer.text) == (200, "ok\n")
+
+
+def test_a_source_that_is_away_is_told_with_the_reason(daemon):
+    daemon.there.source("ALTER TABLE contracts RENAME TO elsewhere")
+    visit = daemon.visit()
+    wait_until(lambda: visit.get("/healthz").status_code == 503, "it is not healthy")
+
+    assert "No poll has ended well for" in visit.get("/healthz").text
+    daemon.there.source("ALTER TABLE elsewhere RENAME TO contracts")
+    wait_until(lambda: visit.get("/healthz").status_code == 200, "it is healthy again")
+
+
+def test_a_taken_port_ends_nothing_and_is_served_when_it_is_free(tmp_path, sandbox, there, start):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config = json.loads(there.config.read_text())
+        config["web"]["listen"] = f"127.0.0.1:{port}"
+        there.config.write_text(json.dumps(config))
+        taken.listen()
+        ran = there.run("status")
+        assert ran.code == 0, ran.err
+        _expect_delivery_without_a_page(there, sandbox)
+
+
+def _expect_delivery_without_a_page(there, sandbox):
+    import os
+    import signal
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "cdc_sync", "--config", str(there.config), "run"]
+    with subprocess.Popen(command, env=os.environ, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            wait_until(lambda: len(sandbox.contracts()) == 3, "it delivers all the same")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, log = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert '"event": "page.unavailable"' in log
+    assert "Address already in use" in log
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("age", "quiet", "is_well"),
+    [(0, 0, True), (44, 1, True), (46, 1, False), (-3600, 0, True), (0, 61, False)],
+)
+def test_health_is_good_polls_and_turns_of_delivery(age, quiet, is_well):
+    vitals = Vitals(NOON - timedelta(seconds=age), None, quiet)
+
+    assert (unwell(vitals, timedelta(seconds=15), NOON) is None) == is_well

@@ -1,0 +1,241 @@
+"""What the pages show, without a browser and without its script."""
+
+import re
+from html import unescape
+
+import pytest
+
+from cdc_sync.web import words
+from tests.support.commands import installed
+from tests.support.wait import wait_until
+
+NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+PAGES = ["/", "/?window=day", "/contracts", "/refusals", "/guard", "/watermark", "/runs", "/log", "/configuration"]  # fmt: skip
+HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
+SECRETS = ["correct-horse-battery", "sandbox-secret-of-a-client"]
+
+
+def text_of(html: str) -> str:
+    """What a person reads."""
+    main = html.partition("<main")[2].partition("</main>")[0]
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", main)).split())
+
+
+@pytest.fixture
+def visit(daemon):
+    return daemon.visit(logged_in=True)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_is_whole_small_and_from_here_alone(daemon, path):
+    html = daemon.visit().text(path)
+
+    assert html.rstrip().endswith("</html>")
+    assert len(html) < 100_000
+    assert "<script src=" in html
+    assert not re.search(r"<script(?! src=\"/assets/)|<style|\sstyle=|\son\w+=", html)
+    assert not re.search(r"(?:src|href|action)=\"(?!/|#)", html)
+
+
+def test_the_overview_says_in_a_sentence_what_is_wrong(daemon):
+    said = text_of(daemon.visit().text("/"))
+
+    assert "Not well: 1 contract is rejected." in said
+    assert "3 synced 1 rejected" in said.replace("0 pending ", "")
+    assert "3 created" in said
+    assert "lookback: SQLite does not tell which transactions are unfinished" in said
+    assert "4 rows at" in said
+    assert "unexplained 0" in said
+
+
+def test_the_overview_is_well_when_all_is(daemon):
+    daemon.there.source(f"UPDATE contracts SET account_name = 'Hooli', updated_at = {NOW} WHERE id = 4")  # fmt: skip
+    daemon.await_counts(synced=4)
+
+    wait_until(lambda: "All is well." in daemon.visit().text("/"), "the page says so")
+
+
+def test_the_charts_say_what_they_show(daemon):
+    html = daemon.visit().text("/")
+
+    shown = re.findall(r'<svg [^>]*aria-label="([^"]*)"', html)
+    assert len(shown) == 4
+    assert shown[0].startswith("PUTs a second, last hour: latest accepted")
+    assert re.search(r'<path class="line good" d="M0 119', html)
+    assert "last day: latest" in daemon.visit().text("/?window=day")
+
+
+def test_a_contract_is_found_by_id_by_reference_and_by_the_beginning_of_its_account(daemon):
+    for sought in ("2", "erp-2", "glob", "GLOBEX"):
+        said = text_of(daemon.visit().text(f"/contracts?q={sought}"))
+
+        assert "erp-2 2 Globex synced" in said
+        assert "Initech" not in said
+    assert "The state knows none like that." in daemon.visit().text("/contracts?q=nobody")
+
+
+def test_contracts_are_listed_by_status(daemon):
+    said = text_of(daemon.visit().text("/contracts?status=rejected"))
+
+    assert "erp-4 4 — rejected" in said
+    assert "account: must not be empty" in said
+    assert "Globex" not in said
+    assert "Globex" in text_of(daemon.visit().text("/contracts?status=nonsense"))
+
+
+def test_many_contracts_come_in_pages(daemon):
+    rows = ", ".join(f"({n}, 'A{n}', '2024-01-01', NULL, '', {NOW})" for n in range(100, 260))
+    daemon.there.source(f"INSERT INTO contracts VALUES {rows}")
+    daemon.await_counts(synced=163)
+
+    path, seen = "/contracts?status=synced", []
+    while path:
+        html = daemon.visit().text(path)
+        seen += re.findall(r"<td><a [^>]*>(erp-\d+)</a></td>", html)
+        following = re.search(r'rel="next" href="([^"]+)"', html)
+        path = following and unescape(following[1])
+    assert len(seen) == len(set(seen)) == 163
+
+
+def test_a_contracts_story_has_both_sides_and_every_try(daemon):
+    daemon.there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 2")
+    wait_until(lambda: "200" in text_of(daemon.visit().text("/contract?id=2")), "it is sent")
+    said = text_of(daemon.visit().text("/contract?id=erp-2"))
+
+    assert "erp-2 synced Source id 2" in said
+    assert "account Globex Globex" in said
+    assert "description Silver Silver" in said
+    assert "200 description Gold → Silver" in said
+    assert "201 account — → Globex" in said
+
+
+def test_what_differs_is_marked(daemon):
+    daemon.visit(logged_in=True).post("/pause")
+    daemon.there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 2")
+    daemon.await_counts(pending=1)
+    html = daemon.visit().text("/contract?id=2")
+
+    assert "description Silver Gold yes" in text_of(html)
+    assert html.count('class="differs"') == 1
+
+
+def test_a_contract_that_is_not_known_is_explained(daemon):
+    answer = daemon.visit().get("/contract?id=99999")
+
+    assert answer.status_code == 404
+    assert "The state does not know 99999." in answer.text
+
+
+def test_refusals_are_grouped_and_what_only_the_source_can_mend_has_no_button(daemon, visit):
+    said = text_of(visit.text("/refusals"))
+
+    assert "account: must not be empty 1 erp-4 Mend the rows" in said
+    assert "No contract waits for its account." in said
+
+
+def test_the_configuration_is_shown_without_secrets_and_folders(daemon, visit):
+    html = visit.text("/configuration")
+
+    assert "erp-{id}" in text_of(html)
+    assert "sqlite:///…/state.db" in text_of(html)
+    assert str(daemon.there.config.parent) not in html
+
+
+def test_the_log_shows_events_with_their_fields_and_no_folders(daemon, visit):
+    event = {"event": "contract.refused", "level": "warning", "reason": HOSTILE, "file": "/etc/cdc/x.yaml"}  # fmt: skip
+    daemon.recent(None, "warning", event)
+    daemon.recent(None, "info", {"event": "poll.finished", "level": "info", "rows": 3})
+    html = visit.text("/log?level=warning")
+
+    assert f"contract.refused reason {HOSTILE} file …/x.yaml" in text_of(html)
+    assert "poll.finished" not in html
+    assert "poll.finished rows 3" in text_of(visit.text("/log"))
+
+
+def test_runs_are_listed(daemon):
+    said = text_of(daemon.visit().text("/runs"))
+
+    assert re.search(r"initial .* 4 4 3 0 1", said)
+
+
+def test_a_hostile_name_is_text_on_every_page(tmp_path, sandbox, start):
+    there = installed(
+        tmp_path,
+        sandbox.url,
+        schedule={"poll": "1s"},
+        mapping={"reference": "{id}-{plan}"},
+        web={"listen": "127.0.0.1:0", "token": "correct-horse-battery"},
+    )
+    hostile = HOSTILE.replace("'", "''")
+    there.source(f"UPDATE contracts SET account_name = '{hostile}', plan = '{hostile}'", "UPDATE contracts SET start_date = '<script>' WHERE id = 4")  # fmt: skip
+    with start(there, sandbox) as daemon:
+        daemon.await_counts(synced=3, rejected=1)
+        visit = daemon.visit(logged_in=True)
+        found = [*PAGES, "/contract?id=1", "/contracts?q=%3Cscript%3E", "/contract?id=%3Cscript%3E"]
+        pages = {path: visit.get(path).text for path in found}
+
+    assert HOSTILE in text_of(pages["/contracts"])
+    assert HOSTILE in text_of(pages["/contract?id=1"])
+    assert not [path for path, html in pages.items() if re.search(r"<script(?! src)", html)]
+    assert not [path for path, html in pages.items() if "49" in html and "{{" not in html and path == "/contracts"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/assets/../app.py", "/assets/nothing.js", "/contract"]
+)
+def test_what_is_not_there_is_told_without_a_trace(daemon, path):
+    answer = daemon.visit().get(path)
+
+    assert answer.status_code == 404
+    assert "Traceback" not in answer.text
+
+
+def test_the_page_comes_back_when_the_state_does(daemon):
+    state = daemon.there.config.with_name("state.db")
+    with daemon.sync.state.begin() as tx:
+        tx.exec_driver_sql("ALTER TABLE watermark RENAME TO elsewhere")
+    try:
+        wait_until(lambda: daemon.visit().get("/api/status").status_code == 503, "it says so")
+        answer = daemon.visit().get("/", headers={"Accept": "text/html"})
+        assert (answer.status_code, "That did not work" in answer.text) == (503, True)
+        assert str(state.parent) not in answer.text
+        assert daemon.visit().get("/metrics").status_code == 200
+    finally:
+        with daemon.sync.state.begin() as tx:
+            tx.exec_driver_sql("ALTER TABLE elsewhere RENAME TO watermark")
+    wait_until(lambda: daemon.visit().get("/").status_code == 200, "it is back")
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (None, "—"), (0, "0 ms"), (0.0042, "4 ms"), (0.25, "250 ms"), (1.24, "1.2 s"), (42, "42 s"),
+        (100, "1.7 min"), (3600, "60 min"), (7200, "2.0 h"), (200_000, "2.3 d"),
+    ],
+)  # fmt: skip
+def test_a_duration_is_written_in_the_unit_that_people_would_take(seconds, expected):
+    assert words.duration(seconds) == expected
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sqlite:////var/lib/cdc-sync/state.db", "sqlite:///…/state.db"),
+        ("The source /srv/erp/x.db is not there.", "The source …/x.db is not there."),
+        ("https://imports.example.com/a/b/contracts", "https://imports.example.com/a/b/contracts"),
+        ("and/or 1/2", "and/or 1/2"),
+        ("postgresql+psycopg://reader:***@db/erp", "postgresql+psycopg://reader:***@db/erp"),
+    ],
+)
+def test_folders_are_left_out_and_addresses_are_not(text, expected):
+    assert words.pathless(text) == expected
+
+
+@pytest.mark.quick
+def test_only_our_own_notices_are_shown():
+    assert words.said("retried", "3") == "3 contracts are due now."
+    assert words.said("retried", "1") == "1 contract is due now."
+    assert words.said("retried", "<b>") == "0 contracts are due now."
+    assert words.said("You have won", None) is None
