@@ -11,7 +11,7 @@ from cdc_sync.state.database import Database
 def held_document(state: Database) -> dict[str, Any] | None:
     """What is held: how much in all, and the latest run with its examples; None for nothing."""
     with state.read() as tx:
-        count = contracts.counts(tx)[Status.HELD]
+        count = contracts.count_of(tx, Status.HELD)
         latest = control.get(tx, control.HOLD)
     return latest and {"held": count, **latest} if count else None
 
@@ -22,8 +22,8 @@ def approve(state: Database, until_run: int, *, ends: bool, now: datetime) -> di
     With `ends` contracts that are gone are ended in CustomerGauge first (`deletes.policy: end`).
     """
     with state.begin() as tx:
-        before = contracts.counts(tx)[Status.HELD]
+        before = contracts.count_of(tx, Status.HELD)
         holds.release(tx, holds.held(until_run), ends=ends, now=now)
         holds.forget_if_none(tx)
-        left = contracts.counts(tx)[Status.HELD]
+        left = contracts.count_of(tx, Status.HELD)
     return {"released": before - left, "held": left}

@@ -10,7 +10,6 @@ from time import perf_counter
 from cdc_sync.alerts import receivers
 from cdc_sync.capture.page import Capture
 from cdc_sync.clock import utc_now
-from cdc_sync.config.later import without_effect
 from cdc_sync.config.model import Config
 from cdc_sync.config.units import format_duration
 from cdc_sync.config.urls import masked
@@ -33,19 +32,13 @@ SKEW = timedelta(minutes=1)
 
 def check(config: Config, path: Path) -> list[Finding]:
     """Looks at everything, in the order in which a run needs it."""
-    findings = [_config(config, path)]
+    findings = [Finding("config", ok=True, says=str(path))]
     findings += _guarded("source", lambda: _source(config))
     findings += _guarded("state", lambda: _state(config))
     findings += _guarded("token", lambda: _token(config))
     findings += _guarded("API", lambda: _api(config))
     findings += _guarded("alerts", lambda: _alerts(config))
     return findings
-
-
-def _config(config: Config, path: Path) -> Finding:
-    keys = without_effect(config)
-    mend = f"Without effect in this version: {', '.join(keys)}." if keys else None
-    return Finding("config", ok=True, says=str(path), mend=mend)
 
 
 def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:

@@ -8,8 +8,6 @@ from typing import Any
 
 import structlog
 
-from cdc_sync.config.later import without_effect
-from cdc_sync.config.model import Config
 from cdc_sync.recent import RecentLog
 from cdc_sync.redaction import Redaction
 
@@ -34,13 +32,14 @@ def configure_log(
     In `recent`, for the page, events are kept from info on, also where fewer are sent.
     """
     made_from = _LEVELS[level] if recent is None else min(_LEVELS[level], logging.INFO)
+    kept: list[Any] = [] if recent is None else [recent, _From(_LEVELS[level])]
     structlog.configure(
         processors=[
             structlog.stdlib.add_log_level,
             *_timestamps(),
             structlog.processors.format_exc_info,
             _Redacting(redact),
-            *([recent, _From(_LEVELS[level])] if recent is not None else []),
+            *kept,
             _renderer(form),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(made_from),
@@ -52,12 +51,6 @@ def configure_log(
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def tell_without_effect(config: Config) -> None:
-    """Warns of keys that are set although nothing heeds them yet."""
-    if keys := without_effect(config):
-        structlog.get_logger().warning("config.without_effect", keys=keys)
 
 
 class _Handler(logging.Handler):

@@ -160,11 +160,8 @@ def first_rows(config: Config, count: int) -> list[Mapped]:
 def files_of(answers: Answers, place: Place, text: str) -> dict[Path, tuple[str, int]]:
     """Every file with its text and mode: the configuration last, for it names the others."""
     files = {place.secret(SECRET): (answers.client_secret, 0o600)}
-    password = place.secret(PASSWORD)
-    # The unit wants both files, be one empty.
-    for_unit = place.folder == PLACES[1].parent and not password.exists()
-    if answers.source.password or for_unit:
-        files[password] = (answers.source.password, 0o600)
+    if answers.source.password:
+        files[place.secret(PASSWORD)] = (answers.source.password, 0o600)
     return {**files, place.config: (text, 0o644)}
 
 

@@ -13,7 +13,6 @@ from cdc_sync.errors import CdcSyncError
 app = typer.Typer(
     name="cdc-sync",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -39,7 +39,7 @@ def run(context: typer.Context) -> None:
     """Run the daemon until SIGTERM or Ctrl-C; SIGHUP makes it read its configuration again."""
     from cdc_sync.daemon.daemon import Daemon
     from cdc_sync.daemon.reload import Reload
-    from cdc_sync.log import configure_log, tell_without_effect
+    from cdc_sync.log import configure_log
     from cdc_sync.recent import RecentLog
     from cdc_sync.sync import open_sync, redaction_of
 
@@ -47,7 +47,6 @@ def run(context: typer.Context) -> None:
     redact = redaction_of(config)
     recent = RecentLog()
     configure_log(config.log.level, config.log.format, redact, recent)
-    tell_without_effect(config)
     reload = Reload(
         lambda: config_of(context),
         lambda new: configure_log(new.log.level, new.log.format, redact, recent),

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from cdc_sync.cli.chronicle import chronicle
 from cdc_sync.cli.words import clock, difference, in_order, reasons, shown, table, value_or_dash
 
 _HEAD = ("ID", "REFERENCE", "ACCOUNT", "STATUS", "NEXT TRY", "REASON")
@@ -20,14 +21,12 @@ def listed(document: dict[str, Any], now: datetime) -> str:
 
 
 def told(story: dict[str, Any], now: datetime) -> str:
-    """`contracts show` for people: where it stands, its fields, why, and every attempt."""
+    """`contracts show` for people: where it stands, its fields, why, and how it came to that."""
     account = value_or_dash(story["payload"].get("account"))
     head = f"{value_or_dash(story['reference'])}   {account}   {_standing(story, now)}"
     parts = [shown(head), table([("id", story["source_id"]), *_fields(story)])]
     parts += [f"  {shown(sentence)}" for sentence in _sentences(story, now)]
-    if story["history"]:
-        parts.append(table([_attempt(attempt, now) for attempt in story["history"]]))
-    return "\n".join(parts)
+    return "\n".join([*parts, chronicle(story, now)])
 
 
 def _line(contract: dict[str, Any], now: datetime) -> tuple[str, ...]:
@@ -87,14 +86,3 @@ def _sentences(story: dict[str, Any], now: datetime) -> list[str]:
             " known, so it is sent again."
         )
     return found
-
-
-def _attempt(attempt: dict[str, Any], now: datetime) -> tuple[str, ...]:
-    what = reasons(attempt["error"]) or _sent(attempt["changed"])
-    return clock(attempt["at"], now), "PUT", str(attempt["http_status"] or "—"), what
-
-
-def _sent(changed: dict[str, Any]) -> str:
-    if all(old is None for old, _ in changed.values()):
-        return "the whole contract" if changed else "as CustomerGauge has it"
-    return ", ".join(f"{field} {difference(field, changed)}" for field in in_order(changed))

@@ -12,6 +12,7 @@ from cdc_sync.daemon.requests import Requests
 from cdc_sync.daemon.schedule import build_schedule
 from cdc_sync.errors import CdcSyncError, StateUnavailable
 from cdc_sync.report import keep_reconcile
+from cdc_sync.source.listener import listen
 from cdc_sync.state import history
 from cdc_sync.sync import Sync
 
@@ -44,6 +45,7 @@ class Capturing:
             "requests": Requests(self._sync, self._loop).run,
             "reconcile": self._reconcile,
         }
+        work["listener"] = self._listen
         self._threads = [self._start(name, run, stop) for name, run in work.items()]
         self._schedule.start()
         self.running = True
@@ -73,6 +75,12 @@ class Capturing:
             wake_reconcile=self._reconcile_due.set,
             prune=self._prune,
         )
+
+    def _listen(self, stop: threading.Event) -> None:
+        source = self._sync.config.source
+        url, channel = source.url.get_secret_value(), source.notify_channel
+        if channel is not None:
+            listen(url, channel, self._loop.wake, stop)
 
     def _reconcile(self, stop: threading.Event) -> None:
         while self._reconcile_due.wait() and not stop.is_set():

@@ -176,6 +176,7 @@ class Daemon:
             good_poll_at=last.good_at if last else self._since,
             poll_error=last.run.error if last else None,
             delivery_quiet=quiet,
+            captures=self._capturing.running,
         )
 
     def _hung(self, interval: float) -> bool:

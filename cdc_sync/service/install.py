@@ -64,13 +64,11 @@ def _user(service: Service, *, dry: bool) -> tuple[Ids | None, Step]:
 
 def _config(service: Service, ids: Ids | None, *, dry: bool) -> Step:
     path = service.below_root(service.config)
+    text, how = None, "kept"
     if not path.exists():
-        text = example_text(service)
+        text, how = example_text(service), "an example; cdc-sync init --force writes a real one"
         put(path, text, dry=dry)
-        how = "an example: fill it in, or write it anew with cdc-sync init --force"
-    else:
-        text, how = None, "kept"
-    if ids is not None and path.exists() and give(path, 0o640, 0, ids.group):
+    if ids is not None and not dry and give(path, 0o640, 0, ids.group) and text is None:
         how += f"; 0640 root:{USER}"
     return Step("config", f"{service.config} ({how})", text)
 

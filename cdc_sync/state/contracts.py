@@ -165,6 +165,14 @@ def counts(tx: Connection) -> dict[Status, int]:
     return {status: found.get(status, 0) for status in Status}
 
 
+def count_of(tx: Connection, status: Status) -> int:
+    """How many contracts stand there, of any status but synced, by the small index alone."""
+    query = select(sa.func.count()).where(
+        contract.c.status == status.value, sa.text("status <> 'synced'")
+    )
+    return int(tx.execute(query).scalar_one())
+
+
 def count_known(tx: Connection, most: int | None = None) -> int:
     """How many contracts CustomerGauge holds as far as we know; counted no further than `most`."""
     held = select(contract.c.source_id).where(

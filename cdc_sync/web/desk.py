@@ -46,7 +46,7 @@ class Snapshots:
 
 @dataclass(slots=True)
 class Desk:
-    """A running sync, as the page needs it."""
+    """A running sync, as the page needs it; a reload gives it another `config`."""
 
     config: Config
     state: Database

@@ -139,11 +139,7 @@ def test_the_unit_and_root_find_the_secrets_and_a_state(config, secret, form, st
 
 
 @pytest.mark.parametrize("password", ["", "hunter2"])
-def test_the_unit_finds_both_its_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str
-):
-    monkeypatch.setattr("cdc_sync.set_up.PLACES", (Path("config.yaml"), tmp_path / "config.yaml"))
-    place = Place(tmp_path / "config.yaml")
+def test_each_secret_has_a_file_that_nobody_else_may_read(tmp_path: Path, password: str):
     answers = Answers(
         source=source_address(f"mysql://reader:{password}@db/erp"),
         table="contracts",
@@ -155,10 +151,11 @@ def test_the_unit_finds_both_its_files(
         client_secret="s3cret",
         state_url=None,
     )
+    files = files_of(answers, Place(tmp_path / "config.yaml"), "text")
 
-    assert files_of(answers, place, "text") == {
+    assert files.pop(tmp_path / "source_password", ("", 0o600)) == (password, 0o600)
+    assert files == {
         tmp_path / "client_secret": ("s3cret", 0o600),
-        tmp_path / "source_password": (password, 0o600),
         tmp_path / "config.yaml": ("text", 0o644),
     }
 

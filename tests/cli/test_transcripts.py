@@ -209,7 +209,7 @@ def test_one_contract_tells_its_whole_story(synced: Installed):
         "description",
     ]
     assert lines[4] == "  end          2026-12-31 → 2027-12-31"
-    assert re.search(r"  PUT  201  the whole contract$", ran.out, re.MULTILINE)
+    assert re.search(r"  PUT +201  acknowledged: the whole contract$", ran.out, re.MULTILINE)
 
 
 def test_a_contract_that_is_not_known_is_told_why(synced: Installed):

@@ -8,7 +8,6 @@ import pytest
 import typer
 
 from cdc_sync.cli import commands
-from cdc_sync.config.later import LATER
 from cdc_sync.config.mistakes import SECTIONS
 from cdc_sync.config.present import config_schema
 
@@ -68,11 +67,6 @@ def test_the_readme_gives_the_default_of_the_key(key: str):
     shown = "**required**" if model.model_fields[name].is_required() else shown
 
     assert TABLE[key].split(" | ")[0].strip("`") == str(shown)
-
-
-@pytest.mark.parametrize("key", KEYS)
-def test_a_key_is_marked_where_it_has_no_effect_yet(key: str):
-    assert ("*(later)*" in TABLE[key]) == (tuple(key.split(".")) in LATER)
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

@@ -40,6 +40,13 @@ def test_the_wheel_holds_the_page_of_the_sandbox(wheel_names: set[str]):
     assert {f"cdc_sync/sandbox/assets/{asset.name}" for asset in assets} <= wheel_names
 
 
+def test_the_wheel_holds_the_status_page(wheel_names: set[str]):
+    web = ROOT / "cdc_sync" / "web"
+    files = [p for name in ("assets", "templates") for p in (web / name).rglob("*") if p.is_file()]
+
+    assert {p.relative_to(ROOT).as_posix() for p in files} <= wheel_names
+
+
 def test_the_wheel_says_that_it_is_typed(wheel_names: set[str]):
     assert "cdc_sync/py.typed" in wheel_names
 

@@ -149,7 +149,9 @@ def test_a_reference_never_changes_after_its_first_put(state, take):
         see(state, source_id)
     with state.begin() as tx:
         in_doubt, _ = outbox.claim(tx, NOW, 2, "me", NOW)
-        settlements.settle(tx, [settle(in_doubt, Accepted(created=True), Attempt(NOW, NOW, 201), 0.0)])
+        settlements.settle(
+            tx, [settle(in_doubt, Accepted(created=True), Attempt(NOW, NOW, 201), 0.0)]
+        )
     done = take("1,CG-1", "2,CG-2", "3,CG-3")
 
     assert says(done) == [

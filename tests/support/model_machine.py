@@ -61,10 +61,10 @@ class Pipeline(RuleBasedStateMachine):
         if row_id in self.source.rows:
             self.source.touch(row_id)
 
-    @rule(row_id=draw.IDS)
-    def revert(self, row_id: int) -> None:
+    @rule(row_id=draw.IDS, late=draw.LATE)
+    def revert(self, row_id: int, late: float) -> None:
         if row_id in self.source.rows:
-            self.source.revert(row_id)
+            self.source.revert(row_id, late=late)
 
     @rule(row_id=draw.IDS, column=draw.COLUMNS)
     def update_without_stamp(self, row_id: int, column: Column) -> None:
@@ -123,9 +123,10 @@ class Pipeline(RuleBasedStateMachine):
         self.insert(row_id, 0)
         for reverts, column, events in stages:
             if reverts:
-                self.revert(row_id)
+                self.revert(row_id, 0)
             else:
                 self.update(row_id, column, 0)
+            self.time_passes(1.0)
             self.poll([])
             self.deliver(events)
 
@@ -233,12 +234,13 @@ class Pipeline(RuleBasedStateMachine):
         """What happens to the source while a PUT is on its way, is seen, and is then answered."""
         row_id = int(self.process.sender.under_way[0].job.task.source_id)
         if meanwhile == "late":
+            self.update(row_id, column, 0)
             self.poll([])
-            self.update(row_id, column, draw.LATEST)
-        if meanwhile == "change":
+            self.revert(row_id, draw.LATEST)
+        if meanwhile in ("change", "rewind"):
             self.update(row_id, column, 0)
         if meanwhile == "revert":
-            self.revert(row_id)
+            self.revert(row_id, 0)
         if meanwhile in SEEN:
             self.time_passes(BEYOND_LOOKBACK)
             self.poll([("rewind", row_id, column)] if meanwhile == "rewind" else [])

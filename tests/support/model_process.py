@@ -3,12 +3,12 @@
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias
 from unittest.mock import patch
 
 import sqlalchemy as sa
@@ -30,6 +30,8 @@ from tests.support.configs import write_config
 from tests.support.model_api import CONCURRENCY, TIMEOUT, CustomerGauge, ModelSender
 from tests.support.model_source import DELETED, LOOKBACK, Clock
 from tests.support.model_witness import ModelWitness
+
+Begin: TypeAlias = Callable[[], AbstractContextManager[Connection]]
 
 STILL = threading.Event()
 TOKEN_SECONDS = 600
@@ -112,7 +114,8 @@ class Process:
         if self._sync is None:
             sync = self._opened.enter_context(open_sync(self.config, redaction_of(self.config)))
             self.commit = sync.state.begin
-            sync.state.begin = self._begin  # type: ignore[method-assign]
+            for state in (sync.state, sync.capture.state):
+                vars(state)["begin"] = self._watched(state.begin)
             engine = sync.capture.source._opened()
             sa.event.listen(engine, "connect", self._set_clock)
             self._sync = sync
@@ -173,19 +176,22 @@ class Process:
             if self.crash_in < 0:
                 raise Crash
 
-    @contextmanager
-    def _begin(self) -> Iterator[Connection]:
-        self.point()
-        with self.commit() as tx:
-            before = _instant(tx)
-            yield tx
-            self._expect_watermark(before, _instant(tx))
+    def _watched(self, begin: Begin) -> Begin:
+        @contextmanager
+        def watched() -> Iterator[Connection]:
             self.point()
-            self._fail_state()  # nothing is committed
-        if self.in_turn:
-            self.witness.committed()
-        self.point()
-        self._fail_state()  # it is committed, and nobody hears of it
+            with begin() as tx:
+                before = _instant(tx)
+                yield tx
+                self._expect_watermark(before, _instant(tx))
+                self.point()
+                self._fail_state()  # nothing is committed
+            if self.in_turn:
+                self.witness.committed()
+            self.point()
+            self._fail_state()  # it is committed, and nobody hears of it
+
+        return watched
 
     def _fail_state(self) -> None:
         if self.state_fails_in is not None:

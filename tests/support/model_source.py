@@ -98,9 +98,9 @@ class ModelSource:
         """A new stamp and nothing else."""
         self.put(row_id, self.rows[row_id])
 
-    def revert(self, row_id: int) -> None:
+    def revert(self, row_id: int, *, late: float = 0) -> None:
         """Takes back the last change, with a new stamp."""
-        self.put(row_id, self._before.get(row_id, self.rows[row_id]))
+        self.put(row_id, self._before[row_id], late=late)
 
     def skip(self) -> None:
         """A person moves the watermark to now: what is before it no poll may ever see."""

@@ -132,3 +132,10 @@ def test_health_is_good_polls_and_turns_of_delivery(age, quiet, is_well):
     vitals = Vitals(NOON - timedelta(seconds=age), None, quiet)
 
     assert (unwell(vitals, timedelta(seconds=15), NOON) is None) == is_well
+
+
+@pytest.mark.quick
+def test_one_that_stands_by_is_healthy_though_another_polls():
+    vitals = Vitals(NOON - timedelta(days=1), None, 0, captures=False)
+
+    assert unwell(vitals, timedelta(seconds=15), NOON) is None

@@ -1,0 +1,97 @@
+"""No secret leaves its file: not to a log, the state, the page, the process list or a message."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+import pytest
+import requests
+
+from tests.cli.test_daemon import Process
+from tests.support.commands import Installed
+from tests.support.configs import write_config
+from tests.support.rows import rows_in
+from tests.support.sandbox import Sandbox, running_sandbox
+from tests.support.wait import wait_until
+
+CLIENT = "cl!ent/s3cret:%40&=+ ü"
+PASSWORD = "p@ss/w:rd#%3A&?ü"
+PAGE = "page-token-4711-%41"
+COMMANDS = (
+    "check",
+    "plan",
+    "once",
+    "status",
+    "config show",
+    "contracts list",
+    "contracts show 1",
+    "watermark show",
+    "references export -",
+)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with running_sandbox(client_secret=CLIENT, token_seconds=2) as made:
+        yield made
+
+
+@pytest.fixture
+def there(tmp_path: Path, postgresql_url: str, sandbox: Sandbox) -> Iterator[Installed]:
+    """Every secret in a file, and a reader whose password has every URL character."""
+    with psycopg.connect(postgresql_url.replace("+psycopg", ""), autocommit=True) as server:
+        server.execute("DROP ROLE IF EXISTS careful")
+        quoted = PASSWORD.replace("'", "''")
+        server.execute(f"CREATE ROLE careful SUPERUSER LOGIN PASSWORD '{quoted}'")
+        for name, secret in (("client", CLIENT), ("password", PASSWORD), ("page", PAGE)):
+            (tmp_path / name).write_text(f"{secret}\n")
+        url = re.sub(r"//[^@]*@", "//careful:${file:password}@", postgresql_url)
+        with rows_in(postgresql_url) as rows:
+            rows.add({"id": 1}, {"id": 2, "account_name": ""})
+            config = write_config(
+                tmp_path / "config.yaml",
+                url,
+                sandbox.url,
+                customergauge={"client_secret": "${file:client}"},
+                web={"listen": "127.0.0.1:0", "token": "${file:page}"},
+                log={"level": "debug"},
+                schedule={"poll": "1s"},
+            )
+            yield Installed(config)
+        server.execute("DROP ROLE careful")
+
+
+def forms(secret: str) -> set[str]:
+    return {secret, quote(secret, safe=""), quote(secret)}
+
+
+def test_secrets_are_nowhere_but_in_their_files(there: Installed, sandbox: Sandbox) -> None:
+    said = []
+    process = Process(there)
+    try:
+        wait_until(sandbox.contracts, "the first contract is delivered")
+        (served,) = [line for line in process.log().splitlines() if "page.served" in line]
+        page = re.findall(r"http://127\.0\.0\.1:\d+", served)[0]
+        paths = ("/", "/api/status", "/metrics", "/configuration", "/log", "/contracts")
+        said += [requests.get(page + path, timeout=20).text for path in paths]
+        sandbox.strike("status=401 times=4", "status=500 path=token times=1")
+        for command in COMMANDS:
+            ran = there.run(*command.split())
+            said += [ran.out, ran.err]
+        wait_until(lambda: sandbox.ledger.dump()["tokens"] >= 2, "tokens were renewed")
+        (there.config.parent / "client").write_text("wrong")
+        wrong = there.run("check")
+        said += [wrong.out, wrong.err, Path(f"/proc/{process.pid}/cmdline").read_text()]
+        said.append(Path(f"/proc/{process.pid}/environ").read_text())
+    finally:
+        process.close()
+    said.append(process.log())
+    for file in there.config.parent.glob("state.db*"):
+        said.append(file.read_bytes().decode("utf-8", "replace"))
+    everything = "\n".join(said)
+    assert "erp-1" in everything, "there is something to look through"
+    for secret in (CLIENT, PASSWORD, PAGE):
+        assert not [form for form in forms(secret) if form in everything]
+    assert "Bearer " not in everything

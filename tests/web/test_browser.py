@@ -1,0 +1,283 @@
+"""The page in a real browser, headless: what a person sees happen, without a reload."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.support.commands import Installed, installed
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+AXE = Path(__file__).with_name("vendor") / "axe.min.js"
+TOKEN = "correct-horse-battery"
+WEB = {"listen": "127.0.0.1:0", "token": TOKEN}
+NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+HOSTILE = "<script>window.struck = true</script><img src=x onerror='window.struck = true'>"
+VIEWS = ["/", "/?window=day", "/contracts", "/contracts?q=globex", "/contract?id=2", "/contract?id=99", "/refusals", "/guard", "/watermark", "/runs", "/log", "/configuration", "/login"]  # fmt: skip
+PATIENCE = 15_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI needs Chromium: apt-get install chromium")
+        pytest.skip("there is no Chromium here: apt-get install chromium")
+    with sync_playwright() as playwright:
+        # Chromium's own sandbox needs what containers and root do not have.
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@contextmanager
+def looking(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
+    """A page of a fresh browser; its console stays clean, and nothing is asked for elsewhere."""
+    with browser.new_context(base_url=url, **options) as context:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        complaints: list[str] = []
+        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(dialog.message))
+        page.on(
+            "request", lambda r: complaints.append(r.url) if not r.url.startswith(url) else None
+        )
+        yield page
+        page.goto("about:blank")
+    assert complaints == []
+
+
+@pytest.fixture
+def page(browser: Browser, daemon) -> Iterator[Page]:
+    """Somebody who has logged in, on the overview."""
+    with looking(browser, daemon.url) as opened:
+        log_in(opened)
+        yield opened
+
+
+def log_in(page: Page) -> None:
+    page.goto("/login")
+    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("button", name="Log out")).to_be_visible()
+
+
+def sees(page: Page, region: str, text: str) -> None:
+    expect(page.locator(region)).to_contain_text(text, timeout=PATIENCE)
+
+
+def stay(page: Page) -> None:
+    """From now on a reload would be noticed."""
+    page.evaluate("window.same = true")
+
+
+def stayed(page: Page) -> bool:
+    return bool(page.evaluate("window.same === true"))
+
+
+def test_a_change_in_the_source_arrives_on_the_page_without_a_reload(page: Page, daemon):
+    stay(page)
+    sees(page, "#statuses", "3synced")
+    daemon.there.source(f"INSERT INTO contracts VALUES (9, 'Hooli', '2024-01-01', NULL, '', {NOW})")
+
+    sees(page, "#statuses", "4synced")
+    assert stayed(page)
+
+
+def test_a_contracts_story_goes_on_before_the_eyes(page: Page, daemon):
+    page.goto("/contract?id=2")
+    stay(page)
+    sees(page, "#standing", "Gold")
+    daemon.there.source(f"UPDATE contracts SET plan = 'Platinum', updated_at = {NOW} WHERE id = 2")
+
+    sees(page, "#standing", "Platinum")
+    sees(page, "#standing", "Gold → Platinum")
+    assert stayed(page)
+
+
+def test_delivery_is_paused_and_goes_on(page: Page, daemon):
+    page.get_by_role("button", name="Pause delivery").click()
+    sees(page, ".said", "Delivery is paused.")
+    sees(page, "#progress", "paused by a person")
+    page.get_by_role("button", name="Resume delivery").click()
+    sees(page, ".said", "Delivery goes on.")
+    expect(page.get_by_role("button", name="Pause delivery")).to_be_visible()
+
+
+def test_a_refusal_is_mended_and_retried_by_its_button(browser: Browser, there, sandbox, start):
+    sandbox.strike("status=422 times=3")
+    with start(there, sandbox) as daemon, looking(browser, daemon.url) as page:
+        daemon.await_counts(rejected=4)
+        log_in(page)
+        page.goto("/refusals")
+        page.get_by_role("button", name="Retry 3 contracts").click()
+        sees(page, ".said", "3 contracts are due now.")
+        expect(page.get_by_role("button", name="Retry 3 contracts")).to_have_count(0)
+        page.goto("/")
+        sees(page, "#statuses", "3synced")
+
+
+def test_what_the_guard_holds_is_approved(browser: Browser, tmp_path, sandbox, start):
+    there = installed(
+        tmp_path, sandbox.url, schedule={"poll": "1s"}, guard={"min_contracts": 3}, web=WEB
+    )
+    there.source("DELETE FROM contracts WHERE id = 4")
+    with start(there, sandbox) as daemon, looking(browser, daemon.url) as page:
+        daemon.await_counts(synced=3)
+        log_in(page)
+        there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id < 3")
+        sees(page, "#verdict", "2 contracts are held by the guard.")
+        page.get_by_role("link", name="look at them").click()
+        page.get_by_label("Type how many: 2").fill("2")
+        page.get_by_role("button", name="Approve").click()
+        sees(page, "#main", "Nothing is held.")
+        page.goto("/")
+        sees(page, "#statuses", "3synced")
+        sees(page, "#verdict", "All is well.")
+    assert sandbox.contracts()["erp-1"]["description"] == "Silver"
+
+
+def test_the_watermark_is_rewound_after_a_preview(page: Page, daemon):
+    page.goto("/watermark")
+    page.get_by_label("By how much").fill("30d")
+    page.get_by_label("Why").fill("the clock was wrong")
+    page.get_by_role("button", name="Preview").click()
+    sees(page, "#main", "read again; only what differs is sent")
+    page.get_by_role("button", name="Move it").click()
+    sees(page, "#main", "the clock was wrong")
+
+
+def test_a_wrong_token_is_told_and_the_right_one_leads_back(browser: Browser, daemon):
+    with browser.new_context(base_url=daemon.url) as context:
+        page = context.new_page()
+        page.goto("/runs")
+        expect(page.get_by_role("button")).to_have_count(0)
+        page.get_by_role("link", name="Log in to act").click()
+        page.get_by_label("Token").fill("wrong")
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("alert")).to_have_text("That is not the token.")
+        page.get_by_label("Token").fill(TOKEN)
+        page.get_by_label("Token").press("Enter")
+        expect(page).to_have_url(f"{daemon.url}/runs")
+        expect(page.get_by_role("button", name="Compare everything now")).to_be_visible()
+
+
+def test_a_hostile_name_is_text_also_where_the_page_follows(browser: Browser, daemon):
+    with looking(browser, daemon.url) as page:
+        log_in(page)
+        page.goto("/contracts")
+        hostile = HOSTILE.replace("'", "''")
+        daemon.there.source(f"UPDATE contracts SET account_name = '{hostile}', plan = '{hostile}', updated_at = {NOW} WHERE id = 2")  # fmt: skip
+        sees(page, "#found", HOSTILE)
+        page.goto("/contract?id=2")
+        sees(page, "#standing", HOSTILE)
+        assert page.evaluate("window.struck") is None
+
+
+def test_it_is_back_by_itself_after_a_restart(browser: Browser, there, sandbox, start):
+    with browser.new_context() as context, ExitStack() as until_restart:
+        first = until_restart.enter_context(start(there, sandbox))
+        first.await_counts(synced=3)
+        page = context.new_page()
+        page.goto(first.url)
+        stay(page)
+        sees(page, "#statuses", "3synced")
+        until_restart.close()
+        expect(page.locator("#away")).to_be_visible(timeout=PATIENCE)
+        listen_at(there, first.url)
+        with start(there, sandbox):
+            expect(page.locator("#away")).to_be_hidden(timeout=PATIENCE)
+            there.source(
+                f"INSERT INTO contracts VALUES (9, 'Hooli', '2024-01-01', NULL, '', {NOW})"
+            )
+            sees(page, "#statuses", "4synced")
+            assert stayed(page)
+
+
+def listen_at(there: Installed, url: str) -> None:
+    config = json.loads(there.config.read_text())
+    config["web"]["listen"] = url.removeprefix("http://")
+    there.config.write_text(json.dumps(config))
+
+
+def test_times_are_in_the_viewers_zone_with_utc_on_hover(browser: Browser, daemon):
+    with looking(browser, daemon.url, timezone_id="Asia/Kolkata", locale="en-GB") as page:
+        page.goto("/contract?id=1")
+        time = page.locator("time").first
+        instant = time.get_attribute("datetime")
+        local = page.evaluate("t => new Date(t).toLocaleTimeString()", instant)
+
+        assert instant
+        assert time.text_content().endswith(local)
+        assert time.get_attribute("title") == f"{instant[:10]} {instant[11:19]} UTC"
+        expect(page.locator("#zone")).to_contain_text("Asia/")
+
+
+def test_it_is_read_without_a_script(browser: Browser, daemon):
+    with looking(browser, daemon.url, java_script_enabled=False) as page:
+        page.goto("/")
+        sees(page, "#statuses", "3synced")
+        expect(page.locator(".chart path.line").first).to_be_visible()
+        page.get_by_label("Views").get_by_role("link", name="Contracts").click()
+        page.get_by_role("searchbox").fill("init")
+        page.keyboard.press("Enter")
+        sees(page, "#found", "Initech")
+
+
+def test_it_is_used_by_the_keyboard(page: Page):
+    page.goto("/contracts")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.type("erp-1")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"\?q=erp-1$"))
+
+
+def test_what_is_typed_is_not_lost_while_the_page_follows(page: Page, daemon):
+    page.goto("/contracts")
+    page.get_by_role("searchbox").fill("half a na")
+    daemon.there.source(f"INSERT INTO contracts VALUES (9, 'Hooli', '2024-01-01', NULL, '', {NOW})")
+    sees(page, "#found", "Hooli")
+
+    expect(page.get_by_role("searchbox")).to_have_value("half a na")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_view_is_accessible(browser: Browser, daemon, scheme):
+    daemon.recent(None, "warning", {"event": "poll.failed", "level": "warning", "reason": "away"})
+    with browser.new_context(base_url=daemon.url, color_scheme=scheme) as context:
+        page = context.new_page()
+        log_in(page)
+        page.get_by_role("button", name="Pause delivery").click()
+        found = {view: _violations(page, view) for view in VIEWS}
+
+    assert {view: violations for view, violations in found.items() if violations} == {}
+
+
+def _violations(page: Page, view: str) -> list[str]:
+    page.goto(view)
+    page.evaluate(AXE.read_text())
+    report = page.evaluate("async () => (await axe.run()).violations")
+    return [f"{one['id']}: {one['nodes'][0]['html']}" for one in report]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_nothing_is_wider_than_a_phone(browser: Browser, daemon, view):
+    size = {"width": 360, "height": 740}
+    with browser.new_context(base_url=daemon.url, viewport=size, is_mobile=True) as context:
+        page = context.new_page()
+        page.goto(view)
+
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360

@@ -1,0 +1,137 @@
+"""What is measured, and the charts that are drawn of it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdc_sync.measures import BOUNDS, DAY, HOUR, Distribution, Measures
+from cdc_sync.web.charts import HEIGHT, WIDTH, charts_of, path_of, rounded_up
+
+pytestmark = pytest.mark.quick
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def distribution(*seconds: float) -> Distribution:
+    made = Distribution()
+    for one in seconds:
+        made.add(one)
+    return made
+
+
+@given(st.lists(st.floats(0, 90_000), min_size=1), st.sampled_from([0.01, 0.5, 0.95, 1.0]))
+def test_a_quantile_is_right_to_the_width_of_a_bin(seconds: list[float], share: float):
+    exact = sorted(seconds)[min(len(seconds) - 1, max(0, round(share * len(seconds) + 0.4999) - 1))]
+    found = distribution(*seconds).quantile(share)
+    index = next(i for i, bound in enumerate(BOUNDS) if exact <= bound)
+
+    assert found is not None
+    assert (BOUNDS[index - 1] if index else 0) <= found <= BOUNDS[index]
+
+
+def test_nothing_has_no_quantile():
+    assert Distribution().quantile(0.5) is None
+
+
+def test_what_takes_longer_than_a_day_is_kept_in_the_last_bin():
+    assert distribution(1e9).quantile(0.5) == BOUNDS[-1]
+
+
+def test_bounds_are_what_people_write():
+    assert BOUNDS[:7] == (0.001, 0.0015, 0.002, 0.003, 0.005, 0.007, 0.01)
+    assert BOUNDS[-1] == 100_000
+    assert list(BOUNDS) == sorted(set(BOUNDS))
+
+
+@pytest.mark.parametrize(("window", "track"), [("hour", HOUR), ("day", DAY)])
+def test_a_window_has_all_of_its_buckets_and_forgets_what_is_older(window, track):
+    step, length = track
+    measures = Measures()
+    for age in range(2 * length):
+        measures.put(NOON - step * (2 * length - 1 - age), 200, 0.004, None)
+    points = measures.points(window, NOON)
+
+    assert len(points) == length
+    assert step * length in (timedelta(hours=1), timedelta(days=1))
+    assert points[-1].at <= NOON < points[-1].at + step
+    assert all(point.put for point in points)
+    later = measures.points(window, NOON + step * length)
+    assert not any(point.put for point in later)
+
+
+def test_rates_are_a_second_and_those_of_the_newest_bucket_of_what_has_passed_of_it():
+    measures = Measures()
+    at = NOON - timedelta(seconds=15)
+    for _ in range(30):
+        measures.put(at, 200, 0.004, None)
+    measures.put(at, 503, 0.004, None)
+    measures.put(at, None, 0.004, None)
+    for _ in range(10):
+        measures.put(NOON, 201, 0.004, timedelta(seconds=1))
+    before, newest = measures.points("hour", NOON + timedelta(seconds=5))[-2:]
+
+    assert (before.rate, round(before.failing, 2)) == (2.0, 0.13)
+    assert newest.rate == 2.0
+    assert newest.arrival
+    assert 0.7 <= newest.arrival[0] <= 1.0
+
+
+def test_a_clock_that_was_set_back_adds_to_the_latest_bucket():
+    measures = Measures()
+    measures.put(NOON, 200, 0.004, timedelta(seconds=-5))
+    measures.put(NOON - timedelta(hours=3), 200, 0.004, None)
+
+    assert sum(point.rate > 0 for point in measures.points("hour", NOON)) == 1
+    assert measures.totals().puts == {"200": 2}
+
+
+def test_totals_are_a_copy():
+    measures = Measures()
+    before = measures.totals()
+    measures.token("ok")
+    measures.read(3, 2, 1)
+
+    assert (before.tokens, before.rows) == ({}, 0)
+    now = measures.totals()
+    assert (now.tokens, now.rows, now.unchanged, now.missed) == ({"ok": 1}, 3, 2, 1)
+
+
+@given(st.floats(1e-6, 1e9))
+def test_an_axis_ends_at_a_round_number_not_far_above(greatest: float):
+    top = rounded_up(greatest)
+
+    assert greatest * 0.998 <= top <= greatest * 1.7
+
+
+def test_an_axis_of_nothing_is_there():
+    assert rounded_up(0) == 1
+
+
+def test_a_line_has_a_gap_where_there_is_no_value_and_shows_a_value_alone():
+    assert path_of([None, 1.0, None, 0.0, 1.0], 1.0) == "M180 1.0h180M540 119.0L720 1.0"
+
+
+@given(st.lists(st.none() | st.floats(0, 1), max_size=300))
+def test_a_line_stays_on_its_chart(values):
+    numbers = [
+        tuple(map(float, point.split("h")[0].split()))
+        for point in path_of(values, 1.0).replace("L", "M").split("M")[1:]
+    ]
+
+    assert all(0 <= x <= WIDTH + 1 and 0 <= y <= HEIGHT for x, y in numbers)
+
+
+def test_a_chart_says_in_words_what_it_shows():
+    measures = Measures()
+    measures.put(NOON, 200, 0.004, None)
+    measures.poll(NOON, 0.1, well=True, lag=4.0)
+    throughput, put, arrival, lag = charts_of(measures.points("hour", NOON), "hour")
+
+    assert throughput.summary == "PUTs a second, last hour: latest accepted 1, failed 0; highest 1"
+    assert "p50) 4 ms" in put.summary
+    assert "p50) —" in arrival.summary
+    assert (
+        lag.summary == "Behind the source's clock, last hour: latest greatest 4.0 s; highest 4.0 s"
+    )
