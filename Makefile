@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lint style types layers spelling format wheel bench clean
+.PHONY: help setup demo test quick lint style types layers spelling format wheel screenshots bench clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -10,7 +10,7 @@ RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 MEANT := bellweather,schedul,selekt,tabel
 
 help:  ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.setup  ## the virtual environment .venv, with all that tests and linters need
 
@@ -48,6 +48,9 @@ wheel: .venv/.setup  ## sdist and wheel in dist/; the wheel is tried in an envir
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && wheel=$$(ls "$$PWD"/dist/*.whl) && \
 	$(BIN)/python -m venv "$$folder/venv" && "$$folder/venv/bin/pip" install --quiet "$$wheel" && \
 	cd "$$folder" && venv/bin/cdc-sync demo --seconds 5
+
+screenshots: .venv/.setup  ## pictures of every view of the status page, into docs/
+	$(BIN)/python -m tests.web.screenshots
 
 bench: .venv/.setup  ## timings on this machine; nothing depends on them
 	@for bench in $(sort $(wildcard bench/*.py)); do echo "$$bench"; $(BIN)/python "$$bench" || exit 1; done

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +22,7 @@ import psycopg
 import requests
 
 from bench.support import report, resident_mib, source_with, syncing
+from cdc_sync import operations
 from cdc_sync.capture.poll import poll
 from cdc_sync.clock import utc_now
 from cdc_sync.contract import Status
@@ -161,19 +161,19 @@ def a_day_away(
     }
 
 
-def displaced(order: list[str], entries: list[dict[str, Any]]) -> int:
+def displaced(order: list[str], sent: list[str]) -> int:
     """How far from its place in the order of need a contract was sent, at most."""
     rank = {reference: at for at, reference in enumerate(order)}
-    sent = (entry["reference"] for entry in sorted(entries, key=lambda entry: entry["started"]))
     return max(abs(rank[reference] - at) for at, reference in enumerate(sent))
 
 
 def back(sync: Sync, api: Api, clock: Clock) -> dict[str, Any]:
-    """All is well again: what is sent, and what a minute later."""
+    """All is well again, and a person says `resume`, seconds after the last probe."""
     order, before = due_order(sync), api.put_count()
+    confirmed = sync.delivery.counts["confirmed"]
     api.strike()
     began = time.perf_counter()
-    clock.added += timedelta(minutes=5)  # the longest until the next probe
+    operations.resume(sync.state, clock.now())
     sync.delivery.wake()
     # The few that probes had tried since their last change wait for longer.
     wait_until(lambda: pending(sync) <= 16, "the backlog is sent", PATIENCE)
@@ -181,18 +181,18 @@ def back(sync: Sync, api: Api, clock: Clock) -> dict[str, Any]:
     clock.added += LONGEST_BACKOFF
     sync.delivery.wake()
     wait_until(lambda: pending(sync) == 0, "the last are sent", PATIENCE)
-    entries = [entry for entry in api.entries(before) if entry["applied"]]
-    puts = Counter(entry["reference"] for entry in entries)
-    clock.added += timedelta(minutes=2)
     sync.delivery.wait_for_rest(STILL, 30)
+    resident = resident_mib()
+    puts = [entry["reference"] for entry in api.entries(before) if entry["applied"]]
+    firsts = list(dict.fromkeys(puts))
     return {
         "contracts": len(order),
-        "puts_a_contract": sorted(set(puts.values())),
-        "not_sent": len(set(order) - set(puts)),
-        "most_places_out_of_order": displaced(order, entries),
+        "not_sent": len(set(order) - set(firsts)),
+        "sent_more_than_once": len(puts) - len(firsts),
+        "of_these_confirms": sync.delivery.counts["confirmed"] - confirmed,
+        "most_places_out_of_order": displaced(order, firsts),
         "seconds": round(seconds, 1),
-        "confirms": api.put_count() - before - len(entries),
-        "resident_mib_afterwards": round(resident_mib()),
+        "resident_mib_afterwards": round(resident),
     }
 
 

@@ -95,7 +95,8 @@ class _Planning:
         self._map = capture.mapper(scan.zone)
         self._ends_on = capture.ends_on()
         self._plan = Plan()
-        self._seen: set[str] = set()
+        self._seen: set[str] = set()  # what has changed
+        self._met: set[str] | None = set()  # what a poll would read; None: everything
         self._weights: Counter[Weight | None] = Counter()
         self._sends: Counter[Weight | None] = Counter()
 
@@ -103,9 +104,14 @@ class _Planning:
         """What a poll would read; None: everything."""
         for page in _pages(self._scan, start):
             self._add_rows(page)
+            if start is not None and self._met is not None:
+                self._met.update(row.source_id for row in page.rows)
+        if start is None:
+            self._met = None
 
     def read_everything(self) -> None:
         """What a reconcile would read, and what it would find gone."""
+        self._met = None
         with sweeping(self._capture.state) as sweep:
             for page in _pages(self._scan, None):
                 self._add_rows(page)
@@ -123,7 +129,7 @@ class _Planning:
                 action = Action.CREATE if row.acknowledged is None else Action.UPDATE
                 diff = changed_fields(row.acknowledged, row.payload)
                 planned = Planned(row.source_id, row.reference, action, diff, None)
-                self._plan.rows += 1
+                self._plan.rows += self._met is not None and row.source_id not in self._met
                 self._sends[None] += 1
                 self._show(planned)
 

@@ -71,6 +71,8 @@ def _lines(document: dict[str, Any]) -> list[str]:
         )
     lag = f", lag {mark['lag_seconds']:.0f} s" if mark["lag_seconds"] is not None else ""
     lines.append(f"  watermark     {mark['value'] or 'none yet'} ({mark['basis']}{lag})")
+    if mark["held_back_by"]:
+        lines.append(f"                held back by {mark['held_back_by']}")
     counts = document["contracts"]
     names = ("synced", "pending", "rejected", "waiting", "held")
     total = sum(counts[name] for name in names)
@@ -80,4 +82,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
     lines.append(f"  {rows} = {parts}; unexplained {unexplained:,}")
     if counts["gone"]:
         lines.append(f"  {counts['gone']:,} gone from the source")
+    if len(document["instances"]) > 1:
+        told = (f"{one['host']} {one['pid']} ({one['role']})" for one in document["instances"])
+        lines.append(f"  daemons       {', '.join(told)}")
     return lines

@@ -23,7 +23,7 @@ from cdc_sync.rules.verdict import NoAnswer, Reply
 Task = TypeVar("Task")
 
 GROUP = 64  # answers that are recorded together, at most
-CATCH_UP_SECONDS = 0.005
+CATCH_UP_SECONDS = 0.003
 LONGEST_WAIT_SECONDS = 5.0  # nothing is asked to leave later than that
 
 

@@ -25,11 +25,16 @@ log = structlog.get_logger()
 LOOK_EVERY = timedelta(seconds=10)
 LOOK_OFTENEST = timedelta(milliseconds=500)
 TOLD_OF = ("api", "poll", "held", "rejected", "unexplained")  #: findings that are alarms
+STATE = "state"  #: the key of the trouble that only a daemon itself can know of
 TITLES = {Kind.TROUBLE: "cdc-sync needs a look", Kind.OVER: "cdc-sync is well again"}
 
 
 class Alerts:
-    """What is told, and to whom; no failure of it ends anything else."""
+    """What is told, and to whom; no failure of it ends anything else.
+
+    Of several daemons on one state the one that captures tells. That the state itself is away
+    tells each of them: there is nobody then who knows of the others.
+    """
 
     def __init__(
         self,
@@ -37,11 +42,13 @@ class Alerts:
         state: Database,
         redact: Redaction,
         now: Callable[[], datetime],
+        captures: Callable[[], bool] = lambda: True,
     ) -> None:
         self._config = config
         self._state = state
         self._redact = redact
         self._now = now
+        self._captures = captures
         self._receivers = _receivers(config)
         self._memory: dict[str, Known] = {}
         self._queue: list[Unsent] = []
@@ -63,12 +70,14 @@ class Alerts:
 
     def look(self) -> None:
         """Looks once: decides what is told, and sends what is due."""
-        now = self._now()
-        if not self._recall():
+        now, ours = self._now(), self._captures()
+        if ours and not self._recall():
             return
-        messages, self._memory = decide(
-            self._troubles(now), self._memory, now, self._config.alerts.after
-        )
+        if not ours:
+            self._leave()
+        troubles = self._troubles(now, ours=ours)
+        after = self._config.alerts.after
+        messages, self._memory = decide(troubles, self._memory, now, after)
         names = [receiver.key for receiver in self._receivers]
         self._queue = unsent.queued(self._queue, messages, names, now)
         self._keep()
@@ -78,7 +87,7 @@ class Alerts:
                 self._keep()
 
     def _recall(self) -> bool:
-        """Reads once what an earlier process has told; False where that cannot be known now."""
+        """Reads once what another process has told; False where that cannot be known now."""
         if self._kept is not None:
             return True
         try:
@@ -86,20 +95,27 @@ class Alerts:
                 kept = control.get(tx, control.ALERTS, {"known": {}, "unsent": []})
         except StateUnavailable:
             return False
-        self._memory = {key: known_from(known) for key, known in kept["known"].items()}
-        self._queue = [unsent.unsent_from(document) for document in kept["unsent"]]
+        told = {key: known_from(known) for key, known in kept["known"].items()}
+        self._memory = told | self._memory
+        self._queue += [unsent.unsent_from(document) for document in kept["unsent"]]
         self._kept = kept
         return True
 
-    def _troubles(self, now: datetime) -> list[Trouble]:
+    def _leave(self) -> None:
+        """Another captures: what the state keeps of it is that one's to tell."""
+        if self._kept is not None:
+            self._kept, self._queue, self._last = None, [], {}
+            self._memory = {key: self._memory[key] for key in self._memory if key == STATE}
+
+    def _troubles(self, now: datetime, *, ours: bool) -> list[Trouble]:
         try:
             found = findings(read_status(self._state, now), self._config)
         except StateUnavailable as error:
             # What else there is cannot be known now: neither that it began, nor that it is over.
-            return [*self._last.values(), Trouble("state", self._redact(str(error)))]
+            return [*self._last.values(), Trouble(STATE, self._redact(str(error)))]
         self._last = {}
         for trouble in found:
-            if trouble.key in TOLD_OF:
+            if ours and trouble.key in TOLD_OF:
                 self._last.setdefault(trouble.key, trouble)
         return list(self._last.values())
 
@@ -122,7 +138,7 @@ class Alerts:
             "known": {key: known.document() for key, known in self._memory.items()},
             "unsent": [one.document() for one in self._queue],
         }
-        if document == self._kept:
+        if self._kept is None or document == self._kept:
             return
         try:
             with self._state.begin() as tx:

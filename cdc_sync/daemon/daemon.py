@@ -16,7 +16,7 @@ from cdc_sync.daemon.alerts import Alerts
 from cdc_sync.daemon.capturing import Capturing
 from cdc_sync.daemon.page import Page
 from cdc_sync.daemon.reload import Reload
-from cdc_sync.daemon.status_line import status_line
+from cdc_sync.daemon.status_line import polls_of, status_line
 from cdc_sync.daemon.systemd import notify, watchdog_seconds
 from cdc_sync.delivery.leases import our_name
 from cdc_sync.errors import StateUnavailable
@@ -32,6 +32,7 @@ log = structlog.get_logger()
 BEAT_SECONDS = 1.0
 PRESENCE_SECONDS = 4.0  # the longest silence of the presence row while nothing happens
 FORGOTTEN_AFTER = timedelta(minutes=10)
+REFUSED = "The changed configuration is wrong, and the old one in force: see the log"
 HUNG_AFTER_SECONDS = STATEMENT_TIMEOUT_SECONDS + 120.0  # one page of the source may take so long
 
 
@@ -55,7 +56,9 @@ class Daemon:
         self._capture = CaptureLoop(sync.capture, sync.delivery.wake)
         self._capturing = Capturing(sync, self._capture, self._start)
         redact = redaction_of(sync.config)
-        self._alerts = Alerts(sync.config, sync.state, redact, sync.capture.now)
+        self._alerts = Alerts(
+            sync.config, sync.state, redact, sync.capture.now, lambda: self._capturing.running
+        )
         self._threads: list[threading.Thread] = []
         self._broken: BaseException | None = None
         self._told: dict[str, Any] = {}
@@ -224,10 +227,12 @@ class Daemon:
     def _status_line(self) -> str:
         with self._sync.state.read() as tx:
             counts = contracts.counts(tx)
-        troubles = [self._sync.delivery.stopped_by()]
-        if self._reload is not None and self._reload.refused:
-            troubles.append(
-                "The changed configuration is wrong, and the old one in force: see the log"
-            )
-        now, lag = self._sync.capture.now(), self._capture.lag()
-        return status_line(counts, self._capture.last, lag, now, [t for t in troubles if t])
+        last, lag, now = self._capture.last, self._capture.lag(), self._sync.capture.now()
+        is_refused = self._reload is not None and self._reload.refused
+        troubles = (
+            self._sync.delivery.stopped_by(),
+            REFUSED if is_refused else None,
+            last.run.error if last else None,
+        )
+        polls = polls_of(last, lag, now) if self._capturing.running else ["another daemon polls"]
+        return status_line(counts, polls, troubles)

@@ -1,6 +1,6 @@
 """The one line that `systemctl status` shows of a running daemon."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from cdc_sync.capture.loop import LastPoll
@@ -11,21 +11,20 @@ _SHOWN_IF_ANY = (Status.PENDING, Status.REJECTED, Status.WAITING, Status.HELD)
 
 def status_line(
     counts: Mapping[Status, int],
-    last: LastPoll | None,
-    lag: float | None,
-    now: datetime,
-    troubles: list[str],
+    polls: Sequence[str],
+    troubles: Iterable[str | None],
 ) -> str:
-    """Counts, how long ago a poll was and how far behind it is; what is wrong comes first."""
+    """What is wrong, if anything is; then counts, and how the polls stand."""
     shown = [Status.SYNCED, *(status for status in _SHOWN_IF_ANY if counts[status])]
-    parts = [", ".join(f"{status.value} {counts[status]:,}" for status in shown)]
+    wrong = [trouble.rstrip(".") for trouble in troubles if trouble]
+    parts = [*wrong, ", ".join(f"{status.value} {counts[status]:,}" for status in shown), *polls]
+    return "; ".join(parts).replace("\n", " ")
+
+
+def polls_of(last: LastPoll | None, lag: float | None, now: datetime) -> list[str]:
+    """How long ago the last poll was, and how far behind the source."""
     if last is None:
-        parts.append("no poll yet")
-    elif last.run.error:
-        troubles = [*troubles, last.run.error]
-    else:
-        ago = (now - (last.run.finished or last.run.started)).total_seconds()
-        parts.append(f"last poll {max(0.0, ago):.0f} s ago")
-        if lag is not None:
-            parts.append(f"lag {lag:.0f} s")
-    return "; ".join([*(trouble.rstrip(".") for trouble in troubles), *parts]).replace("\n", " ")
+        return ["no poll yet"]
+    ago = (now - (last.run.finished or last.run.started)).total_seconds()
+    said = [f"last poll {max(0.0, ago):.0f} s ago"]
+    return said if lag is None or last.run.error else [*said, f"lag {lag:.0f} s"]

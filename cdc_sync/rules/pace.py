@@ -15,7 +15,7 @@ from cdc_sync.config.units import Rate
 from cdc_sync.rules.backoff import LONGEST
 
 # A share kept free: a request that is late on the wire must not make N + 1 in a second of theirs.
-SPARE = 1.022
+SPARE = 1.024
 LONGEST_AHEAD = timedelta(minutes=1)  # no delivery reserves further
 
 BELOW = 0.95  # of a limit that was guessed

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdc_sync.errors import UserMistake
+from cdc_sync.errors import CdcSyncError, UserMistake
 
 _EXPOSURE = re.compile(r"exposure level for \S+: ([\d.]+)")
 
@@ -36,11 +36,9 @@ def ids_of(user: str, root: Path) -> Ids | None:
 
 
 def make_user(sysusers: str, root: Path) -> None:
-    """Makes the users of a sysusers.d text. Raises UserMistake where that does not work."""
+    """Makes the users of a sysusers.d text. Raises CdcSyncError where that does not work."""
     (root / "etc").mkdir(parents=True, exist_ok=True)
-    done = _run("systemd-sysusers", f"--root={root}", "-", given=sysusers)
-    if done.returncode:
-        raise UserMistake(f"systemd-sysusers makes no user: {_last_line(done.stderr)}")
+    _do("systemd-sysusers", f"--root={root}", "-", given=sysusers)
 
 
 def exposure(unit: Path) -> str | None:
@@ -56,19 +54,26 @@ def exposure(unit: Path) -> str | None:
 def reload_units(root: Path) -> None:
     """Has a running systemd read its units anew."""
     if _is_running(root):
-        _run("systemctl", "daemon-reload")
+        _do("systemctl", "daemon-reload")
 
 
 def disable(unit: str, root: Path) -> None:
     """Stops the unit where systemd runs, and starts it at no boot any more."""
     if _is_running(root):
-        _run("systemctl", "disable", "--now", unit)
+        _do("systemctl", "disable", "--now", unit)
     else:
-        _run("systemctl", f"--root={root}", "disable", unit)
+        _do("systemctl", f"--root={root}", "disable", unit)
 
 
 def _is_running(root: Path) -> bool:
     return root == Path("/") and Path("/run/systemd/system").is_dir()
+
+
+def _do(program: str, *arguments: str, given: str | None = None) -> None:
+    done = _run(program, *arguments, given=given)
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or ["it does not say why"])[-1]
+        raise CdcSyncError(f"{program} {arguments[0]} does not work: {why}")
 
 
 def _run(
@@ -82,7 +87,3 @@ def _run(
         raise UserMistake(
             f"There is no {program} here.", mend="This needs a system with systemd."
         ) from None
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it does not say why."])[-1]

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 from cdc_sync.service import host
-from cdc_sync.service.files import Step, remove_if_empty, take_back
+from cdc_sync.service.files import Step, read, remove_if_empty, take_back
 from cdc_sync.service.places import CONFIGS, UNITS, USER, Service
 from cdc_sync.service.texts import example_text, is_ours
 
 
 def uninstall(service: Service, *, dry: bool) -> Iterator[Step]:
     """Does each step and yields it; `dry`: does nothing, and yields what it would do."""
-    if service.below_root(service.unit_file).exists():
+    if is_ours(read(service.below_root(service.unit_file)) or ""):
         if not dry:
             host.disable(service.unit, service.root)
         yield Step("service", f"{service.unit} (stopped, disabled)")

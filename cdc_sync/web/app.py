@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import structlog
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,6 +26,8 @@ from cdc_sync.web.metrics import registry_of
 from cdc_sync.web.overview import Overview
 from cdc_sync.web.render import page
 from cdc_sync.web.words import pathless
+
+log = structlog.get_logger()
 
 ASSETS = Path(__file__).with_name("assets")
 AT_A_TIME = 4  # answers under way: delivery shares the interpreter and the state with them
@@ -57,7 +61,11 @@ ACTIONS: dict[str, Act] = {
 def status_app(desk: Desk) -> ASGIApp:
     """The whole of it, for one running sync."""
     secret = secret_of(desk)
-    handlers = {CdcSyncError: partial(_unable, desk), HTTPException: partial(_http_error, desk)}
+    handlers: dict[Any, Any] = {
+        CdcSyncError: partial(_unable, desk),
+        HTTPException: partial(_http_error, desk),
+        Exception: partial(_broken, desk),
+    }
     app = Starlette(routes=_Routes(desk, secret).all(), exception_handlers=handlers)
     host = (desk.config.web.listen or "").rpartition(":")[0]
     return Door(app, host, secret, desk.now)
@@ -120,6 +128,11 @@ async def _http_error(desk: Desk, request: Request, error: Exception) -> Respons
     answer = _told(desk, request, error.detail, error.status_code)
     answer.headers.update(error.headers or {})
     return answer
+
+
+async def _broken(desk: Desk, request: Request, error: Exception) -> Response:
+    log.error("page.failed", path=request.url.path, exc_info=error)
+    return _told(desk, request, "This is a defect of ours; the log has it.", 500)
 
 
 def _told(desk: Desk, request: Request, words: str, status: int) -> Response:

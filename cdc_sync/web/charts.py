@@ -9,6 +9,7 @@ from cdc_sync.web.words import duration
 
 WIDTH, HEIGHT = 720, 120
 HEADROOM = 1.05
+FEWEST = 20  # points of a chart
 _STEPS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
 
 Values = Sequence[float | None]
@@ -38,7 +39,11 @@ class Chart:
 
 
 def charts_of(points: Sequence[Point], window: str) -> list[Chart]:
-    """Throughput, how long PUTs take, how long changes take, and the lag, of the last window."""
+    """Throughput, how long PUTs take, how long changes take, and the lag, of the last window.
+
+    Where the process is younger they begin with it, for a line at the very edge says nothing.
+    """
+    points = _since_something(points)
     times = [point.at for point in points]
     return [
         _chart(
@@ -69,6 +74,15 @@ def charts_of(points: Sequence[Point], window: str) -> list[Chart]:
             (times[0], window, duration),
         ),
     ]
+
+
+def _since_something(points: Sequence[Point]) -> Sequence[Point]:
+    first = next((at for at, point in enumerate(points) if not _is_empty(point)), len(points))
+    return points[max(0, min(first - 1, len(points) - FEWEST)) :]
+
+
+def _is_empty(point: Point) -> bool:
+    return point.put is None and point.lag is None
 
 
 def _spread(pairs: Sequence[tuple[float, float] | None]) -> list[tuple[str, str, Values]]:

@@ -58,6 +58,8 @@ class Door:
         reached = scope["server"][0] if scope.get("server") else None
         if not is_our_name(host, self._names, reached):
             return _said(421, "This page does not go by that name: ask for it by its address.")
+        if _is_embedded(headers):
+            return _said(403, "Another page may lead here, but not load from here.")
         if scope["method"] in _SAFE:
             return None
         by_token = "authorization" in headers
@@ -102,6 +104,11 @@ class Door:
 def cookie_name(scope: Scope) -> str:
     """The cookie of this page alone: a browser shares them among all ports of a machine."""
     return f"cdc_sync_{scope['server'][1] if scope.get('server') else 0}"
+
+
+def _is_embedded(headers: Headers) -> bool:
+    site, mode = headers.get("sec-fetch-site"), headers.get("sec-fetch-mode")
+    return site not in (None, "same-origin", "none") and mode != "navigate"
 
 
 def _said(status: int, words: str) -> Response:

@@ -33,7 +33,7 @@ def log_in(secret: Secret) -> Callable[[Desk, Request, Form], Response]:
             secret.cookie(desk.now()),
             max_age=int(SESSION_LASTS.total_seconds()),
             httponly=True,
-            samesite="strict",
+            samesite="lax",  # a link from a chat leads to somebody who is logged in
             secure=request.headers.get("x-forwarded-proto") == "https",
         )
         return answer
@@ -44,7 +44,7 @@ def log_in(secret: Secret) -> Callable[[Desk, Request, Form], Response]:
 def log_out(_desk: Desk, request: Request, _given: Form) -> Response:
     """Forgets the cookie."""
     answer = RedirectResponse("/", 303)
-    answer.delete_cookie(cookie_name(request.scope), httponly=True, samesite="strict")
+    answer.delete_cookie(cookie_name(request.scope), httponly=True, samesite="lax")
     return answer
 
 

@@ -38,6 +38,7 @@ class Watch:
     def __init__(self, there: Installed) -> None:
         self._config = load_config(there.config, os.environ)
         self.now = datetime.now(UTC)
+        self.captures = True
         self._alerts = self._made()
 
     def restart(self) -> None:
@@ -49,7 +50,9 @@ class Watch:
 
     def _made(self) -> Alerts:
         state = open_state(self._config.state.url.get_secret_value())
-        return Alerts(self._config, state, redaction_of(self._config), lambda: self.now)
+        return Alerts(
+            self._config, state, redaction_of(self._config), lambda: self.now, lambda: self.captures
+        )
 
 
 def at(webhook: Webhook, *more: str) -> dict[str, object]:
@@ -193,6 +196,57 @@ def test_a_state_that_cannot_be_read_is_told_and_ends_no_other_trouble(
     watch.look()
     watch.look(AFTER)
     assert [says.startswith("Over") for says in webhook.says()] == [False, False, True]
+
+
+def test_of_several_daemons_the_one_that_captures_tells_and_the_next_knows_what_was_told(
+    there: Installed, sandbox: Sandbox, webhook: Webhook
+):
+    sandbox.strike("status=404")
+    there.capture(deliver=True)
+    first, second = Watch(there), Watch(there)
+    second.captures = False
+    for watch in (first, second, first, second):
+        watch.look()
+        watch.look(AFTER)
+    assert len(webhook.told) == 1
+
+    first.captures, second.captures = False, True
+    for watch in (first, second, first, second):
+        watch.look(2 * AFTER)
+    assert len(webhook.told) == 1
+
+    sandbox.strike()
+    there.run("resume")
+    there.capture(deliver=True)
+    for watch in (first, second, first, second):
+        watch.look(2 * AFTER)
+    assert [says.startswith("Over") for says in webhook.says()] == [False, True]
+
+
+def test_one_that_stands_by_tells_of_the_state_alone(there: Installed, webhook: Webhook):
+    there.capture(deliver=True)
+    there.state("UPDATE contract SET status = 'held' WHERE source_id = '1'")
+    watch = Watch(there)
+    watch.captures = False
+    watch.look()
+    watch.look(AFTER)
+    assert webhook.told == []
+
+    there.state("ALTER TABLE contract RENAME TO elsewhere")
+    watch.look()
+    watch.look(AFTER)
+    there.state("ALTER TABLE elsewhere RENAME TO contract")
+    watch.look()
+    watch.look(AFTER)
+    assert [says.partition("The")[0] for says in webhook.says()] == ["", "Over: "]
+
+
+def test_check_says_whom_the_alerts_go_to(there: Installed):
+    findings = there.run("check", "--json").document["findings"]
+    (found,) = [finding for finding in findings if finding["name"] == "alerts"]
+
+    assert found["ok"]
+    assert found["says"] == "1 receiver; to try: cdc-sync alerts test"
 
 
 @contextmanager

@@ -71,3 +71,9 @@ def test_a_full_plan_says_what_is_gone(held: Installed) -> None:
     assert (plan["update"], plan["gone"]) == (1, 1)
     assert "The guard would hold 2 of them" in held.run("plan", "--full").out
     assert held.run("plan", "--json").document["gone"] == 0, "a poll does not see it"
+
+
+def test_a_plan_counts_no_row_twice(held: Installed) -> None:
+    """What is pending already is one of the rows that a poll reads again, or is one more."""
+    held.capture()
+    assert held.run("plan", "--full", "--json").document["rows"] == 3

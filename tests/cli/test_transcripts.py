@@ -23,7 +23,9 @@ def test_the_demo_shows_the_whole_system_and_proves_that_both_sides_agree(
 
     assert ran.code == 0, ran.err
     assert re.search(
-        r"^  sandbox  http://127\.0\.0\.1:\d+ .*Ctrl-C ends it$", ran.out, re.MULTILINE
+        r"^  sandbox  http://127\.0\.0\.1:\d+     page  http://127\.0\.0\.1:\d+     Ctrl-C ends it$",
+        ran.out,
+        re.MULTILINE,
     )
     assert re.search(
         r"^  contracts \d+ +synced \d+ +pending \d+ +rejected [1-9]\d*", ran.out, re.MULTILINE

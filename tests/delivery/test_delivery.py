@@ -1,6 +1,5 @@
 """What delivery does with each answer, over real HTTP, and that it never does too much."""
 
-from bisect import bisect_left
 from collections.abc import Iterable
 from datetime import timedelta
 from itertools import pairwise
@@ -16,6 +15,14 @@ from cdc_sync.state import control
 from tests.support.wait import wait_until
 
 UNTOUCHED = {"pending": 3}
+
+
+JITTER = 0.05  # seconds by which a busy machine may see one arrive late, and not the next
+
+
+def fastest(starts: list[float], steps: int) -> float:
+    """The shortest time in which so many more than one arrived."""
+    return min(b - a for a, b in zip(starts, starts[steps:], strict=False))
 
 
 def most_at_once(entries: Iterable[Entry]) -> int:
@@ -328,7 +335,7 @@ def test_no_more_than_the_rate_limit_arrive_in_any_second(site):
     starts = sorted(entry.started for entry in site.sandbox.puts())
 
     assert len(starts) == 60
-    assert max(bisect_left(starts, s + 1) - n for n, s in enumerate(starts)) <= 20
+    assert fastest(starts, 20) > 1 - JITTER
 
 
 def test_nearly_as_many_arrive_as_the_rate_limit_allows(site):
@@ -357,7 +364,7 @@ def test_a_restart_is_no_way_around_the_rate_limit(site):
     starts = sorted(entry.started for entry in site.sandbox.puts())
 
     assert len(starts) == 4
-    assert max(bisect_left(starts, s + 1) - n for n, s in enumerate(starts)) <= 2
+    assert fastest(starts, 2) > 1 - JITTER
 
 
 # --- when the state fails ---

@@ -84,6 +84,15 @@ def test_a_second_install_changes_nothing_and_says_so(image: Path):
     assert "created" not in said
 
 
+def test_a_newer_program_brings_its_unit(image: Path):
+    installed(image)
+
+    steps = list(install(Service(None, image), Path("/opt/new/bin/cdc-sync"), dry=False))
+
+    assert "ExecStart=/opt/new/bin/cdc-sync " in (image / UNIT).read_text()
+    assert any(step.says.startswith(f"/{UNIT} (updated)") for step in steps)
+
+
 def test_a_dry_run_says_the_same_and_writes_nothing(image: Path):
     said = installed(image, dry=True)
 

@@ -61,7 +61,7 @@ FATES: dict[str, Fate] = {
     "409": Fate(409),
     "413": Fate(413),
     "429": Fate(429),
-    "429 for a moment": Fate(429, retry_after="2"),
+    "429 for a while": Fate(429, retry_after="30"),
     "429 for long": Fate(429, retry_after="600"),
     "500": Fate(500, doubt=True),
     "500 applied": Fate(500, applied=True, doubt=True),

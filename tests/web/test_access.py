@@ -67,7 +67,7 @@ def test_the_cookie_is_for_this_page_alone_and_not_for_scripts(daemon):
 
     assert cookie.startswith(f"cdc_sync_{port}=")
     assert "HttpOnly" in cookie
-    assert "SameSite=strict" in cookie
+    assert "SameSite=lax" in cookie
     assert TOKEN not in cookie
 
 
@@ -85,6 +85,18 @@ def test_a_post_of_another_page_is_refused_though_the_cookie_comes_along(daemon,
     visit = daemon.visit(logged_in=True)
 
     assert visit.post("/logout", Origin=origin).status_code == 403
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_another_page_may_lead_here_but_not_load_from_here(daemon, site):
+    visit = daemon.visit()
+    embedded = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors"}
+    led = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
+    ours = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}
+
+    assert visit.get("/contract?id=99", headers=embedded).status_code == 403
+    assert visit.get("/", headers=led).status_code == 200
+    assert visit.get("/", headers=ours).status_code == 200
 
 
 def test_a_bearer_may_act_without_an_origin_but_not_from_another_page(daemon):

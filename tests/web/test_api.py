@@ -1,8 +1,10 @@
 """What machines read: /api/status, /healthz and /metrics."""
 
 import json
+import re
 import socket
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -10,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cdc_sync.web.health import Vitals, unwell
 from tests.support.wait import wait_until
 
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 PROMISED = {
     "contracts", "last_poll_timestamp_seconds", "watermark_lag_seconds", "horizon_in_force",
@@ -45,6 +48,23 @@ def test_every_promised_metric_is_there(daemon):
 
     assert text.headers["content-type"].startswith("text/plain; version=")
     assert {f"cdc_sync_{name}" for name in PROMISED} <= names
+
+
+@pytest.mark.parametrize("name", ["prometheus-alerts.yml", "grafana-dashboard.json"])
+def test_the_alerts_and_the_dashboard_ask_for_metrics_that_are_there(daemon, name):
+    served = {name for name, *_ in measured(daemon)}
+    text = (DOCS / name).read_text()
+    asked = set(re.findall(r"\bcdc_sync_\w+", text))
+
+    assert len(asked) > 5
+    assert asked - served == set()
+
+
+def test_the_dashboard_shows_every_metric(daemon):
+    asked = set(re.findall(r"\bcdc_sync_(\w+)", (DOCS / "grafana-dashboard.json").read_text()))
+    shown = {re.sub(r"_(total|bucket)$", "", name) for name in asked}
+
+    assert PROMISED - shown == {"build_info"}
 
 
 def test_what_was_sent_is_counted_and_timed(daemon):

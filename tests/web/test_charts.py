@@ -123,6 +123,16 @@ def test_a_line_stays_on_its_chart(values):
     assert all(0 <= x <= WIDTH + 1 and 0 <= y <= HEIGHT for x, y in numbers)
 
 
+def test_charts_of_a_young_process_begin_with_it():
+    measures = Measures()
+    measures.put(NOON - timedelta(minutes=20), 200, 0.004, None)
+    young, *_ = charts_of(measures.points("hour", NOON), "hour")
+    empty, *_ = charts_of(Measures().points("hour", NOON), "hour")
+
+    assert NOON - timedelta(minutes=21) < young.begins < NOON - timedelta(minutes=20)
+    assert NOON - timedelta(minutes=5) < empty.begins < NOON
+
+
 def test_a_chart_says_in_words_what_it_shows():
     measures = Measures()
     measures.put(NOON, 200, 0.004, None)

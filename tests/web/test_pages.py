@@ -190,6 +190,15 @@ def test_what_is_not_there_is_told_without_a_trace(daemon, path):
     assert "Traceback" not in answer.text
 
 
+def test_a_defect_is_logged_and_told_without_a_trace(daemon, monkeypatch):
+    monkeypatch.setattr("cdc_sync.refusals.groups", lambda *_: 1 // 0)
+    answer = daemon.visit().get("/refusals", headers={"Accept": "text/html"})
+
+    assert answer.status_code == 500
+    assert "This is a defect of ours; the log has it." in answer.text
+    assert "ZeroDivisionError" not in answer.text
+
+
 def test_the_page_comes_back_when_the_state_does(daemon):
     state = daemon.there.config.with_name("state.db")
     with daemon.sync.state.begin() as tx:

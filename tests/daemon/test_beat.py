@@ -1,0 +1,56 @@
+"""What systemd hears of a daemon, and when."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cdc_sync.config.load import load_config
+from cdc_sync.daemon import daemon as module
+from cdc_sync.daemon.daemon import Daemon
+from cdc_sync.errors import StateUnavailable
+from cdc_sync.sync import Sync, open_sync, redaction_of
+from tests.support.commands import installed
+
+
+@pytest.fixture
+def sync(tmp_path: Path) -> Iterator[Sync]:
+    config = load_config(installed(tmp_path, "http://127.0.0.1:1").config, {})
+    with open_sync(config, redaction_of(config)) as sync:
+        yield sync
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found: list[str] = []
+    monkeypatch.setenv("WATCHDOG_USEC", "120000000")
+    monkeypatch.setattr(Daemon, "_take_or_leave", lambda _daemon, **_held: None)
+    monkeypatch.setattr(module, "notify", lambda **fields: found.extend(fields))
+    return found
+
+
+def test_a_state_that_is_away_is_waited_for_and_not_taken_for_a_hang(
+    sync: Sync, heard: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    def away(_daemon: Daemon) -> None:
+        raise StateUnavailable("The state database does not work.")
+
+    monkeypatch.setattr(Daemon, "_tell", away)
+
+    Daemon(sync)._beat()
+
+    assert heard == ["WATCHDOG"]
+
+
+def test_a_delivery_that_hangs_is_not_covered_up(sync: Sync, heard: list[str]):
+    sync.delivery.came_round -= module.HUNG_AFTER_SECONDS + 1
+
+    Daemon(sync)._beat()
+
+    assert heard == ["STATUS"]
+
+
+def test_a_stop_asks_for_the_time_that_a_request_may_take(sync: Sync, heard: list[str]):
+    Daemon(sync)._tell_stopping()
+
+    assert heard == ["STOPPING", "STATUS", "EXTEND_TIMEOUT_USEC"]
