@@ -47,7 +47,8 @@ wheel: .venv/.setup  ## sdist and wheel in dist/; the wheel is tried in an envir
 	$(BIN)/python -m build --no-isolation
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && wheel=$$(ls "$$PWD"/dist/*.whl) && \
 	$(BIN)/python -m venv "$$folder/venv" && "$$folder/venv/bin/pip" install --quiet "$$wheel" && \
-	cd "$$folder" && venv/bin/cdc-sync demo --seconds 5
+	cd "$$folder" && venv/bin/cdc-sync demo --seconds 5 && \
+	venv/bin/cdc-sync service install --dry-run 2>/dev/null | grep ExecStart=
 
 screenshots: .venv/.setup  ## pictures of every view of the status page, into docs/
 	$(BIN)/python -m tests.web.screenshots

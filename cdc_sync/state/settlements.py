@@ -38,10 +38,7 @@ def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
 def release(tx: Connection, unsent: Sequence[Claimed]) -> None:
     """Gives claims back whose PUT never left: they stand as before the claim."""
     if unsent:
-        tx.execute(
-            _RELEASE,
-            [{"id": c.source_id, "doubt": c.in_doubt, "owner": c.owner} for c in unsent],
-        )
+        tx.execute(_RELEASE, [_unsent(claimed) for claimed in unsent])
 
 
 def _still_ours(tx: Connection, claims: Sequence[Claimed]) -> set[SourceId]:
@@ -74,9 +71,20 @@ def _accepted(settlement: Settlement) -> dict[str, object]:
     }
 
 
+def _unsent(claimed: Claimed) -> dict[str, object]:
+    return {
+        "id": claimed.source_id,
+        "sent": claimed.payload,
+        "claimed": claimed.claimed_at,
+        "doubt": claimed.in_doubt,
+        "owner": claimed.owner,
+    }
+
+
 def _other(settlement: Settlement) -> dict[str, object]:
     return {
         "id": settlement.claimed.source_id,
+        "claimed": settlement.claimed.claimed_at,
         "sent": settlement.claimed.payload,
         "settled": settlement.status.value,
         "tries": settlement.attempts,
@@ -108,7 +116,19 @@ def _if_as_sent(name: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
 _ENDED = sa.and_(_AS_SENT, contract.c.gone_at.is_not(None))
 # Another's late answer has put it in doubt since it was claimed: it goes once more.
 _NEWER_DOUBT = contract.c.in_doubt > bindparam("claimed", type_=contract.c.in_doubt.type)
+_DOUBT = bindparam("doubt", type_=contract.c.in_doubt.type)
+_DOUBT_AFTER = case((_NEWER_DOUBT, contract.c.in_doubt), else_=_DOUBT)
 _ONCE_MORE = sa.and_(_AS_SENT, _NEWER_DOUBT)
+# The source went back to what CustomerGauge holds, and what was on its way was not applied: the
+# claim's doubt alone made it pending.
+_BACK = sa.and_(
+    contract.c.payload != bindparam("sent"),
+    contract.c.payload == contract.c.acknowledged,
+    contract.c.status == _literally(Status.PENDING),
+    contract.c.held_run.is_(None),
+    contract.c.gone_at.is_(None),
+    _DOUBT_AFTER.is_(None),
+)
 _SETTLE_ACCEPTED = (
     sa.update(contract)
     .where(contract.c.source_id == bindparam("id"))
@@ -117,10 +137,7 @@ _SETTLE_ACCEPTED = (
         | {
             "acknowledged": bindparam("sent"),
             "acknowledged_at": bindparam("at", type_=contract.c.acknowledged_at.type),
-            "in_doubt": case(
-                (_NEWER_DOUBT, contract.c.in_doubt),
-                else_=bindparam("doubt", type_=contract.c.in_doubt.type),
-            ),
+            "in_doubt": _DOUBT_AFTER,
             "status": case(
                 (_ONCE_MORE, _literally(Status.PENDING)),
                 (_ENDED, _literally(Status.GONE)),
@@ -144,10 +161,18 @@ _SETTLE_OTHER = (
     .values(
         FREE
         | {
-            "in_doubt": bindparam("doubt", type_=contract.c.in_doubt.type),
-            "status": _if_as_sent("settled", contract.c.status),
+            "in_doubt": _DOUBT_AFTER,
+            "status": case(
+                (_AS_SENT, bindparam("settled", type_=contract.c.status.type)),
+                (_BACK, _literally(Status.SYNCED)),
+                else_=contract.c.status,
+            ),
             "attempts": _if_as_sent("tries", contract.c.attempts),
-            "next_attempt_at": _if_as_sent("due", contract.c.next_attempt_at),
+            "next_attempt_at": case(
+                (_AS_SENT, bindparam("due", type_=contract.c.next_attempt_at.type)),
+                (_BACK, sa.null()),
+                else_=contract.c.next_attempt_at,
+            ),
             "http_status": _if_as_sent("http", contract.c.http_status),
             "last_error": _if_as_sent("error", contract.c.last_error),
         }
@@ -169,5 +194,12 @@ _SETTLE_LATE = (
 _RELEASE = (
     sa.update(contract)
     .where(contract.c.source_id == bindparam("id"), contract.c.claimed_by == bindparam("owner"))
-    .values(FREE | {"in_doubt": bindparam("doubt", type_=contract.c.in_doubt.type)})
+    .values(
+        FREE
+        | {
+            "in_doubt": _DOUBT_AFTER,
+            "status": case((_BACK, _literally(Status.SYNCED)), else_=contract.c.status),
+            "next_attempt_at": case((_BACK, sa.null()), else_=contract.c.next_attempt_at),
+        }
+    )
 )

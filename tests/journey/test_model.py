@@ -21,7 +21,6 @@ from cdc_sync.contract import Payload, Reference, Status
 from cdc_sync.delivery import answers
 from cdc_sync.rules.compare import Change
 from cdc_sync.rules.outcome import Claimed, Settlement
-from cdc_sync.rules.verdict import Throttled, Verdict
 from cdc_sync.source import horizon
 from cdc_sync.state import outbox, settlements, watermark
 from cdc_sync.state.tables import contract
@@ -160,15 +159,6 @@ def a_refusal_that_is_tried_again(patch: Patch) -> None:
     patch.setattr(answers, "settle", settle)
 
 
-def a_retry_after_that_nobody_heeds(patch: Patch) -> None:
-    def judge(*answer: Any) -> Verdict:
-        verdict = really(*answer)
-        return Throttled(None) if isinstance(verdict, Throttled) else verdict
-
-    really = answers.judge
-    patch.setattr(answers, "judge", judge)
-
-
 @pytest.mark.parametrize(
     "defect",
     [
@@ -184,7 +174,6 @@ def a_retry_after_that_nobody_heeds(patch: Patch) -> None:
         an_answer_that_counts_for_a_newer_payload,
         a_payload_of_the_past,
         a_refusal_that_is_tried_again,
-        a_retry_after_that_nobody_heeds,
     ],
 )
 def test_it_would_be_noticed(

@@ -7,7 +7,7 @@ import pytest
 from cdc_sync.contract import Mapped, Problem, Reference, SourceId, Status, payload_of
 from cdc_sync.rules.compare import compare
 from cdc_sync.rules.outcome import Attempt, settle
-from cdc_sync.rules.verdict import Accepted, AccountMissing, Refused, Unavailable
+from cdc_sync.rules.verdict import Accepted, AccountMissing, Refused, TryLater, Unavailable
 from cdc_sync.state import contracts, history, outbox, settlements
 from cdc_sync.state.sweep import sweeping
 
@@ -242,3 +242,21 @@ def test_a_sweep_gives_what_it_did_not_meet_in_pages_and_leaves_nothing_behind(s
             assert sweep.met_count == 3
 
         assert pages == [["1", "2", "5"], ["6", "7", "8"], ["9"]]
+
+
+@pytest.mark.parametrize("unsent", [True, False], ids=["unsent", "409"])
+def test_what_went_back_while_nothing_was_applied_is_not_sent(state, unsent):
+    """A is acknowledged, B on its way and not applied, the source at A: they agreed all the time."""
+    see(state, A)
+    answer(state, claim(state))
+    see(state, B)
+    claimed = claim(state)
+    see(state, A)
+    assert facts(state, "status") == ("pending",), "the claim is a doubt"
+    if unsent:
+        with state.begin() as tx:
+            settlements.release(tx, claimed)
+    else:
+        answer(state, claimed, TryLater("409", doubt=False), 409)
+
+    assert facts(state, "status", "next_attempt_at", "in_doubt") == ("synced", None, None)

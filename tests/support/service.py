@@ -74,6 +74,12 @@ class Service:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def start(self) -> None:
+        """Starts it, until it has delivered its source."""
+        started = self.lab.systemctl("start", self.unit)
+        assert started.returncode == 0, started.stderr + self.log()
+        wait_until(self.is_synced, "the source is delivered", 30)
+
     def shows(self, field: str) -> str:
         """One property of the unit."""
         return self.lab.shows(self.unit, field)
@@ -107,10 +113,10 @@ class Service:
         self.lab.systemctl("kill", "-s", "KILL", self.unit)
         self.lab.systemctl("disable", "--now", self.unit)
         shutil.rmtree(self._folder)
-        shutil.rmtree(self.lab.path(self.state).parent)
+        shutil.rmtree(self.lab.path(self.state).parent, ignore_errors=True)
         shutil.rmtree(self.lab.path(f"/etc/systemd/system/{self.unit}.service.d"))
         self.lab.path(self.config).unlink()
-        self.lab.path(self._log).unlink()
+        self.lab.path(self._log).unlink(missing_ok=True)
 
 
 def owner(path: Path) -> int:
@@ -119,18 +125,16 @@ def owner(path: Path) -> int:
 
 
 @contextmanager
-def running_service(
+def kept_service(
     lab: Lab, sandbox: Sandbox, name: str | None, lines: Sequence[str] = ()
 ) -> Iterator[Service]:
-    """A service that has delivered its source; stopped and taken back at the end."""
+    """A service that can be started, with these lines in its unit; removed at the end."""
     service = Service(lab, sandbox, name)
-    service.install()
-    service.drop_in(lines)
-    lab.systemctl("daemon-reload")
     try:
-        started = lab.systemctl("start", service.unit)
-        assert started.returncode == 0, started.stderr + service.log()
-        wait_until(service.is_synced, "the source is delivered", 30)
+        if lab.systemctl("cat", service.unit).returncode != 0:
+            service.install()
+        service.drop_in(lines)
+        lab.systemctl("daemon-reload")
         yield service
     finally:
         service.remove()

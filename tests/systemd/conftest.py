@@ -3,12 +3,11 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from tests.support.sandbox import Sandbox
-from tests.support.service import Service, running_service
+from tests.support.service import Service, kept_service
 from tests.support.systemd import Lab, Unbootable, running_systemd
 
 
@@ -25,11 +24,23 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def serve(lab: Lab, sandbox: Sandbox, tmp_path: Path) -> Iterator[Callable[..., Service]]:
-    """Makes a service of a name, with more lines for its [Service] section, and starts it."""
+def prepare(lab: Lab, sandbox: Sandbox) -> Iterator[Callable[..., Service]]:
+    """Makes a service of a name, with more lines for its [Service] section."""
     with ExitStack() as stack:
 
-        def start(name: str | None, *lines: str) -> Service:
-            return stack.enter_context(running_service(lab, sandbox, name, lines))
+        def prepared(name: str | None, *lines: str) -> Service:
+            return stack.enter_context(kept_service(lab, sandbox, name, lines))
 
-        yield start
+        yield prepared
+
+
+@pytest.fixture
+def serve(prepare: Callable[..., Service]) -> Callable[..., Service]:
+    """As `prepare`, and starts it."""
+
+    def started(name: str | None, *lines: str) -> Service:
+        service = prepare(name, *lines)
+        service.start()
+        return service
+
+    return started

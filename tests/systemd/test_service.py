@@ -133,9 +133,8 @@ def test_it_stops_in_time_while_the_api_hangs(serve: Serve, sandbox: Sandbox):
     assert service.shows("Result") == "success"
 
 
-def test_a_wrong_configuration_ends_it_with_words_and_is_not_tried_for_ever(serve: Serve):
-    service = serve("wrong")
-    service.lab.systemctl("stop", service.unit)
+def test_a_wrong_configuration_ends_it_with_words_and_is_not_tried_for_ever(prepare: Serve):
+    service = prepare("wrong")
     service.edit(schedule={"pol": "2s"})
 
     started = service.lab.systemctl("start", service.unit)

@@ -16,7 +16,7 @@ from cdc_sync.daemon.daemon import Daemon
 from cdc_sync.recent import RecentLog
 from cdc_sync.sync import Sync, open_sync, redaction_of
 from tests.support.commands import Installed, installed
-from tests.support.sandbox import Sandbox
+from tests.support.sandbox import Sandbox, running_sandbox
 from tests.support.wait import wait_until
 
 TOKEN = "correct-horse-battery"
@@ -108,22 +108,37 @@ def start():
     return watched
 
 
-@pytest.fixture
-def there(tmp_path: Path, sandbox: Sandbox) -> Installed:
-    """Three good contracts and one without account; the page has a token."""
-    return installed(
-        tmp_path,
-        sandbox.url,
-        schedule={"poll": "1s"},
-        web={"listen": "127.0.0.1:0", "token": TOKEN},
-    )
+def _there(folder: Path, sandbox: Sandbox) -> Installed:
+    web = {"listen": "127.0.0.1:0", "token": TOKEN}
+    return installed(folder, sandbox.url, schedule={"poll": "1s"}, web=web)
 
 
-@pytest.fixture
-def daemon(there: Installed, sandbox: Sandbox) -> Iterator[Watched]:
-    """Its first run is delivered."""
+@contextmanager
+def _delivered(there: Installed, sandbox: Sandbox) -> Iterator[Watched]:
     with watched(there, sandbox) as running:
         running.await_counts(synced=3, rejected=1)
         status = lambda: running.visit().get("/api/status").json()  # noqa: E731
         wait_until(lambda: status()["watermark"]["lag_seconds"] is not None, "a poll has ended")
         yield running
+
+
+@pytest.fixture
+def there(tmp_path: Path, sandbox: Sandbox) -> Installed:
+    """Three good contracts and one without account; the page has a token."""
+    return _there(tmp_path, sandbox)
+
+
+@pytest.fixture
+def daemon(there: Installed, sandbox: Sandbox) -> Iterator[Watched]:
+    """Its first run is delivered."""
+    with _delivered(there, sandbox) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """The same for all tests of a module that change nothing."""
+    with running_sandbox() as sandbox:
+        there = _there(tmp_path_factory.mktemp("standing"), sandbox)
+        with _delivered(there, sandbox) as running:
+            yield running

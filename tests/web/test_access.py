@@ -13,6 +13,11 @@ READS = ["/api/status", "/healthz", "/metrics", "/login"]
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
+@pytest.fixture
+def daemon(standing):
+    return standing
+
+
 def raw(url: str, request: str) -> bytes:
     host, _, port = url.removeprefix("http://").rpartition(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:

@@ -274,9 +274,9 @@ def _violations(page: Page, view: str) -> list[str]:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_nothing_is_wider_than_a_phone(browser: Browser, daemon, view):
+def test_nothing_is_wider_than_a_phone(browser: Browser, standing, view):
     size = {"width": 360, "height": 740}
-    with browser.new_context(base_url=daemon.url, viewport=size, is_mobile=True) as context:
+    with browser.new_context(base_url=standing.url, viewport=size, is_mobile=True) as context:
         page = context.new_page()
         page.goto(view)
 

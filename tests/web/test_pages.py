@@ -27,8 +27,8 @@ def visit(daemon):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_every_page_is_whole_small_and_from_here_alone(daemon, path):
-    html = daemon.visit().text(path)
+def test_every_page_is_whole_small_and_from_here_alone(standing, path):
+    html = standing.visit().text(path)
 
     assert html.rstrip().endswith("</html>")
     assert len(html) < 100_000
@@ -37,8 +37,8 @@ def test_every_page_is_whole_small_and_from_here_alone(daemon, path):
     assert not re.search(r"(?:src|href|action)=\"(?!/|#)", html)
 
 
-def test_the_overview_says_in_a_sentence_what_is_wrong(daemon):
-    said = text_of(daemon.visit().text("/"))
+def test_the_overview_says_in_a_sentence_what_is_wrong(standing):
+    said = text_of(standing.visit().text("/"))
 
     assert "Not well: 1 contract is rejected." in said
     assert "3 synced 1 rejected" in said.replace("0 pending ", "")
@@ -55,32 +55,32 @@ def test_the_overview_is_well_when_all_is(daemon):
     wait_until(lambda: "All is well." in daemon.visit().text("/"), "the page says so")
 
 
-def test_the_charts_say_what_they_show(daemon):
-    html = daemon.visit().text("/")
+def test_the_charts_say_what_they_show(standing):
+    html = standing.visit().text("/")
 
     shown = re.findall(r'<svg [^>]*aria-label="([^"]*)"', html)
     assert len(shown) == 4
     assert shown[0].startswith("PUTs a second, last hour: latest accepted")
     assert re.search(r'<path class="line good" d="M0 119', html)
-    assert "last day: latest" in daemon.visit().text("/?window=day")
+    assert "last day: latest" in standing.visit().text("/?window=day")
 
 
-def test_a_contract_is_found_by_id_by_reference_and_by_the_beginning_of_its_account(daemon):
+def test_a_contract_is_found_by_id_by_reference_and_by_the_beginning_of_its_account(standing):
     for sought in ("2", "erp-2", "glob", "GLOBEX"):
-        said = text_of(daemon.visit().text(f"/contracts?q={sought}"))
+        said = text_of(standing.visit().text(f"/contracts?q={sought}"))
 
         assert "erp-2 2 Globex synced" in said
         assert "Initech" not in said
-    assert "The state knows none like that." in daemon.visit().text("/contracts?q=nobody")
+    assert "The state knows none like that." in standing.visit().text("/contracts?q=nobody")
 
 
-def test_contracts_are_listed_by_status(daemon):
-    said = text_of(daemon.visit().text("/contracts?status=rejected"))
+def test_contracts_are_listed_by_status(standing):
+    said = text_of(standing.visit().text("/contracts?status=rejected"))
 
     assert "erp-4 4 — rejected" in said
     assert "account: must not be empty" in said
     assert "Globex" not in said
-    assert "Globex" in text_of(daemon.visit().text("/contracts?status=nonsense"))
+    assert "Globex" in text_of(standing.visit().text("/contracts?status=nonsense"))
 
 
 def test_many_contracts_come_in_pages(daemon):
@@ -119,8 +119,8 @@ def test_what_differs_is_marked(daemon):
     assert html.count('class="differs"') == 1
 
 
-def test_a_contract_that_is_not_known_is_explained(daemon):
-    answer = daemon.visit().get("/contract?id=99999")
+def test_a_contract_that_is_not_known_is_explained(standing):
+    answer = standing.visit().get("/contract?id=99999")
 
     assert answer.status_code == 404
     assert "The state does not know 99999." in answer.text
@@ -152,8 +152,8 @@ def test_the_log_shows_events_with_their_fields_and_no_folders(daemon, visit):
     assert "poll.finished rows 3" in text_of(visit.text("/log"))
 
 
-def test_runs_are_listed(daemon):
-    said = text_of(daemon.visit().text("/runs"))
+def test_runs_are_listed(standing):
+    said = text_of(standing.visit().text("/runs"))
 
     assert re.search(r"initial .* 4 4 3 0 1", said)
 
@@ -183,8 +183,8 @@ def test_a_hostile_name_is_text_on_every_page(tmp_path, sandbox, start):
 @pytest.mark.parametrize(
     "path", ["/nowhere", "/assets/../app.py", "/assets/nothing.js", "/contract"]
 )
-def test_what_is_not_there_is_told_without_a_trace(daemon, path):
-    answer = daemon.visit().get(path)
+def test_what_is_not_there_is_told_without_a_trace(standing, path):
+    answer = standing.visit().get(path)
 
     assert answer.status_code == 404
     assert "Traceback" not in answer.text
