@@ -225,8 +225,8 @@ class Daemon:
         }
 
     def _status_line(self) -> str:
-        with self._sync.state.read() as tx:
-            counts = contracts.counts(tx)
+        counted = self._desk.snapshots.taken()["contracts"]  # the page is glad of it, too
+        counts = {Status(name): count for name, count in counted.items()}
         last, lag, now = self._capture.last, self._capture.lag(), self._sync.capture.now()
         is_refused = self._reload is not None and self._reload.refused
         troubles = (

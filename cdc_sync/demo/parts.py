@@ -44,7 +44,7 @@ schedule:
   poll: 1s
 web:
   listen: 127.0.0.1:0
-  token: {token}
+  token: "{token}"
 """
 
 

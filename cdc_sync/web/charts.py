@@ -87,8 +87,8 @@ def _is_empty(point: Point) -> bool:
 
 def _spread(pairs: Sequence[tuple[float, float] | None]) -> list[tuple[str, str, Values]]:
     return [
-        ("half stay below (p50)", "first", [pair and pair[0] for pair in pairs]),
-        ("95 % stay below (p95)", "second", [pair and pair[1] for pair in pairs]),
+        ("p50", "first", [pair and pair[0] for pair in pairs]),
+        ("p95", "second", [pair and pair[1] for pair in pairs]),
     ]
 
 
@@ -131,8 +131,10 @@ def path_of(values: Values, top: float) -> str:
             continue
         x, y = index * step, HEIGHT - 1 - value / top * (HEIGHT - 2)
         parts.append(f"{'L' if is_open else 'M'}{x:.0f} {y:.1f}")
-        if not is_open and (index + 1 == len(values) or values[index + 1] is None):
-            parts.append(f"h{step:.0f}")  # a value alone is to be seen, too
+        is_last = index + 1 == len(values)
+        if not is_open and (is_last or values[index + 1] is None):
+            # A value alone is to be seen, too.
+            parts.append(f"h{-step if is_last else step:.0f}")
         is_open = True
     return "".join(parts)
 

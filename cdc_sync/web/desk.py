@@ -15,7 +15,9 @@ from cdc_sync.status import read_status
 from cdc_sync.web.health import Vitals
 
 FRESH_SECONDS = 0.9
-SHARE_OF_TIME = 0.02  # of one core, at most, goes into counting a large state for the page
+FRESH_AT_MOST = 1.8  # `status` is never more than 2 s behind, also where counting takes long
+SHARE_OF_TIME = 0.02  # of one core, that goes into counting a large state for the page
+RECENT_SECONDS = 5.0  # the daemon takes one at least so often, for its own line in systemd
 
 
 class Snapshots:
@@ -25,23 +27,35 @@ class Snapshots:
         self._state = state
         self._now = now
         self._lock = threading.Lock()
-        self._good_until = 0.0
+        self._taken_at: float | None = None
+        self._cost = 0.0
         self._document: dict[str, Any] = {}
 
     def latest(self) -> dict[str, Any]:
         """`status --json` and what else `read_status` knows. Raises StateUnavailable."""
-        with self._lock:
-            began = time.monotonic()
-            if began >= self._good_until:
-                self._document = read_status(self._state, self._now())
-                cost = time.monotonic() - began
-                self._good_until = began + max(FRESH_SECONDS, cost / SHARE_OF_TIME)
-            return self._document
+        fresh = max(FRESH_SECONDS, min(FRESH_AT_MOST, self._cost / SHARE_OF_TIME))
+        return self._younger_than(fresh)
+
+    def recent(self) -> dict[str, Any]:
+        """One that is at hand, for a page that follows at once what is newer."""
+        return self._younger_than(RECENT_SECONDS)
+
+    def taken(self) -> dict[str, Any]:
+        """One of now."""
+        return self._younger_than(0.0)
 
     def expire(self) -> None:
         """Somebody has just acted: the next look is a fresh one."""
         with self._lock:
-            self._good_until = 0.0
+            self._taken_at = None
+
+    def _younger_than(self, seconds: float) -> dict[str, Any]:
+        with self._lock:
+            began = time.monotonic()
+            if self._taken_at is None or began - self._taken_at >= seconds:
+                self._document = read_status(self._state, self._now())
+                self._taken_at, self._cost = began, time.monotonic() - began
+            return self._document
 
 
 @dataclass(slots=True)

@@ -36,9 +36,7 @@ class Door:
         self, app: ASGIApp, listen_host: str, secret: Secret, now: Callable[[], datetime]
     ) -> None:
         self._app = app
-        self._names = frozenset(
-            {(name_of(listen_host) or "").lower(), socket.gethostname().lower()} - {""}
-        )
+        self._names = _names_of(listen_host)
         self._secret = secret
         self._now = now
 
@@ -99,6 +97,13 @@ class Door:
         except CookieError:
             return False
         return found is not None and self._secret.is_cookie(found.value, self._now())
+
+
+def _names_of(listen_host: str) -> frozenset[str]:
+    names = {name_of(listen_host) or "", socket.gethostname().lower()}
+    if not is_loopback(listen_host.strip("[]")):
+        names.add(socket.getfqdn().lower())  # it may ask a name server: only where others come
+    return frozenset(names - {""})
 
 
 def cookie_name(scope: Scope) -> str:

@@ -38,7 +38,8 @@ class Overview:
         """The page."""
         window = window_of(request)
         visitor: Visitor = request.scope["state"]["visitor"]
-        return page(desk, request, TEMPLATE, self._shown(window, may_act=visitor.may_act))
+        shown = self._shown(desk.snapshots.recent(), window, may_act=visitor.may_act)
+        return page(desk, request, TEMPLATE, shown)
 
     def regions(self, window: str, *, may_act: bool) -> dict[str, str]:
         """The regions by their names, as HTML, not older than a second."""
@@ -46,7 +47,8 @@ class Overview:
             made_at, regions = self._regions.get((window, may_act), (0.0, {}))
             if time.monotonic() - made_at < REGIONS_FRESH_SECONDS:
                 return regions
-            shown = self._shown(window, may_act=may_act)
+            document = self._desk.snapshots.latest()
+            shown = self._shown(document, window, may_act=may_act)
             regions = {
                 name: TEMPLATES.get_template(f"overview/{name}.html").render(shown)
                 for name in REGIONS
@@ -54,8 +56,7 @@ class Overview:
             self._regions[window, may_act] = (time.monotonic(), regions)
             return regions
 
-    def _shown(self, window: str, *, may_act: bool) -> dict[str, Any]:
-        document = self._desk.snapshots.latest()
+    def _shown(self, document: dict[str, Any], window: str, *, may_act: bool) -> dict[str, Any]:
         return {
             "status": document,
             "wrong": troubles(document, self._desk.config),

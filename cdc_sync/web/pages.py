@@ -31,7 +31,7 @@ def contracts(desk: Desk, request: Request) -> Response:
     else:
         listed = story.list_contracts(desk.state, status, asked.get("after") or None, LISTED)
         found = {"more": False, **listed}
-    counts = desk.snapshots.latest()["contracts"]
+    counts = desk.snapshots.recent()["contracts"]
     chosen = {"sought": sought, "status": status, "after": asked.get("after"), "counts": counts}
     return page(desk, request, "contracts.html", found | chosen)
 

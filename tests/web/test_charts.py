@@ -111,6 +111,7 @@ def test_an_axis_of_nothing_is_there():
 
 def test_a_line_has_a_gap_where_there_is_no_value_and_shows_a_value_alone():
     assert path_of([None, 1.0, None, 0.0, 1.0], 1.0) == "M180 1.0h180M540 119.0L720 1.0"
+    assert path_of([None, 1.0], 1.0) == "M720 1.0h-720"
 
 
 @given(st.lists(st.none() | st.floats(0, 1), max_size=300))
@@ -140,8 +141,8 @@ def test_a_chart_says_in_words_what_it_shows():
     throughput, put, arrival, lag = charts_of(measures.points("hour", NOON), "hour")
 
     assert throughput.summary == "PUTs a second, last hour: latest accepted 1, failed 0; highest 1"
-    assert "p50) 4 ms" in put.summary
-    assert "p50) —" in arrival.summary
+    assert "latest p50 4 ms, p95 5 ms" in put.summary
+    assert "latest p50 —" in arrival.summary
     assert (
         lag.summary == "Behind the source's clock, last hour: latest greatest 4.0 s; highest 4.0 s"
     )
