@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lint style types layers spelling format wheel screenshots bench clean
+.PHONY: help setup demo test quick lint style types layers spelling format wheel screenshots docs bench clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -55,6 +55,9 @@ screenshots: .venv/.setup  ## pictures of every view of the status page, into do
 
 bench: .venv/.setup  ## timings on this machine; nothing depends on them
 	@for bench in $(sort $(wildcard bench/*.py)); do echo "$$bench"; $(BIN)/python "$$bench" || exit 1; done
+
+docs: .venv/.setup  ## the pages of docs/ that the program says itself
+	$(BIN)/python -m docs.generate
 
 clean:  ## removes what was made, the virtual environment too
 	rm -rf .venv build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

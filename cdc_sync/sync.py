@@ -57,6 +57,7 @@ def open_sync(
                 upgrade(state)
             else:
                 await_current(state)
+            lease.keep()
             expect_own(state, config.customergauge)
             measures = Measures()
             file = token_file(config, token_folder)

@@ -14,6 +14,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, help=f"at most so many ({KILLS} without --minutes)")
     parser.add_argument("--minutes", type=float, help="at most so long, and then until all rests")
+    parser.add_argument("--daemons", type=int, default=1, help="so many, on PostgreSQL")
     parser.add_argument("--seed", type=int, default=1, help="what chance begins with")
     for double in ("naive-watermark", "no-durable-ack"):
         parser.add_argument(

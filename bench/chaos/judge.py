@@ -7,7 +7,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -29,6 +29,9 @@ VIOLATIONS = (
     "needless",  # a PUT of what was acknowledged, without a doubt that justifies it
     "still_due",  # contracts that do not come to rest when all is well again
     "daemon_ended",  # by itself, or not well
+    "too_fast",  # more PUTs in some seconds than the rate limit of all daemons together
+    "roles",  # `status` does not show every daemon, and one of them that captures
+    "still_claimed",  # by a daemon that was stopped
 )
 _REVISION = re.compile(r"r(\d+)")
 
@@ -49,12 +52,15 @@ class Put(NamedTuple):
 class Kill(NamedTuple):
     """One kill -9: between `at` and `over` the last requests of the dead may still arrive.
 
-    `claimed` has the contracts that were claimed, by reference, and since when.
+    `claimed` has the contracts that were claimed, by reference, and since when. A daemon that was
+    frozen, or a state that was away, is one, too, of another kind: until it is `over` whoever
+    comes late puts what was claimed in doubt.
     """
 
     at: float
     over: float
     claimed: Mapping[str, float]
+    kind: str = "kill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +69,14 @@ class Findings:
 
     violations: dict[str, list[str]]
     repeats: Counter[str]  #: PUTs of what was acknowledged, by the doubt that justifies them
-    overlaps_after_kill: int  #: a dead daemon's request that the sandbox had not answered yet
+    overlaps: Counter[str]  #: with the request of a dead daemon, or of a frozen one that woke
+    backwards: int  #: steps that a frozen daemon made when it woke, and that others mended
 
 
 class _Doubt(NamedTuple):
     kind: str
     began: float
+    latest: float  #: it may have begun then instead
     answered: bool = False
 
 
@@ -101,17 +109,19 @@ def _doubt_of(entry: Entry) -> str | None:
 
 def judge(puts: Sequence[Put], kills: Sequence[Kill]) -> Findings:
     """What a log, in the order in which its PUTs began, shows."""
-    found = Findings({kind: [] for kind in VIOLATIONS}, Counter(), 0)
+    overlaps: Counter[str] = Counter()
+    found = Findings({kind: [] for kind in VIOLATIONS}, Counter(), overlaps, 0)
     _judge_references(puts, found)
     by_reference: dict[str, list[Put]] = defaultdict(list)
     for put in puts:
         by_reference[put.reference].append(put)
-    explained = 0
+    backwards = 0
     for reference, own in by_reference.items():
-        explained += _judge_overlaps(own, kills, found)
-        _judge_order(own, found)
-        _judge_need(own, [kill for kill in kills if reference in kill.claimed], found)
-    return Findings(found.violations, found.repeats, explained)
+        its_kills = [kill for kill in kills if reference in kill.claimed]
+        _judge_overlaps(own, kills, found)
+        backwards += _judge_order(own, its_kills, found)
+        _judge_need(own, its_kills, found)
+    return replace(found, backwards=backwards)
 
 
 def _judge_references(puts: Sequence[Put], found: Findings) -> None:
@@ -123,28 +133,45 @@ def _judge_references(puts: Sequence[Put], found: Findings) -> None:
             found.violations["two_references"].append(f"{name}: {', '.join(others)}")
 
 
-def _judge_overlaps(own: Sequence[Put], kills: Sequence[Kill], found: Findings) -> int:
-    explained = 0
+def _judge_overlaps(own: Sequence[Put], kills: Sequence[Kill], found: Findings) -> None:
+    once: set[int] = set()  # a frozen daemon may do it once for each contract
     for one, other in pairwise(own):
         if other.started >= one.finished:
             continue
-        if any(one.started <= kill.over and kill.at <= other.started for kill in kills):
-            explained += 1
+        causes = [k for k in kills if _may_overlap(k, one, other) and id(k) not in once]
+        if causes:
+            found.overlaps[causes[0].kind] += 1
+            once.update(id(k) for k in causes if k.kind == "freeze")
         else:
             found.violations["overlapping"].append(f"{one} and {other}")
-    return explained
 
 
-def _judge_order(own: Sequence[Put], found: Findings) -> None:
+def _may_overlap(kill: Kill, one: Put, other: Put) -> bool:
+    if kill.kind == "freeze" and one.reference not in kill.claimed:
+        return False
+    meets = one.started <= kill.over and kill.at <= other.started
+    return meets and kill.kind in ("kill", "freeze")
+
+
+def _judge_order(own: Sequence[Put], kills: Sequence[Kill], found: Findings) -> int:
     newest: Put | None = None
+    explained = 0
     for put in sorted(own, key=lambda put: put.finished):
         if put.revision is None:
             continue
         newer = newest is not None and (newest.revision or 0) > put.revision
         if newest is not None and newer and put.started > newest.finished:
-            found.violations["backwards"].append(f"{put} after {newest}")
+            if any(kill.kind == "freeze" for kill in _under_way(kills, put)):
+                explained += 1
+            else:
+                found.violations["backwards"].append(f"{put} after {newest}")
         if put.acknowledged and not newer:
             newest = put
+    return explained
+
+
+def _under_way(kills: Sequence[Kill], put: Put) -> list[Kill]:
+    return [kill for kill in kills if kill.at <= put.started <= kill.over]
 
 
 def _judge_need(own: Sequence[Put], kills: Sequence[Kill], found: Findings) -> None:
@@ -155,9 +182,11 @@ def _judge_need(own: Sequence[Put], kills: Sequence[Kill], found: Findings) -> N
     events += [(kill.over, kill) for kill in kills]
     for _, event in sorted(events, key=lambda timed: timed[0]):
         if isinstance(event, Kill):
-            doubt = _Doubt("kill", event.claimed[own[0].reference])
+            began = event.claimed[own[0].reference]
+            latest = began if event.kind == "kill" else event.over
+            doubt = _Doubt(event.kind, began, latest)
             continue
-        why = _explained(event, doubt)
+        why = next((kill.kind for kill in _under_way(kills, event)), _explained(event, doubt))
         if event.payload == known:
             if why is None:
                 found.violations["needless"].append(f"{event}, in doubt: {doubt}")
@@ -167,7 +196,7 @@ def _judge_need(own: Sequence[Put], kills: Sequence[Kill], found: Findings) -> N
             doubt = _answered(doubt, event, confirms=event.payload == known and why == "confirm")
             known = event.payload
         elif event.doubt:
-            doubt = _Doubt(event.doubt, event.started)
+            doubt = _Doubt(event.doubt, event.started, event.started)
 
 
 def _explained(put: Put, doubt: _Doubt | None) -> str | None:
@@ -182,7 +211,7 @@ def _explained(put: Put, doubt: _Doubt | None) -> str | None:
 
 
 def _answered(doubt: _Doubt | None, put: Put, *, confirms: bool) -> _Doubt | None:
-    if doubt is None or confirms or put.started - doubt.began > CONFIRM_AFTER + SLACK:
+    if doubt is None or confirms or put.started - doubt.latest > CONFIRM_AFTER + SLACK:
         return None
     return doubt._replace(answered=True)
 

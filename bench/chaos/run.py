@@ -3,6 +3,7 @@
 import argparse
 import json
 import random
+import statistics
 import sys
 import tempfile
 import time
@@ -10,22 +11,34 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from bench.chaos.daemon import ChaosDaemon
+from bench.chaos.fleet import RATE, TIMEOUT_SECONDS, Fleet
 from bench.chaos.judge import (
     Contracts,
     Findings,
-    Kill,
     Put,
     by_account,
     differences,
     judge,
     puts_of,
 )
+from bench.chaos.rate import most_in_a_second, too_fast
 from bench.chaos.source import ChaosSource, chaos_source
+from bench.chaos.state import (
+    FileState,
+    State,
+    basis,
+    has_watermark,
+    poll_began,
+    rest,
+    scans,
+    server_state,
+)
 from bench.chaos.writers import Writers
 from tests.support.configs import write_config
 from tests.support.sandbox import Sandbox, running_sandbox
@@ -54,35 +67,44 @@ TOLD = 5  # stories of a kind
 
 
 class Chaos:
-    """A source that is written to, a daemon that is killed, a sandbox that fails."""
+    """A source that is written to, daemons that are killed, a sandbox that fails."""
 
-    def __init__(self, source: ChaosSource, sandbox: Sandbox, daemon: ChaosDaemon, seed: int):
+    def __init__(
+        self,
+        source: ChaosSource,
+        sandbox: Sandbox,
+        state: State,
+        daemons: Sequence[ChaosDaemon],
+        seed: int,
+    ):
         self.source = source
         self.sandbox = sandbox
-        self.daemon = daemon
+        self.state = state
         self.writers = Writers(source, seed)
         self.chance = random.Random(seed)
-        self.kills: list[Kill] = []
+        self.fleet = Fleet(daemons, state, self.chance)
         self.crashes = 0
+        self.basis: str | None = None
         self.ended: list[str] = []  #: daemons that ended by themselves, or not well
 
     def storm(self, kills: int | None, seconds: float | None) -> None:
         """Kills until it has been so often, or so long."""
         until = time.monotonic() + (seconds or float("inf"))
         self.sandbox.strike(*FAULTS)
-        self.daemon.start()
+        self.fleet.start()
         # A first scan finds whatever is there; it is polls that must not lose anything.
-        wait_until(self.daemon.has_watermark, "the first scan has ended", FIRST_SCAN_SECONDS)
+        has_ended = partial(has_watermark, self.state)
+        wait_until(has_ended, "the first scan has ended", FIRST_SCAN_SECONDS)
         self.writers.start()
-        while len(self.kills) < (kills or float("inf")) and time.monotonic() < until:
+        while self.fleet.kinds["kill"] < (kills or float("inf")) and time.monotonic() < until:
             self._let_live()
             if self.chance.random() < 1 / CRASH_EVERY:
                 self.source.crash()
                 self.crashes += 1
                 self._let_live()
             self._note_end()
-            self.kills.append(self.daemon.kill())
-            self.daemon.start()
+            self.fleet.strike()
+        self.fleet.rest()
 
     def settle(self) -> dict[str, list[str]]:
         """No more changes and faults: what source and CustomerGauge differ in, in the end."""
@@ -92,15 +114,19 @@ class Chaos:
         for _ in range(2):  # the second begins after the first has ended, and so sees everything
             self._await_poll()
         self._wait(lambda: self._rests(rows), SETTLE_SECONDS)
-        due = self.daemon.rest().due
+        due = rest(self.state).due
         self._note_end()
-        if code := self.daemon.stop():
-            self.ended.append(f"exit code {code} after SIGTERM")
-        return self._differences(rows) | {"still_due": [f"{due} contracts"] if due else []}
+        roles, self.basis = self.fleet.unshown(), basis(self.state)
+        self.ended += [f"exit code {code} after SIGTERM" for code in self.fleet.stop()]
+        return self._differences(rows) | {
+            "still_due": [f"{due} contracts"] if due else [],
+            "roles": roles,
+            "still_claimed": self.fleet.left_claimed(),
+        }
 
     def close(self) -> None:
         """Ends what is still there."""
-        self.daemon.stop()
+        self.fleet.stop()
         self.writers.stop()
 
     def _let_live(self) -> None:
@@ -117,23 +143,22 @@ class Chaos:
         return newest[0].sequence if newest else 0
 
     def _note_end(self) -> None:
-        if (code := self.daemon.died()) is not None:
-            self.ended.append(f"exit code {code} by itself")
+        self.ended += [f"exit code {code} by itself" for code in self.fleet.died()]
 
     def _await_poll(self) -> None:
         since = datetime.now(UTC)
         self._wait(
-            lambda: (began := self.daemon.poll_began()) is not None and began > since, POLL_SECONDS
+            lambda: (began := poll_began(self.state)) is not None and began > since, POLL_SECONDS
         )
 
     def _wait(self, happened: Callable[[], bool], seconds: float) -> None:
         until = time.monotonic() + seconds
-        while time.monotonic() < until and self.daemon.died() is None and not happened():
+        while time.monotonic() < until and not self.fleet.died() and not happened():
             time.sleep(0.02)
 
     def _rests(self, rows: Contracts) -> bool:
         """Whether nothing is on its way any more that could mend a difference."""
-        due, later = self.daemon.rest()
+        due, later = rest(self.state)
         different = chain(*self._differences(rows).values())
         return due == 0 and not any(
             account in rows and later.get(account) == rows[account] for account in different
@@ -150,19 +175,29 @@ def run(options: argparse.Namespace) -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cdc-sync-chaos-")))
         source = stack.enter_context(chaos_source(ROWS))
         sandbox = stack.enter_context(running_sandbox())
-        config = _configuration(folder / "config.yaml", source, sandbox)
-        chaos = Chaos(source, sandbox, ChaosDaemon(config, options.double), options.seed)
+        several = options.daemons > 1
+        state = stack.enter_context(server_state()) if several else FileState(folder)
+        config = _configuration(folder / "config.yaml", source, sandbox, state)
+        daemons = [ChaosDaemon(config, state, options.double) for _ in range(options.daemons)]
+        chaos = Chaos(source, sandbox, state, daemons, options.seed)
         stack.callback(chaos.close)
         kills = options.kills or (None if options.minutes else KILLS)
         chaos.storm(kills, options.minutes and 60 * options.minutes)
         found = chaos.settle()
         puts = puts_of(sandbox.ledger.entries(limit=1_000_000))
-        findings = judge(puts, chaos.kills)
-        violations = findings.violations | found | {"daemon_ended": chaos.ended}
+        findings = judge(puts, chaos.fleet.events)
+        fast = too_fast(puts, RATE if several else 100)
+        violations = findings.violations | found | {"daemon_ended": chaos.ended, "too_fast": fast}
         figures = _figures(chaos, puts, findings)
         log = (folder / "daemon.log").read_text()
     seconds = round(time.monotonic() - began)
-    told = {"seed": options.seed, "double": options.double, "seconds": seconds, **figures}
+    told = {
+        "seed": options.seed,
+        "daemons": options.daemons,
+        "double": options.double,
+        "seconds": seconds,
+        **figures,
+    }
     print(json.dumps(told | {"violations": {kind: len(v) for kind, v in violations.items()}}))
     _tell(violations, log if chaos.ended else "")
     return int(any(violations.values()))
@@ -171,11 +206,14 @@ def run(options: argparse.Namespace) -> int:
 def _figures(chaos: Chaos, puts: Sequence[Put], findings: Findings) -> dict[str, Any]:
     """What happened, so that a run in which nothing did is seen as such."""
     return {
-        "kills": len(chaos.kills),
-        "in_doubt_at_kills": sum(len(kill.claimed) for kill in chaos.kills),
+        "kills": chaos.fleet.kinds["kill"],
+        "in_doubt_at_kills": sum(len(e.claimed) for e in chaos.fleet.events if e.kind == "kill"),
         "source_crashes": chaos.crashes,
-        "basis": chaos.daemon.basis(),
-        "full_scans": chaos.daemon.scans(),
+        "state_crashes": chaos.fleet.kinds["state_crash"],
+        "freezes": chaos.fleet.kinds["freeze"],
+        "take_over_seconds": _spread(chaos.fleet.take_overs),
+        "basis": chaos.basis,
+        "full_scans": scans(chaos.state),
         "transactions": dict(sorted(chaos.writers.transactions.items())),
         "changes": dict(sorted(chaos.writers.changes.items())),
         "rows": len(chaos.source.contracts()),
@@ -184,8 +222,17 @@ def _figures(chaos: Chaos, puts: Sequence[Put], findings: Findings) -> dict[str,
         "acknowledged": sum(put.acknowledged for put in puts),
         "answers_in_doubt": dict(sorted(Counter(p.doubt for p in puts if p.doubt).items())),
         "repeats_explained": dict(sorted(findings.repeats.items())),
-        "overlaps_after_kill": findings.overlaps_after_kill,
+        "overlaps_explained": dict(sorted(findings.overlaps.items())),
+        "backwards_mended": findings.backwards,
+        "most_puts_in_a_second": most_in_a_second(puts),
     }
+
+
+def _spread(seconds: Sequence[float]) -> dict[str, float] | None:
+    if not seconds:
+        return None
+    told = {"median": statistics.median(seconds), "longest": max(seconds)}
+    return {name: round(value, 2) for name, value in told.items()} | {"measured": len(seconds)}
 
 
 def _tell(violations: dict[str, list[str]], log: str) -> None:
@@ -195,7 +242,10 @@ def _tell(violations: dict[str, list[str]], log: str) -> None:
     print(log[-4000:], end="", file=sys.stderr)
 
 
-def _configuration(path: Path, source: ChaosSource, sandbox: Sandbox) -> Path:
+def _configuration(path: Path, source: ChaosSource, sandbox: Sandbox, state: State) -> Path:
+    api = {"rate_limit": "100/s", "timeout": "20s"}
+    if not isinstance(state, FileState):  # the lease is three times the time-out
+        api = {"rate_limit": f"{RATE}/s", "timeout": f"{TIMEOUT_SECONDS:g}s"}
     return write_config(
         path,
         source.reader_url,
@@ -209,7 +259,8 @@ def _configuration(path: Path, source: ChaosSource, sandbox: Sandbox) -> Path:
         },
         # A reference that would be another one after most updates, were it not kept.
         mapping={"reference": "erp-{id}-{color}"},
-        customergauge={"rate_limit": "100/s", "timeout": "20s"},
+        customergauge=api,
+        state={"url": state.url},
         # A reconcile would mend what polls lost.
         schedule={"poll": "1s", "reconcile": "never"},
         guard={"max_changes": "none"},

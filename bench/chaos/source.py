@@ -41,10 +41,8 @@ class ChaosSource:
         return psycopg.connect(self._dsn, autocommit=True, connect_timeout=10)
 
     def crash(self) -> None:
-        """The server ends at once, as if its power was cut; what was committed comes back."""
-        arguments = ["-w", "-m", "immediate", "stop"]
-        pg_ctl(arguments, pgdata=self._server.pgdata, user=self._server.system_user, timeout=60)
-        self._server.ensure_postgres_running()
+        """Its power is cut."""
+        crash(self._server)
 
     def contracts(self) -> Contracts:
         """What CustomerGauge should hold, by account."""
@@ -53,6 +51,13 @@ class ChaosSource:
                 "SELECT account_name, start_date::text, end_date::text, plan FROM contracts"
             ).fetchall()
         return {row[0]: dict(zip(FIELDS, row, strict=True)) for row in rows}
+
+
+def crash(server: PostgresServer) -> None:
+    """The server ends at once, as if its power was cut; what was committed comes back."""
+    arguments = ["-w", "-m", "immediate", "stop"]
+    pg_ctl(arguments, pgdata=server.pgdata, user=server.system_user, timeout=60)
+    server.ensure_postgres_running()
 
 
 @contextmanager

@@ -1,15 +1,16 @@
 """The step that poll, reconcile and plan share: a page of rows becomes changes."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
 from cdc_sync.config.model import Config
-from cdc_sync.contract import Mapped, Problem, Reference, SourceId
+from cdc_sync.contract import Known, Mapped, Problem, Reference, SourceId
 from cdc_sync.measures import Measures
 from cdc_sync.rules.compare import Action, Change, compare, gone
 from cdc_sync.rules.mapping import RowMapper, compile_mapping
@@ -77,15 +78,12 @@ def changes_of(
     """
     rows = {seen.source_id: seen for seen in page}
     known = contracts.known(tx, rows)
-    candidates: list[tuple[Mapped, Change]] = []
-    for seen in rows.values():
-        row = known.get(seen.source_id)
-        if row is not None and _unchanged(seen, row):
-            continue
-        before = None if row is None else contracts.as_known(row)
-        change = compare(seen, before, ends_on=ends_on, afresh=afresh)
-        if change is not None:
-            candidates.append((seen, change))
+    judge = partial(compare, ends_on=ends_on, afresh=afresh)
+    candidates = _candidates(rows.values(), known, judge)
+    # Another daemon may have claimed or settled some since: they are judged by what holds now.
+    locked = contracts.known_locked(tx, [seen.source_id for seen, _ in candidates])
+    if locked:
+        candidates = _candidates([seen for seen, _ in candidates], known | locked, judge)
     return _without_taken_references(tx, candidates) if candidates else []
 
 
@@ -97,9 +95,25 @@ def gone_of(
     afresh: bool = False,
 ) -> list[Change]:
     """What it changes that these contracts are not in the source; `afresh` as in `changes_of`."""
-    rows = contracts.known(tx, absent).values()
+    rows = (contracts.known(tx, absent) | contracts.known_locked(tx, absent)).values()
     found = [gone(contracts.as_known(row), ends_on=ends_on, afresh=afresh) for row in rows]
     return [change for change in found if change is not None]
+
+
+def _candidates(
+    page: Iterable[Mapped],
+    known: dict[SourceId, contracts.KnownRow],
+    judge: Callable[[Mapped, Known | None], Change | None],
+) -> list[tuple[Mapped, Change]]:
+    candidates: list[tuple[Mapped, Change]] = []
+    for seen in page:
+        row = known.get(seen.source_id)
+        if row is not None and _unchanged(seen, row):
+            continue
+        change = judge(seen, None if row is None else contracts.as_known(row))
+        if change is not None:
+            candidates.append((seen, change))
+    return candidates
 
 
 def _unchanged(seen: Mapped, row: contracts.KnownRow) -> bool:

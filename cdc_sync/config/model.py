@@ -44,7 +44,7 @@ class SourceConfig(Section):
     )
     clock_margin: Annotated[fields.Duration, fields.at_least("2s")] = Field(
         default=timedelta(seconds=10),
-        description="How far the clock that stamps the watermark may run behind the database's.",
+        description="How far the watermark's clock may run behind the database's; 2s or more.",
     )
     lookback: fields.Lookback = Field(
         default=timedelta(minutes=5),
@@ -130,7 +130,7 @@ class CustomerGaugeConfig(Section):
         default=8, description="PUTs under way at a time."
     )
     timeout: Annotated[fields.Duration, fields.at_least("1s"), fields.at_most("10m")] = Field(
-        default=timedelta(seconds=30), description="The whole time that one request may take."
+        default=timedelta(seconds=30), description="The time that one request may take: 1s to 10m."
     )
     create_missing_accounts: fields.Flag = Field(
         default=False, description="PUT an account that does not exist, and then its contract."
@@ -174,11 +174,11 @@ class ScheduleConfig(Section):
     """When the source is read."""
 
     poll: Annotated[fields.Duration, fields.at_least("1s")] = Field(
-        default=timedelta(seconds=15), description="Between two looks for changed rows."
+        default=timedelta(seconds=15), description="Between two looks for changed rows; 1s or more."
     )
     reconcile: fields.Occasion = Field(
         default="0 3 * * *",
-        description="When everything is compared: a cron line, an interval, or `never`.",
+        description="When everything is compared: a cron line (UTC), an interval, or `never`.",
     )
 
 

@@ -35,9 +35,15 @@ class Capturing:
         self._threads: list[threading.Thread] = []
         self.running = False
 
+    @property
+    def ending(self) -> bool:
+        """Whether something that was told to stop is still at work."""
+        return not self.running and any(thread.is_alive() for thread in self._threads)
+
     def begin(self) -> None:
         """Starts everything; where another captured until now, nothing it did is taken as known."""
         self._stop = stop = threading.Event()
+        self._reconcile_due.clear()
         self._sync.capture.forget()
         self._schedule = self._build_schedule()
         work = {

@@ -12,6 +12,7 @@ import structlog
 
 from cdc_sync.capture.loop import CaptureLoop, horizon_document
 from cdc_sync.config.model import Config
+from cdc_sync.contract import Status
 from cdc_sync.daemon.alerts import Alerts
 from cdc_sync.daemon.capturing import Capturing
 from cdc_sync.daemon.page import Page
@@ -22,7 +23,7 @@ from cdc_sync.delivery.leases import our_name
 from cdc_sync.errors import StateUnavailable
 from cdc_sync.recent import RecentLog
 from cdc_sync.source.engine import STATEMENT_TIMEOUT_SECONDS
-from cdc_sync.state import contracts, control
+from cdc_sync.state import control
 from cdc_sync.sync import Sync, redaction_of
 from cdc_sync.web.desk import Desk
 from cdc_sync.web.health import Vitals
@@ -161,7 +162,8 @@ class Daemon:
     def _beat(self) -> None:
         """Says that we are there, to `status` and to systemd."""
         try:
-            self._take_or_leave(held=self._sync.lease.keep())
+            # What captured before must have ended: it would write in the name of the new lease.
+            self._take_or_leave(held=not self._capturing.ending and self._sync.lease.keep())
             self._tell()
         except StateUnavailable:
             pass  # the loops tell it, and wait for it: `status` misses a beat, systemd none

@@ -117,7 +117,6 @@ class Answers:
         settlements.settle(tx, self._settled)
         settlements.release(tx, self._unsent)
         self._accounts.record(tx, now)
-        self._pacing.tell(tx)
         history.log_deliveries(tx, self._settled)
         kinds = Counter(s.kind.value for s in self._settled if s.kind is not None)
         control.add(tx, control.TOTALS, dict(kinds))
@@ -127,6 +126,7 @@ class Answers:
             control.put(tx, control.LAST_DELIVERY, told)
         if self.gate.document() != self._told_gate:
             control.put(tx, control.API, self.gate.document())
+        self._pacing.tell(tx)  # last: a claim, too, comes to the pace after all this
 
     def recorded(self) -> None:
         """The transaction of `record` was committed."""

@@ -201,11 +201,13 @@ class Delivery:
         accounts = [] if self.gate.is_probing else self._accounts.next(room)
         timeout = self._config.timeout
         until = self._pacing.their_time(now) + LEASE_DEADLINES * timeout
-        # Its answer or the end of its patience must come while the lease still holds.
-        last_leave = time.monotonic() + (LEASE_DEADLINES - 1) * timeout.total_seconds()
+        # Its answer must come while the lease holds, however long this transaction has waited.
+        last_leave = self.came_round + (LEASE_DEADLINES - 1) * timeout.total_seconds()
         at_random = self.gate.state is ApiState.REFUSING
         most = min(room - len(accounts), GROUP)
-        claimed = outbox.claim(tx, now, most, self._owner, until, at_random=at_random)
+        # Where others deliver too, what lost its claim is free there while its PUT is on its way.
+        ours = () if self._state.file is not None else self._in_flight
+        claimed = outbox.claim(tx, now, most, self._owner, until, but_for=ours, at_random=at_random)
         tasks: list[Task] = [*accounts, *claimed]
         return jobs_of(tasks, self._pacing.reserve(tx, now, len(tasks)), last_leave)
 

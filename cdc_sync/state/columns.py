@@ -62,6 +62,14 @@ def among(tx: Connection, column: ColumnElement[Any], texts: Iterable[str]) -> C
     return column.in_(listed(tx, texts))
 
 
+def in_one_order(tx: Connection, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The order in which rows are locked, everywhere: nobody waits for one who waits for him.
+
+    That of Python's `sorted`, not that of the database's language.
+    """
+    return column if tx.dialect.name == "sqlite" else sa.collate(column, "C")
+
+
 def listed(tx: Connection, texts: Iterable[str]) -> sa.Select[tuple[str]]:
     """A SELECT of the texts, given as one parameter."""
     if tx.dialect.name == "sqlite":

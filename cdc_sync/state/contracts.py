@@ -17,7 +17,8 @@ from cdc_sync.contract import (
     problems_to_json,
 )
 from cdc_sync.rules.compare import Change
-from cdc_sync.state.columns import among
+from cdc_sync.state.columns import among, in_one_order
+from cdc_sync.state.database import is_for_reading
 from cdc_sync.state.tables import contract
 
 KNOWN = (
@@ -40,6 +41,22 @@ def known(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, KnownRow]:
     """What the state holds of these ids, as raw rows: `as_known` makes a value of one."""
     rows = tx.execute(select(*KNOWN).where(among(tx, contract.c.source_id, ids))).all()
     return {row[0]: row for row in rows}
+
+
+def known_locked(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, KnownRow]:
+    """As `known`, and no delivery changes them before `tx` ends, where that may be another's.
+
+    Nothing where there is none: on SQLite, and for one who only reads.
+    """
+    if tx.dialect.name == "sqlite" or is_for_reading(tx):
+        return {}
+    query = (
+        select(*KNOWN)
+        .where(among(tx, contract.c.source_id, ids))
+        .order_by(in_one_order(tx, contract.c.source_id))
+        .with_for_update()
+    )
+    return {row[0]: row for row in tx.execute(query)}
 
 
 def as_known(row: KnownRow) -> Known:

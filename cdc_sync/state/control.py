@@ -60,6 +60,10 @@ def get_all(tx: Connection) -> dict[str, Any]:
 def get_locked(tx: Connection, key: str, default: Any = None) -> Any:
     """The value by this name, that nobody else changes before `tx` ends."""
     text = tx.execute(_GET.with_for_update(), {"name": key}).scalar()
+    if text is None and tx.dialect.name != "sqlite":
+        # There is no row to lock: of two that make it the second one waits here, and then sees it.
+        tx.execute(select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(key))))
+        text = tx.execute(_GET.with_for_update(), {"name": key}).scalar()
     return default if text is None else json.loads(text)
 
 

@@ -16,6 +16,8 @@ from cdc_sync.errors import StateUnavailable
 
 BUSY_TIMEOUT_SECONDS = 30
 _READ = {"cdc_sync_read": True}
+# A writer that is frozen or cut off holds its locks no longer: others wait for them.
+_END_WHEN_STUCK = "SET LOCAL idle_in_transaction_session_timeout = '5s'"
 
 Fence: TypeAlias = Callable[[Connection], None]
 """Raises StateUnavailable where the one who writes has lost the right to."""
@@ -48,6 +50,8 @@ class Database:
     def begin(self) -> Iterator[Connection]:
         """A write transaction, committed at the end. Raises StateUnavailable."""
         with self._one_writer, self.in_our_words(), self.engine.begin() as tx:
+            if tx.dialect.name != "sqlite":
+                tx.exec_driver_sql(_END_WHEN_STUCK)
             if self._fence is not None:
                 self._fence(tx)
             yield tx
@@ -91,6 +95,11 @@ def open_state(url_text: str) -> Database:
     )
     sa.event.listen(engine, "connect", _postgresql_session)
     return Database(engine, None)
+
+
+def is_for_reading(tx: Connection) -> bool:
+    """Whether this is the view of one who only reads."""
+    return bool(tx.get_execution_options().get("cdc_sync_read"))
 
 
 def open_memory() -> Database:
@@ -157,8 +166,7 @@ def _postgresql_session(connection: Any, _record: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    reads = connection.get_execution_options().get("cdc_sync_read")
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if is_for_reading(connection) else "BEGIN IMMEDIATE")
 
 
 def _said(error: exc.SQLAlchemyError) -> str:

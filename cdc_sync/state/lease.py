@@ -11,15 +11,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy import Connection
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from cdc_sync.errors import InstanceRunning, StateUnavailable
 from cdc_sync.state import control
 from cdc_sync.state.database import Database, give_to_owner_of_folder
 
 ADVISORY_LOCK = 0x6364635F73796E63  # "cdc_sync"
+SILENT_SECONDS = 10  # after which a daemon that gives no sign of life loses it
 
 
 class Lease:
@@ -28,7 +28,11 @@ class Lease:
     held = True
 
     def keep(self) -> bool:
-        """Takes it where nobody has it; whether it is held. Raises StateUnavailable."""
+        """Takes it where nobody has it; whether it is held. Raises StateUnavailable.
+
+        The tables must be there. One that was lost is taken again by a later call only: what
+        began under it is to end first.
+        """
         return True
 
     def fence(self, tx: Connection) -> None:
@@ -45,8 +49,8 @@ def instance_lock(state: Database, *, standby: bool = False) -> Iterator[Lease]:
         with _file_lock(state.file):
             yield Lease()
         return
-    lease = _ServerLease(state.engine)
-    if not lease.keep() and not standby:
+    lease = _ServerLease(state, beats=standby)
+    if not lease.take() and not standby:
         raise _running(state.name)
     try:
         yield lease
@@ -75,25 +79,51 @@ def _file_lock(file: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+_TRY_LOCK = select(sa.func.pg_try_advisory_lock(ADVISORY_LOCK))
+# A machine that lost its power or its network ends no session; PostgreSQL before 14 cannot either.
+_END_WHEN_SILENT = sa.text(
+    f"SELECT set_config(name, '{SILENT_SECONDS}s', false) FROM pg_settings"
+    " WHERE name = 'idle_session_timeout'"
+)
+
+
 class _ServerLease(Lease):
     """A session advisory lock: it is gone with its connection, as when the server restarts."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._name = engine.url.render_as_string()
+    def __init__(self, state: Database, *, beats: bool) -> None:
+        self._state = state
+        self._beats = beats
         self._connection: Connection | None = None
         self._number: int | None = None
         self.held = False
 
+    def take(self) -> bool:
+        """Takes the lock where nobody has it; the tables need not be there yet."""
+        try:
+            with self._state.in_our_words():
+                connection = self._state.engine.connect()
+                self._connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+                self.held = bool(connection.scalar(_TRY_LOCK))
+                if self.held and self._beats:
+                    connection.execute(_END_WHEN_SILENT)
+        except StateUnavailable:
+            self.release()
+            raise
+        if not self.held:
+            self._connection = None
+            connection.close()  # there is nothing to end
+        return self.held
+
     def keep(self) -> bool:
-        """Takes the lock where we do not have it, or not any more."""
+        """Takes the lock where we do not have it, and a number, and gives a sign of life."""
+        if self._connection is None:
+            self.take()
         if self._connection is not None:
             try:
-                self._connection.exec_driver_sql("SELECT 1")
-            except DBAPIError:
+                with self._state.in_our_words():
+                    self._prove(self._connection)
+            except StateUnavailable:
                 self.release()
-        if self._connection is None:
-            self._take()
         return self.held
 
     def release(self) -> None:
@@ -102,34 +132,25 @@ class _ServerLease(Lease):
         self.held, self._number = False, None
         if connection is not None:
             with suppress(SQLAlchemyError):  # where it broke, the lock went with it
-                connection.execute(sa.select(sa.func.pg_advisory_unlock(ADVISORY_LOCK)))
+                connection.execute(select(sa.func.pg_advisory_unlock(ADVISORY_LOCK)))
             connection.invalidate()
             connection.close()
 
     def fence(self, tx: Connection) -> None:
-        """Takes the next number at the first write, and holds it against a later one after that."""
-        if self.held and self._number is None:
-            self._number = control.next_holder(tx)
-        elif not self.held or control.holder(tx) != self._number:
+        """Holds our number against a later one until `tx` ends."""
+        if self._number is None or control.holder(tx) != self._number:
             raise StateUnavailable(
-                f"Another cdc-sync captures for the state {self._name} now; nothing was written."
+                f"Another cdc-sync captures for the state {self._state.name} now;"
+                " nothing was written."
             )
 
-    def _take(self) -> None:
-        try:
-            self._connection = self._engine.connect().execution_options(
-                isolation_level="AUTOCOMMIT"
-            )
-            taken = self._connection.scalar(sa.select(sa.func.pg_try_advisory_lock(ADVISORY_LOCK)))
-        except DBAPIError as error:
-            self.release()
-            raise StateUnavailable(
-                f"The state database {self._name} cannot be reached.",
-                mend="Check `state.url`, and that the database is up.",
-            ) from error
-        self.held = bool(taken)
-        if not taken:
-            self.release()
+    def _prove(self, connection: Connection) -> None:
+        """Raises where the session, and so the lock, is gone."""
+        if self._number is None:
+            # On the session that has the lock: another one's number could only come later.
+            self._number = control.next_holder(connection)
+        else:
+            connection.exec_driver_sql("SELECT 1")
 
 
 def _running(name: str) -> InstanceRunning:

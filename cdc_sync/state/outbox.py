@@ -63,19 +63,22 @@ def _as_of(now: datetime) -> dict[str, Any]:
     return {"now": now, "far": now + _LONGEST_WAIT}
 
 
-def claim(  # one argument a column
+def claim(  # noqa: PLR0913  # one argument a column
     tx: Connection,
     now: datetime,
     limit: int,
     owner: str,
     until: datetime,
     *,
+    but_for: Iterable[SourceId] = (),
     at_random: bool = False,
 ) -> list[Claimed]:
     """Takes contracts for delivery: in doubt from the commit of `tx` on, until acknowledged."""
     if limit <= 0:
         return []
     query = _AT_RANDOM if at_random else _BY_NEED
+    if but_for:
+        query = query.where(sa.not_(among(tx, contract.c.source_id, but_for)))
     # What another daemon is about to take is left to it.
     found = tx.execute(query.with_for_update(skip_locked=True), _as_of(now) | {"most": limit})
     taken = [_claimed(row, owner, now) for row in found]
@@ -117,7 +120,10 @@ def any_expired(tx: Connection) -> bool:
 
 def free_expired(tx: Connection) -> int:
     """Ends the claims whose lease is over by the clock of the state's server."""
-    return tx.execute(sa.update(contract).where(_IS_EXPIRED).values(FREE)).rowcount
+    # What is being settled or freed right now is left to the one who does it.
+    expired = select(contract.c.source_id).where(_IS_EXPIRED).with_for_update(skip_locked=True)
+    change = sa.update(contract).where(contract.c.source_id.in_(expired), _IS_EXPIRED)
+    return tx.execute(change.values(FREE)).rowcount
 
 
 def owners(tx: Connection) -> list[str]:

@@ -9,7 +9,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from cdc_sync.contract import SourceId, Status, problems_to_json
 from cdc_sync.rules.outcome import Claimed, Settlement
-from cdc_sync.state.columns import among
+from cdc_sync.state.columns import among, in_one_order
 from cdc_sync.state.tables import contract
 
 FREE: dict[str, object] = {"claimed_by": sa.null(), "claimed_until": sa.null()}
@@ -26,7 +26,11 @@ def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
     ours = _still_ours(tx, [s.claimed for s in settlements])
     accepted = [_accepted(s) for s in settlements if s.acknowledged and s.claimed.source_id in ours]
     others = [_other(s) for s in settlements if not s.acknowledged and s.claimed.source_id in ours]
-    late = [_late(s) for s in settlements if s.claimed.source_id not in ours]
+    late = [
+        _late(s)
+        for s in settlements
+        if s.claimed.source_id not in ours and (s.acknowledged or s.in_doubt is not None)
+    ]
     if late:
         tx.execute(_SETTLE_LATE, late)
     if accepted:
@@ -47,12 +51,12 @@ def _still_ours(tx: Connection, claims: Sequence[Claimed]) -> set[SourceId]:
         return {claimed.source_id for claimed in claims}
     ids = [claimed.source_id for claimed in claims]
     query = (
-        select(contract.c.source_id)
-        .where(among(tx, contract.c.source_id, ids), contract.c.claimed_by == claims[0].owner)
-        .order_by(contract.c.source_id)
+        select(contract.c.source_id, contract.c.claimed_by)
+        .where(among(tx, contract.c.source_id, ids))
+        .order_by(in_one_order(tx, contract.c.source_id))
         .with_for_update()
     )
-    return {SourceId(row[0]) for row in tx.execute(query)}
+    return {SourceId(row[0]) for row in tx.execute(query) if row[1] == claims[0].owner}
 
 
 def _late(settlement: Settlement) -> dict[str, object]:

@@ -88,7 +88,7 @@ def runs(desk: Desk, request: Request) -> Response:
     shown = {
         "runs": found[:LISTED],
         "next": found[LISTED - 1]["id"] if len(found) > LISTED else None,
-        "status": desk.snapshots.latest(),
+        "status": desk.snapshots.recent(),
     }
     return page(desk, request, "runs.html", shown)
 

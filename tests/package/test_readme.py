@@ -1,38 +1,18 @@
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 
-from cdc_sync.cli import commands
 from cdc_sync.config.mistakes import SECTIONS
 from cdc_sync.config.present import config_schema
+from docs.generate import command_line, leaves
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 pytestmark = pytest.mark.quick
 
-
-def _command_line() -> Any:
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    commands.register(app)
-    return typer.main.get_command(app)
-
-
-def _leaves(group: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every command that does something, by its words: ("watermark", "set")."""
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from _leaves(command, *names, name)
-        else:
-            yield (*names, name), command
-
-
-COMMANDS = dict(_leaves(_command_line()))
+COMMANDS = dict(leaves(command_line()))
 KEYS = [f"{name}.{key}" for name, model in SECTIONS.items() for key in model.model_fields]
 TABLE = dict(re.findall(r"^\| `([a-z]+\.[a-z_]+)` \| (.*) \|$", README, re.MULTILINE))
 

@@ -205,8 +205,10 @@ def test_the_page_comes_back_when_the_state_does(daemon):
         tx.exec_driver_sql("ALTER TABLE watermark RENAME TO elsewhere")
     try:
         wait_until(lambda: daemon.visit().get("/api/status").status_code == 503, "it says so")
-        answer = daemon.visit().get("/", headers={"Accept": "text/html"})
-        assert (answer.status_code, "That did not work" in answer.text) == (503, True)
+        seen = lambda: daemon.visit().get("/", headers={"Accept": "text/html"})  # noqa: E731
+        wait_until(lambda: seen().status_code == 503, "a person is told, too")
+        answer = seen()
+        assert "That did not work" in answer.text
         assert str(state.parent) not in answer.text
         assert daemon.visit().get("/metrics").status_code == 200
     finally:

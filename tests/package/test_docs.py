@@ -1,0 +1,162 @@
+"""docs/ and README cannot lie: pages that are made, links, commands, configurations, messages."""
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from cdc_sync.config.load import load_config
+from docs.generate import command_line, leaves, pages
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = dict(leaves(command_line()))
+ROOT_OPTIONS = {option for parameter in command_line().params for option in parameter.opts}
+OTHER_YAML = {"scrape_configs", "groups"}
+COMPLETE = {
+    "source": {
+        "url": "postgresql+psycopg://reader@db.example.com/erp",
+        "id": "id",
+        "watermark": "updated_at",
+    },
+    "mapping": {"reference": "erp-{id}", "account": "account", "start": "start"},
+    "customergauge": {"region": "eu", "client_id": "id", "client_secret": "secret"},
+}
+
+pytestmark = pytest.mark.quick
+
+
+def _name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def _short(shown: object) -> str:
+    """The id of a parameter: a page by its name, a text by its beginning."""
+    return _name(shown) if isinstance(shown, Path) else " ".join(str(shown).split())[:40]
+
+
+def _blocks(page: Path, kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def _prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", list(pages()), ids=_name)
+def test_a_page_of_the_programs_own_words_is_fresh(page: Path) -> None:
+    assert page.read_text() == pages()[page], "run: make docs"
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    heads = re.findall(r"^#+ (.*)$", _prose(page), re.MULTILINE)
+    plain = [re.sub(r"[^\w\- ]", "", head.lower()) for head in heads]
+    return {text.replace(" ", "-") for text in plain}
+
+
+def _links() -> Iterator[tuple[Path, str]]:
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)\s]+)\)", _prose(page)):
+            if "://" not in link:
+                yield page, link
+
+
+@pytest.mark.parametrize(("page", "link"), list(_links()), ids=_short)
+def test_a_link_leads_somewhere(page: Path, link: str) -> None:
+    file, _, anchor = link.partition("#")
+    target = (page.parent / file).resolve() if file else page
+
+    assert target.exists()
+    assert not anchor or anchor in _anchors(target)
+
+
+def _typed() -> Iterator[tuple[str, ...]]:
+    """The words of every cdc-sync command that a console or a sentence has."""
+    for page in PAGES:
+        consoles = "".join(_blocks(page, "console"))
+        lines = re.findall(r"^\$ (?:sudo )?(cdc-sync .*)$", consoles, re.MULTILINE)
+        inline = re.findall(r"`(cdc-sync [a-z-][^`…]*?)…?`", _prose(page))
+        for line in (*lines, *inline):
+            yield tuple(shlex.split(" ".join(line.split()).split("  #")[0]))
+
+
+@pytest.mark.parametrize("typed", sorted(set(_typed())), ids=" ".join)
+def test_a_command_that_is_shown_is_there_with_its_options(typed: tuple[str, ...]) -> None:
+    words = typed[3:] if typed[1] == "--config" else typed[1:]
+    given = {word.partition("=")[0] for word in words if word.startswith("-") and word != "-"}
+    if words[0].startswith("-"):
+        assert given <= ROOT_OPTIONS
+        return
+    command = COMMANDS.get(words[:2]) or COMMANDS.get(words[:1])
+
+    assert command is not None
+    assert given <= {option for one in command.params for option in one.opts}
+
+
+def _configurations() -> Iterator[tuple[Path, str]]:
+    for page in PAGES:
+        for block in _blocks(page, "yaml"):
+            if not OTHER_YAML & set(YAML(typ="safe").load(block)):
+                yield page, block
+
+
+@pytest.mark.parametrize(("page", "block"), list(_configurations()), ids=_short)
+def test_a_configuration_that_is_shown_is_valid(page: Path, block: str, tmp_path: Path) -> None:
+    shown = YAML(typ="safe").load(block)
+    names = {*COMPLETE, *shown}
+    whole = {name: {**COMPLETE.get(name, {}), **shown.get(name, {})} for name in names}
+    if not {"table", "query"} & set(whole["source"]):
+        whole["source"]["table"] = "contracts"
+    for secret in re.findall(r"/(\w+)\}", block):
+        (tmp_path / secret).write_text("a secret")
+    config = tmp_path / "config.yaml"
+    YAML(typ="safe").dump(whole, config)
+    variables = dict.fromkeys(re.findall(r"\$\{(\w+)\}", block), "value")
+
+    assert load_config(config, {**variables, "CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+
+@cache
+def _said() -> str:
+    """Every text of the program, one a line; what is put in stands as an ellipsis."""
+    found = []
+    for module in sorted((ROOT / "cdc_sync").rglob("*.py")):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = [_literal(part) for part in node.values]
+                found.append("".join(parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(re.sub(r"\{\w+\}", "…", node.value))
+    return "\n".join(re.sub("…+", "…", text) for text in found)
+
+
+def _literal(part: ast.expr) -> str:
+    return str(part.value) if isinstance(part, ast.Constant) else "…"
+
+
+def _messages() -> list[str]:
+    """What stands first in each point of the page, before its cause: one message, or several."""
+    text = " ".join((ROOT / "docs" / "troubleshooting.md").read_text().splitlines())
+    found = []
+    for point in re.findall(r" - (`.*?)(?= - `| ## |$)", re.sub(r"\s+", " ", text)):
+        quoted = re.match(r"(?:(?:`` .*? ``|`[^`]+`)(?:, | or )?)+", point)
+        found += [
+            a or b
+            for a, b in re.findall(r"`` (.*?) ``|`([^`]+)`", quoted.group() if quoted else "")
+        ]
+    return found
+
+
+def test_the_page_of_messages_has_many() -> None:
+    assert len(_messages()) > 80
+
+
+@pytest.mark.parametrize("message", _messages())
+def test_a_message_that_is_explained_is_still_said(message: str) -> None:
+    assert message in _said()

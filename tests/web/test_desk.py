@@ -1,0 +1,78 @@
+"""The snapshot of the status that all viewers share."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from cdc_sync.errors import StateUnavailable
+from cdc_sync.web import desk
+from cdc_sync.web.desk import Snapshots
+
+pytestmark = pytest.mark.quick
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+class Clock:
+    """Time that passes when a test says so; reading the status takes `cost`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.cost, self.reads, self.fails = 100.0, 0.0, 0, False
+        monkeypatch.setattr(desk.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(desk, "read_status", self._read)
+
+    def _read(self, _state, _now) -> dict[str, int]:
+        if self.fails:
+            raise StateUnavailable("away")
+        self.now += self.cost
+        self.reads += 1
+        return {"reads": self.reads}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+def snapshots(clock: Clock) -> Snapshots:
+    return Snapshots(None, lambda: NOON)
+
+
+def test_who_looks_within_a_second_sees_the_same(clock, snapshots):
+    assert [snapshots.latest()["reads"] for _ in range(20)] == [1] * 20
+    clock.now += 1
+    assert snapshots.latest()["reads"] == 2
+
+
+def test_what_takes_long_is_done_less_often_but_never_more_than_two_seconds_behind(
+    clock, snapshots
+):
+    clock.cost = 0.5
+    snapshots.latest()
+    clock.now += 1.0
+    assert snapshots.latest()["reads"] == 1
+    clock.now += 0.5
+    assert snapshots.latest()["reads"] == 2
+
+
+def test_a_page_begins_with_what_is_at_hand(clock, snapshots):
+    snapshots.taken()
+    clock.now += 4
+    assert snapshots.recent()["reads"] == 1
+    clock.now += 2
+    assert snapshots.recent()["reads"] == 2
+
+
+def test_after_an_action_the_next_look_is_a_fresh_one(snapshots):
+    snapshots.latest()
+    snapshots.expire()
+    assert snapshots.recent()["reads"] == 2
+
+
+def test_a_state_that_is_away_is_told_and_asked_again(clock, snapshots):
+    clock.fails = True
+    with pytest.raises(StateUnavailable):
+        snapshots.latest()
+    clock.fails = False
+    assert snapshots.latest()["reads"] == 1
