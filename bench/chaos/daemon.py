@@ -28,7 +28,7 @@ class ChaosDaemon:
         self._command = [sys.executable, *start, "--config", str(config), "run"]
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen: Kill | None = None
-        self.wakes_at = 0.0
+        self.started_at = self.wakes_at = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -40,6 +40,7 @@ class ChaosDaemon:
 
     def start(self) -> None:
         """Starts the process; what it says goes to daemon.log beside the configuration."""
+        self.started_at = time.monotonic()
         with (self._config.parent / "daemon.log").open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,

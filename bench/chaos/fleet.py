@@ -20,6 +20,8 @@ CRASH_EVERY = 8  # and between two crashes of the state's server
 ACTIVE = 0.5  # how often the one that captures is meant
 # A commit of which a daemon does not know whether it was one is repeated; its pause is as long.
 UNSURE_FOR = 16.0
+START_SECONDS = 3.0  # in which a daemon opens its state
+UNOPENED = 1  # the exit code where it cannot
 TAKEN_OVER_WITHIN = 30.0
 
 
@@ -31,6 +33,7 @@ class Fleet:
         self._state = state
         self._chance = chance
         self.events: list[Kill] = []  #: kills, freezes and crashes of the state
+        self.restarts = 0
         self.take_overs: list[float] = []  #: seconds from a kill to the next poll of another
 
     @property
@@ -42,7 +45,14 @@ class Fleet:
             daemon.start()
 
     def died(self) -> list[int]:
-        """The exit codes of those that ended by themselves."""
+        """The exit codes of those that ended by themselves.
+
+        One that found no state at its start is started again, as systemd does it.
+        """
+        for daemon in self._daemons:
+            if daemon.died() == UNOPENED and self._met_a_crash(daemon):
+                self.restarts += 1
+                daemon.start()
         return [code for daemon in self._daemons if (code := daemon.died()) is not None]
 
     def strike(self) -> None:
@@ -83,6 +93,10 @@ class Fleet:
     def left_claimed(self) -> list[str]:
         """What stopped daemons have not given back."""
         return sorted(claimed(self._state))
+
+    def _met_a_crash(self, daemon: ChaosDaemon) -> bool:
+        crashes = [event for event in self.events if event.kind == "state_crash"]
+        return any(one.at - START_SECONDS < daemon.started_at < one.over for one in crashes)
 
     def _wake(self, now: float) -> None:
         frozen = [daemon for daemon in self._daemons if daemon.is_frozen]

@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from cdc_sync.capture.loop import CaptureLoop
 from cdc_sync.capture.poll import poll
 from cdc_sync.capture.reconcile import reconcile
+from cdc_sync.clock import utc_now
 from cdc_sync.config.load import load_config
 from cdc_sync.contract import Status
 from cdc_sync.customergauge.client import Request
@@ -30,6 +31,7 @@ from cdc_sync.source.reader import Scan
 from cdc_sync.state import contracts, outbox, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.lease import ADVISORY_LOCK
+from cdc_sync.status import read_status
 from cdc_sync.sync import Sync, open_sync, redaction_of
 from tests.support.configs import write_config
 from tests.support.rows import Rows, rows_in
@@ -103,10 +105,15 @@ def test_jobs_that_are_taken_back_as_soon_as_they_are_given_come_back_unsent(the
     now = datetime.now(UTC)
     token = Token("none", now)
     sender: Sender[int] = Sender(
-        config, Redaction([]), now=lambda: now, shuts=lambda _reply: False, wake=lambda: None
+        config,
+        Redaction([]),
+        now=lambda: now,
+        token=lambda: token,
+        shuts=lambda _reply: False,
+        wake=lambda: None,
     )
     try:
-        sender.submit(Job(n, Request("contracts", b"{}"), token, now) for n in range(20))
+        sender.submit(Job(n, Request("contracts", b"{}"), now) for n in range(20))
         sender.take_back()
         wait_until(lambda: sender.done() == 20, "all of them are back")
     finally:
@@ -373,21 +380,28 @@ def test_a_state_server_that_drops_everybody_costs_no_put_and_no_lock(
     assert len(there.sandbox.puts()) == 1
 
 
-def test_a_lock_that_another_process_took_ends_the_daemon(
+def test_a_daemon_whose_lock_another_process_took_stands_by_until_it_is_free(
     there: There, with_state_server: dict[str, dict[str, Any]]
 ):
     address = with_state_server["state"]["url"]
+
+    def role() -> str | None:
+        return next((one["role"] for one in read_status(sync.state, utc_now())["instances"]), None)
+
     with (
         there.open(**with_state_server) as sync,
         running(sync) as daemon,
         psycopg.connect(address.replace("+psycopg", ""), autocommit=True) as thief,
     ):
-        wait_until(lambda: sync.delivery.came_round, "the daemon runs")
+        wait_until(lambda: role() == "active", "the daemon runs")
         _drop_all_sessions(address, but=thief.info.backend_pid)
-        wait_until(lambda: _takes_lock(thief) or not daemon.is_alive(), "the lock is taken")
-        daemon.join(20)
-        assert not daemon.is_alive()
-    assert isinstance(daemon.failed[0], InstanceRunning)  # type: ignore[attr-defined]
+        wait_until(lambda: _takes_lock(thief), "the lock is taken")
+        wait_until(lambda: role() == "standby", "it stands by")
+        with pytest.raises(StateUnavailable), sync.capture.state.begin():
+            pytest.fail("what it captured until now is not written any more")
+        thief.execute("SELECT pg_advisory_unlock_all()")
+        wait_until(lambda: role() == "active", "it captures again")
+        assert daemon.is_alive()
 
 
 def _drop_all_sessions(address: str, but: int = 0) -> None:
