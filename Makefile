@@ -18,7 +18,7 @@ demo: .venv/.installed  ## the whole system on this machine, with contracts that
 	@$(BIN)/cdc-sync demo
 
 test: .venv/.setup  ## every test, on real databases
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 4
 
 quick: .venv/.setup  ## the pure tests alone, in seconds
 	$(BIN)/pytest -m quick

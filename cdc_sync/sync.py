@@ -9,7 +9,7 @@ from cdc_sync.capture.page import Capture
 from cdc_sync.clock import utc_now
 from cdc_sync.config.model import Config
 from cdc_sync.customergauge.token import TokenKeeper
-from cdc_sync.delivery.leases import free_dead
+from cdc_sync.delivery.leases import free_left_behind
 from cdc_sync.delivery.loop import Delivery
 from cdc_sync.measures import Measures
 from cdc_sync.ownership import expect_own
@@ -65,7 +65,7 @@ def open_sync(
             delivery = Delivery(
                 state, config.customergauge, tokens, redact, now=utc_now, measures=measures
             )
-            free_dead(state)
+            free_left_behind(state)
             capture = capture_of(config, state.fenced(lease.fence))
             capture = replace(capture, measures=measures)
             try:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,7 +11,6 @@ from pathlib import Path
 
 from bench.chaos.judge import Kill
 from bench.chaos.state import State, claimed
-from cdc_sync.delivery.leases import our_name
 
 ROOT = Path(__file__).resolve().parents[2]
 DEAD_FOR = 0.3  # seconds in which the last requests of the dead still arrive; no start is so quick
@@ -97,4 +97,4 @@ class ChaosDaemon:
 
     def _claims_of(self, process: "subprocess.Popen[bytes]") -> dict[str, float]:
         time.sleep(0.05)  # a commit that had left may still be under way in the state's server
-        return claimed(self._state, our_name().replace(str(os.getpid()), str(process.pid)))
+        return claimed(self._state, f"{socket.gethostname()}:{process.pid}")

@@ -15,11 +15,10 @@ TIMEOUT_SECONDS = 3.0  # customergauge.timeout of several daemons
 LEASE_SECONDS = 3 * TIMEOUT_SECONDS
 RATE = 40  # PUTs a second, all together
 BEYOND = (0.5, 5.0)  # seconds for which a frozen daemon sleeps longer than its lease
-FREEZE_EVERY = 8  # kills between two freezes, about
-CRASH_EVERY = 8  # and between two crashes of the state's server
+EVERY = 8  # kills between two freezes, and between two crashes of the state's server
+FIRST_FREEZE, FIRST_CRASH = 1, 3  # after so many kills; the instant is that of the kill after it
 ACTIVE = 0.5  # how often the one that captures is meant
-# A commit of which a daemon does not know whether it was one is repeated; its pause is as long.
-UNSURE_FOR = 16.0
+UNSURE_FOR = 5.0  # seconds in which commits of which nobody knows whether they were are repeated
 START_SECONDS = 3.0  # in which a daemon opens its state
 UNOPENED = 1  # the exit code where it cannot
 TAKEN_OVER_WITHIN = 30.0
@@ -59,9 +58,10 @@ class Fleet:
         """One kill, and a new start; and what befalls several now and then."""
         if isinstance(self._state, ServerState):
             self._wake(time.monotonic())
-            if self._chance.random() < 1 / CRASH_EVERY:
+            turn = self.kinds["kill"] % EVERY
+            if turn == FIRST_CRASH:
                 self._crash(self._state)
-            if self._chance.random() < 1 / FREEZE_EVERY:
+            if turn == FIRST_FREEZE:
                 self._freeze()
         awake = [daemon for daemon in self._daemons if not daemon.is_frozen]
         victim, captured = self._pick(awake)
@@ -127,6 +127,7 @@ class Fleet:
 
     def _measure(self, since: datetime) -> None:
         def polled() -> bool:
+            self.died()
             began = poll_began(self._state)
             return began is not None and began > since
 

@@ -186,7 +186,8 @@ def _judge_need(own: Sequence[Put], kills: Sequence[Kill], found: Findings) -> N
             latest = began if event.kind == "kill" else event.over
             doubt = _Doubt(event.kind, began, latest)
             continue
-        why = next((kill.kind for kill in _under_way(kills, event)), _explained(event, doubt))
+        late = (kill.kind for kill in _under_way(kills, event))
+        why = _explained(event, doubt) or next(late, None)
         if event.payload == known:
             if why is None:
                 found.violations["needless"].append(f"{event}, in doubt: {doubt}")

@@ -10,6 +10,7 @@ from cdc_sync.capture.loop import CaptureLoop
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.daemon.requests import Requests
 from cdc_sync.daemon.schedule import build_schedule
+from cdc_sync.delivery.leases import free_dead
 from cdc_sync.errors import CdcSyncError, StateUnavailable
 from cdc_sync.report import keep_reconcile
 from cdc_sync.source.listener import listen
@@ -45,6 +46,7 @@ class Capturing:
         self._stop = stop = threading.Event()
         self._reconcile_due.clear()
         self._sync.capture.forget()
+        free_dead(self._sync.state)
         self._schedule = self._build_schedule()
         work = {
             "capture": self._loop.run,

@@ -70,6 +70,10 @@ def test_another_takes_over_when_the_one_that_captures_is_killed(
         sandbox.strike("latency=100ms")
         add(there, 100, 200)
         wait_until(lambda: len(sandbox.contracts()) == 203, "both deliver")
+        wait_until(
+            lambda: there.run("status", "--json").document["contracts"]["synced"] == 203,
+            "all of it is recorded",
+        )
         assert most_at_once(sandbox.puts()) > 2, "each of them sends two at a time"
 
         one.signal(signal.SIGKILL)

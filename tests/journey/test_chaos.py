@@ -13,6 +13,7 @@ FIRST = Put("erp-1", "ACME", "r2", 2, started=0.0, finished=1.0, acknowledged=Tr
 AGAIN = FIRST._replace(started=9.0, finished=10.0)
 LOST = FIRST._replace(acknowledged=False, doubt="lost_answer")
 THROTTLED = FIRST._replace(started=60.0, finished=60.0, acknowledged=False)
+FREEZE = Kill(at=2.0, over=6.0, claimed={"erp-1": 1.5}, kind="freeze")
 KILL = Kill(at=2.0, over=2.3, claimed={"erp-1": 1.5})
 
 
@@ -42,6 +43,15 @@ def test_nothing_is_lost_or_sent_without_need_whenever_it_is_killed():
     assert {"long", "overlapping", "prepared", "rolled_back"} <= figures["transactions"].keys()
 
 
+def test_several_daemons_lose_and_repeat_nothing_when_they_or_their_state_die_or_freeze():
+    code, figures, stories = _chaos("--daemons", "3", "--kills", "6")
+
+    assert code == 0, stories
+    assert (figures["kills"], figures["state_crashes"], figures["freezes"]) == (6, 1, 1)
+    assert figures["in_doubt_at_kills"] > 0
+    assert figures["full_scans"] == 1
+
+
 @pytest.mark.parametrize("control", ["--naive-watermark", "--no-durable-ack"])
 def test_a_run_without_one_guarantee_is_caught(control: str):
     code, figures, stories = _chaos(control, "--kills", "5")
@@ -67,6 +77,25 @@ def test_the_judge_sees_in_the_log_what_may_not_be(second: Put, violation: str |
     violations = judge([FIRST, second], []).violations
 
     assert {kind for kind, stories in violations.items() if stories} == {violation} - {None}
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("woken", "explained"),
+    [
+        (FREEZE, 1),
+        (FREEZE._replace(claimed={}), 0),
+        (FREEZE._replace(over=3.5), 0),
+    ],
+)
+def test_the_judge_lets_a_frozen_daemon_that_wakes_overlap_once(woken: Kill, explained: int):
+    newer = FIRST._replace(payload="r3", revision=3, started=4.0, finished=5.0)
+    late = FIRST._replace(started=4.5, finished=5.5)
+    too_late = newer._replace(started=5.2, finished=5.8)
+    findings = judge([FIRST, newer, late, too_late], [woken])
+
+    assert findings.overlaps["freeze"] == explained
+    assert len(findings.violations["overlapping"]) == 2 - explained
 
 
 @pytest.mark.quick

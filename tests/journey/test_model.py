@@ -31,7 +31,7 @@ Machine: TypeAlias = Callable[[], Pipeline]
 Patch: TypeAlias = pytest.MonkeyPatch
 
 BOUNDED = settings(
-    max_examples=100,
+    max_examples=60,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,
