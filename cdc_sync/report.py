@@ -126,6 +126,8 @@ def words(report: dict[str, Any], limit: int | None = None) -> str:
     text += "."
     if limit is not None and done and report["left"]:
         text += " Look at them in CustomerGauge; then: cdc-sync once, or start the service."
+    elif report["left"] and not report["error"]:
+        text += "\nWhy they wait: cdc-sync contracts list --status pending"
     if report["rejected"]:
         text += f"\n{report['rejected']:,} rejected: cdc-sync contracts list --status rejected"
     if report["waiting"]:

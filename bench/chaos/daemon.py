@@ -14,6 +14,7 @@ from bench.chaos.state import State, claimed
 
 ROOT = Path(__file__).resolve().parents[2]
 DEAD_FOR = 0.3  # seconds in which the last requests of the dead still arrive; no start is so quick
+COMMIT_SECONDS = 0.05  # a commit that had left may still be under way in the state's server
 LATE_FOR = 3.0  # seconds until one that woke has recorded what it did not know to be late
 STOP_SECONDS = 40.0
 
@@ -33,6 +34,11 @@ class ChaosDaemon:
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
+
+    @property
+    def was_ready(self) -> bool:
+        """Whether it has said that it had started."""
+        return f'"pid": {self.pid},' in (self._config.parent / "daemon.log").read_text()
 
     @property
     def is_frozen(self) -> bool:
@@ -58,16 +64,20 @@ class ChaosDaemon:
     def kill(self) -> Kill:
         """Kill -9; answers what was claimed at that instant."""
         process, self._process = self._running(), None
-        at = time.monotonic()
+        # Another that starts right now finds it dead, and frees its claims before we look.
+        before, at = self._claims_of(process), time.monotonic()
         process.kill()
         process.wait()
-        return Kill(at, time.monotonic() + DEAD_FOR, self._claims_of(process))
+        over = time.monotonic() + DEAD_FOR
+        time.sleep(COMMIT_SECONDS)
+        return Kill(at, over, before | self._claims_of(process))
 
     def freeze(self, seconds: float) -> None:
         """Lets the process stand still, until it is woken."""
         process, at = self._running(), time.monotonic()
         process.send_signal(signal.SIGSTOP)
         self.wakes_at = at + seconds
+        time.sleep(COMMIT_SECONDS)
         self._frozen = Kill(at, at, self._claims_of(process), "freeze")
 
     def wake(self) -> Kill:
@@ -96,5 +106,4 @@ class ChaosDaemon:
         return self._process
 
     def _claims_of(self, process: "subprocess.Popen[bytes]") -> dict[str, float]:
-        time.sleep(0.05)  # a commit that had left may still be under way in the state's server
         return claimed(self._state, f"{socket.gethostname()}:{process.pid}")

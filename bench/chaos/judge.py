@@ -183,8 +183,11 @@ def _judge_need(own: Sequence[Put], kills: Sequence[Kill], found: Findings) -> N
     for _, event in sorted(events, key=lambda timed: timed[0]):
         if isinstance(event, Kill):
             began = event.claimed[own[0].reference]
-            latest = began if event.kind == "kill" else event.over
-            doubt = _Doubt(event.kind, began, latest)
+            if event.kind == "kill":
+                doubt = _Doubt(event.kind, began, began)
+            else:  # nothing may have come of it, and an older doubt go on
+                older = doubt.began if doubt else began
+                doubt = _Doubt(event.kind, min(began, older), event.over)
             continue
         late = (kill.kind for kill in _under_way(kills, event))
         why = _explained(event, doubt) or next(late, None)

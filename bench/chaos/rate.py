@@ -6,7 +6,7 @@ from math import ceil
 
 from bench.chaos.judge import Put
 
-SECONDS = 5.0  # so long it is counted: what a busy machine delays arrives all at once
+SECONDS = 10.0  # so long it is counted: what a busy machine delays arrives all at once
 JITTER = 1.05
 
 

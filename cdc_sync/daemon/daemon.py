@@ -86,7 +86,6 @@ class Daemon:
             "alerts": self._alerts.run,
         }.items():
             self._threads.append(self._start(name, work, self._stop))
-        self._take_or_leave(held=self._sync.lease.held)
         notify(READY="1", STATUS="running")
         log.info("daemon.started", pid=os.getpid(), state=self._sync.state.name)
         try:

@@ -177,7 +177,10 @@ def _said(error: exc.SQLAlchemyError) -> str:
 def _mend(error: exc.SQLAlchemyError) -> str | None:
     text = str(getattr(error, "orig", error))
     if "not a database" in text or "malformed" in text:
-        return "Restore it from a backup, or move it away: everything is then sent once more."
+        return (
+            "Restore it from a backup, or move it away: everything is then sent once more"
+            " (references that were imported are to be imported again first)."
+        )
     if "readonly" in text or "unable to open" in text:
         return "Give the file and its folder to the user that runs cdc-sync, or change `state.url`."
     if "full" in text:

@@ -415,7 +415,10 @@ def _drop_all_sessions(address: str, but: int = 0) -> None:
 
 def _locks(address: str) -> int:
     with psycopg.connect(address.replace("+psycopg", ""), autocommit=True) as server:
-        row = server.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone()
+        row = server.execute(
+            "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database"
+            " WHERE locktype = 'advisory' AND datname = current_database()"
+        ).fetchone()
         return int(row[0]) if row else 0
 
 
