@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple, NewType, TypeAlias
 
 SourceId = NewType("SourceId", str)
@@ -73,13 +74,14 @@ _canonical = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_ke
 
 
 _quoted = json.encoder.encode_basestring
+_quoted_name = lru_cache(maxsize=16)(_quoted)
 
 
 def payload_of(fields: Mapping[str, Field]) -> Payload:
     """The canonical JSON text: sorted keys, no spaces, so that equal contracts are equal texts."""
     # By hand, because the encoder of `json` is built anew for each call and costs as much again.
     pairs = [
-        f"{_quoted(name)}:{'null' if value is None else _quoted(value)}"
+        f"{_quoted_name(name)}:{'null' if value is None else _quoted(value)}"
         for name, value in sorted(fields.items())
     ]
     return Payload(f"{{{','.join(pairs)}}}")
@@ -108,7 +110,8 @@ def changed_fields(old: Payload | None, new: Payload) -> FieldDiff:
 def encode_id(values: Sequence[object]) -> SourceId:
     """The text by which people and the state call a row; of a composite key a JSON array."""
     if len(values) == 1:
-        return SourceId(_storable(printable(values[0])))
+        value = values[0]
+        return SourceId(str(value) if type(value) is int else _storable(printable(value)))
     return SourceId(_storable(_canonical([_json_form(value) for value in values])))
 
 

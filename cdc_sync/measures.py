@@ -3,6 +3,7 @@
 import threading
 from bisect import bisect_left
 from collections import Counter, deque
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -34,9 +35,7 @@ class Distribution:
 
     def add(self, seconds: float) -> None:
         """One more."""
-        self.bins[bisect_left(BOUNDS, seconds)] += 1
-        self.count += 1
-        self.seconds += seconds
+        add_to([self], seconds)
 
     def quantile(self, share: float) -> float | None:
         """What so great a share of them stayed below; None where there is none."""
@@ -49,6 +48,15 @@ class Distribution:
                 return low + (high - low) * sought / inside
             sought -= inside
         return None
+
+
+def add_to(distributions: Iterable[Distribution], seconds: float) -> None:
+    """One more for each of them."""
+    place = bisect_left(BOUNDS, seconds)
+    for one in distributions:
+        one.bins[place] += 1
+        one.count += 1
+        one.seconds += seconds
 
 
 @dataclass(slots=True)
@@ -147,11 +155,9 @@ class Measures:
             for bucket in buckets:
                 bucket.accepted += accepted
                 bucket.failed += not accepted
-            for put in (self._totals.put, *(bucket.put for bucket in buckets)):
-                put.add(seconds)
+            add_to([self._totals.put, *(bucket.put for bucket in buckets)], seconds)
             if waited is not None:
-                for waits in (self._totals.arrival, *(bucket.arrival for bucket in buckets)):
-                    waits.add(waited)
+                add_to([self._totals.arrival, *(bucket.arrival for bucket in buckets)], waited)
 
     def token(self, result: str) -> None:
         """A request for a token has ended: ok, refused or unavailable."""

@@ -1,7 +1,7 @@
 """The step that poll, reconcile and plan share: a page of rows becomes changes."""
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from cdc_sync.config.model import Config
-from cdc_sync.contract import Known, Mapped, Problem, Reference, SourceId
+from cdc_sync.contract import Known, Mapped, Payload, Problem, Reference, SourceId
 from cdc_sync.measures import Measures
 from cdc_sync.rules.compare import Action, Change, compare, gone
 from cdc_sync.rules.mapping import RowMapper, compile_mapping
@@ -77,9 +77,10 @@ def changes_of(
     Of two rows with one id, which a `query` can give, the later one counts.
     """
     rows = {seen.source_id: seen for seen in page}
-    known = contracts.known(tx, rows)
+    known = contracts.unlike(tx, {name: _if_good(seen) for name, seen in rows.items()})
+    others = [seen for name, seen in rows.items() if name in known]
     judge = partial(compare, ends_on=ends_on, afresh=afresh)
-    candidates = _candidates(rows.values(), known, judge)
+    candidates = _candidates(others, known, judge)
     # Another daemon may have claimed or settled some since: they are judged by what holds now.
     locked = contracts.known_locked(tx, [seen.source_id for seen, _ in candidates])
     if locked:
@@ -100,30 +101,22 @@ def gone_of(
     return [change for change in found if change is not None]
 
 
+def _if_good(seen: Mapped) -> Payload | None:
+    return None if seen.gone or seen.problems else seen.payload
+
+
 def _candidates(
     page: Iterable[Mapped],
-    known: dict[SourceId, contracts.KnownRow],
+    known: Mapping[SourceId, contracts.KnownRow | None],
     judge: Callable[[Mapped, Known | None], Change | None],
 ) -> list[tuple[Mapped, Change]]:
     candidates: list[tuple[Mapped, Change]] = []
     for seen in page:
-        row = known.get(seen.source_id)
-        if row is not None and _unchanged(seen, row):
-            continue
+        row = known[seen.source_id]
         change = judge(seen, None if row is None else contracts.as_known(row))
         if change is not None:
             candidates.append((seen, change))
     return candidates
-
-
-def _unchanged(seen: Mapped, row: contracts.KnownRow) -> bool:
-    # The common case of a scan, decided without making a value of it.
-    return (
-        row.status == "synced"
-        and row.payload == seen.payload
-        and not seen.gone
-        and not seen.problems
-    )
 
 
 def _without_taken_references(

@@ -25,6 +25,7 @@ class Pacing:
         self._pace: Pace | None = None
         self._ahead = timedelta(0)  # of our clock
         self._is_news = False  # our own 429, which others do not know of
+        self._taken = 0  # answers since then that were none
 
     @property
     def next_at(self) -> datetime | None:
@@ -86,13 +87,14 @@ class Pacing:
 
     def answered(self) -> None:
         """An answer came that is no 429."""
-        self._pace = self._pace and self._pace.answered(1)
+        self._taken += 1
 
     def throttled(self, now: datetime, wait: timedelta) -> None:
         """A 429 makes everybody wait, and go on more slowly."""
         if self._pace is not None:
-            self._pace = self._pace.throttled(self.their_time(now), wait)
-            self._is_news = True
+            pace = self._pace.answered(self._taken)
+            self._pace = pace.throttled(self.their_time(now), wait)
+            self._is_news, self._taken = True, 0
             log.info("api.slower", per_second=round(self._pace.per_second or 0.0, 3))
 
     def _join(self, stored: dict[str, Any] | None) -> None:

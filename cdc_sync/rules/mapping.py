@@ -128,7 +128,7 @@ def _checked(field: str, text: str, longest: int, problems: list[Problem]) -> Fi
         problems.append(Problem(field, "must not be empty"))
     elif len(text) > longest:
         problems.append(Problem(field, f"has {len(text)} characters, at most {longest} are taken"))
-    elif _UNSENDABLE.search(text):
+    elif not text.isprintable() and _UNSENDABLE.search(text):  # the one is quick, and often true
         problems.append(
             Problem(field, "holds a character that cannot be sent (NUL or half a pair)")
         )
@@ -146,6 +146,8 @@ def _date_reader(field: str, text: str, places: Mapping[str, int], zone: ZoneInf
 
     def read(values: _Values, problems: list[Problem]) -> Field:
         value = value_of(values)
+        if type(value) is date:
+            return value.isoformat()
         if value is None or (isinstance(value, str) and not value.strip()):
             if required:
                 problems.append(Problem(field, "must not be empty"))
@@ -179,23 +181,24 @@ def _renderer(text: str, places: Mapping[str, int], zone: ZoneInfo) -> Callable[
     if len(parts) == 1 and isinstance(parts[0], Column):
         place = places[parts[0].name]
         return lambda values: _text_of(values[place], zone).strip()
-    pieces = [_piece(part, places) for part in parts]
+    form = "".join(_form(part) for part in parts)
+    columns = [places[part.name] for part in parts if isinstance(part, Column)]
 
     def render(values: _Values) -> str:
-        return "".join(
-            piece if isinstance(piece, str) else _text_of(values[piece], zone) for piece in pieces
-        ).strip()
+        return (form % tuple([_text_of(values[place], zone) for place in columns])).strip()
 
     return render
 
 
-def _piece(part: Part, places: Mapping[str, int]) -> str | int:
-    return places[part.name] if isinstance(part, Column) else part.text
+def _form(part: Part) -> str:
+    return "%s" if isinstance(part, Column) else part.text.replace("%", "%%")
 
 
 def _text_of(value: object, zone: ZoneInfo) -> str:
     if type(value) is str:
         return value
+    if type(value) is int:
+        return str(value)
     if value is None:
         return ""
     if isinstance(value, datetime):

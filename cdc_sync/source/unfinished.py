@@ -8,6 +8,7 @@ never. Facts: PostgreSQL's "The Cumulative Statistics System", "pg_prepared_xact
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import Connection, exc
 from sqlalchemy import text as sql
@@ -16,23 +17,31 @@ from cdc_sync.rules.horizon import Glance, Unfinished
 
 _NO_PROCESS = 1227  # ER_SPECIFIC_ACCESS_DENIED_ERROR
 
-_POSTGRESQL_SELF = sql(
+_SELF = (
     "SELECT pg_is_in_recovery(), pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'),"
     " current_user, statement_timestamp(),"
     " EXISTS (SELECT FROM pg_subscription_rel AS fed WHERE fed.srrelid = to_regclass(:rows)"
-    "  OR NOT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(:rows) AND relkind = 'r'))"
+    "  OR NOT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(:rows) AND relkind = 'r')),"
+    " {server}"
 )
-_POSTGRESQL_SERVER = sql(
-    "SELECT system_identifier || '/' || timeline_id || '/' || current_database()"
-    " FROM pg_control_system(), pg_control_checkpoint()"
+_POSTGRESQL_SELF = sql(
+    _SELF.format(
+        server="(SELECT system_identifier || '/' || timeline_id || '/' || current_database()"
+        " FROM pg_control_system(), pg_control_checkpoint())"
+    )
 )
-# A session's times are there only for who may see them; without, they are NULL, not missing.
+_POSTGRESQL_SELF_NAMELESS = sql(_SELF.format(server="NULL"))
+_NAMELESS = "the server hides its control file"
+# What the view pg_stat_activity reads, without its joins, which take longer than all the rest. A
+# session's times are there only for who may see them; without, they are NULL, not missing.
 _POSTGRESQL_SESSIONS = sql(
     "SELECT statement_timestamp(), session.* FROM (SELECT) AS one LEFT JOIN LATERAL ("
-    " SELECT pid, backend_start, usename, application_name,"
+    " SELECT pid, backend_start, pg_get_userbyid(usesysid) AS usename, application_name,"
     "  least(xact_start, CASE WHEN state <> 'idle' THEN query_start END) AS started,"
     "  (backend_type IS NULL OR state = 'disabled') AS blind"
-    " FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    " FROM pg_stat_get_activity(NULL)"
+    " WHERE datid = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    "  AND pid <> pg_backend_pid()"
     "  AND coalesce(backend_type, '') NOT IN ('autovacuum worker', 'autovacuum launcher')"
     ") AS session ON session.started IS NOT NULL OR session.blind"
 )
@@ -68,10 +77,7 @@ def glance(connection: Connection, rows: str | None, clock: Callable[[], datetim
 
 
 def _postgresql(connection: Connection, rows: str | None) -> Glance:
-    standby, privileged, user, clock, fed = connection.execute(
-        _POSTGRESQL_SELF, {"rows": rows}
-    ).one()
-    server = _postgresql_server(connection)
+    standby, privileged, user, clock, fed, server = _postgresql_self(connection, rows)
     if standby:
         why = "the source is a standby, which does not see the primary's transactions"
         return Glance(clock, (), server, why, "Point `source.url` at the primary.")
@@ -104,14 +110,15 @@ def _postgresql(connection: Connection, rows: str | None) -> Glance:
     return Glance(min(clock, sessions[0][0]), tuple(found), server)
 
 
-def _postgresql_server(connection: Connection) -> str | None:
-    try:
-        server: str = connection.execute(_POSTGRESQL_SERVER).scalar_one()
-    except exc.DBAPIError as error:
-        if connection.invalidated or error.connection_invalidated:
-            raise
-        return None  # an offering that hides its control file
-    return server
+def _postgresql_self(connection: Connection, rows: str | None) -> Any:
+    if not connection.info.get(_NAMELESS):
+        try:
+            return connection.execute(_POSTGRESQL_SELF, {"rows": rows}).one()
+        except exc.DBAPIError as error:
+            if connection.invalidated or error.connection_invalidated:
+                raise
+            connection.info[_NAMELESS] = True  # asked once, for its log has each refusal
+    return connection.execute(_POSTGRESQL_SELF_NAMELESS, {"rows": rows}).one()
 
 
 def _mysql(connection: Connection, clock: Callable[[], datetime]) -> Glance:

@@ -23,7 +23,8 @@ class _PlainText(sqlite.DATETIME):
 
 
 @lru_cache(maxsize=256)  # a page of contracts is written with one `now`
-def _text_of(instant: datetime) -> str:
+def utc_text(instant: datetime) -> str:
+    """An instant as SQLite keeps it: sortable, in UTC."""
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
@@ -46,7 +47,7 @@ class Instant(TypeDecorator[datetime]):
         """To the database."""
         if value is None or dialect.name != "sqlite":
             return value
-        return _text_of(value)
+        return utc_text(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """From the database: always in UTC."""

@@ -1,14 +1,15 @@
 """The contract table as capture sees it: what is known, and what a page changed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, FromClause, Select, Update, select
 
 from cdc_sync.contract import (
     Known,
+    Payload,
     Reference,
     SourceId,
     Status,
@@ -19,6 +20,7 @@ from cdc_sync.contract import (
 from cdc_sync.rules.compare import Change
 from cdc_sync.state.columns import among, in_one_order
 from cdc_sync.state.database import is_for_reading
+from cdc_sync.state.given import ForRows
 from cdc_sync.state.tables import contract
 
 KNOWN = (
@@ -41,6 +43,18 @@ def known(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, KnownRow]:
     """What the state holds of these ids, as raw rows: `as_known` makes a value of one."""
     rows = tx.execute(select(*KNOWN).where(among(tx, contract.c.source_id, ids))).all()
     return {row[0]: row for row in rows}
+
+
+def unlike(
+    tx: Connection, payloads: Mapping[SourceId, Payload | None]
+) -> dict[SourceId, KnownRow | None]:
+    """Those that are not synced with just this payload: what is known of each, None of a new one.
+
+    One whose payload is given as None is always among them. The database compares, so that what
+    has not changed, which is nearly all of a scan, never comes here.
+    """
+    rows = _UNLIKE.rows(tx, [{"id": name, "payload": text} for name, text in payloads.items()])
+    return {row[-1]: row if row[0] is not None else None for row in rows}
 
 
 def known_locked(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, KnownRow]:
@@ -91,58 +105,71 @@ def record(tx: Connection, changes: Sequence[Change], now: datetime) -> None:
     What a run keeps until it is judged is due to nobody; what was held and stays held keeps the
     run that holds it.
     """
-    new = [_values(change, now) for change in changes if change.known is None]
-    # In one order everywhere, so that a page and a settlement never wait for each other.
-    known_ones = sorted((c for c in changes if c.known is not None), key=lambda c: c.source_id)
-    old = [_values(change, now) for change in known_ones]
-    if new:
-        tx.execute(contract.insert(), [{**values, "first_seen_at": now} for values in new])
-    if old:
-        tx.execute(_UPDATE, [{**values, "id": values.pop("source_id")} for values in old])
+    _INSERT.execute(tx, [_row(change, now) for change in changes if change.known is None])
+    _UPDATE.execute(tx, [_row(change, now) for change in changes if change.known is not None])
 
 
-def _values(change: Change, now: datetime) -> dict[str, Any]:
+def _row(change: Change, now: datetime) -> dict[str, Any]:
     is_due = change.status is Status.PENDING and change.held_run is None
     return {
         "source_id": change.source_id,
         "reference": change.reference,
         "payload": change.payload,
-        "status": change.status.value,
+        "status": change.status,
         "attempts": 0,
         "next_attempt_at": now if is_due else None,
-        "http_status": None,
         "last_error": problems_to_json(change.problems) if change.problems else None,
         "held_run": change.held_run,
+        "first_seen_at": now,
         "changed_at": now,
         "gone_at": now if change.gone else None,
     }
 
 
-_STAYS_HELD = sa.and_(
-    contract.c.status == Status.HELD.value,
-    bindparam("status", type_=contract.c.status.type) == Status.HELD.value,
+_WRITTEN = (
+    "source_id",
+    "reference",
+    "payload",
+    "status",
+    "attempts",
+    "next_attempt_at",
+    "http_status",
+    "last_error",
+    "held_run",
+    "first_seen_at",
+    "changed_at",
+    "gone_at",
 )
-_UPDATE = (
-    sa.update(contract)
-    .where(contract.c.source_id == bindparam("id"))
-    .values(
-        {
-            name: bindparam(name)
-            for name in (
-                "reference",
-                "payload",
-                "status",
-                "attempts",
-                "next_attempt_at",
-                "http_status",
-                "last_error",
-                "changed_at",
-                "gone_at",
-            )
-        }
-        | {"held_run": sa.case((_STAYS_HELD, contract.c.held_run), else_=bindparam("held_run"))}
+_COLUMNS = {name: contract.c[name].type for name in _WRITTEN}
+
+
+def _updated(given: FromClause) -> Update:
+    stays_held = sa.and_(
+        contract.c.status == Status.HELD.value, given.c.status == Status.HELD.value
     )
-)
+    new = {name: given.c[name] for name in _WRITTEN if name not in ("source_id", "first_seen_at")}
+    held_run = sa.case((stays_held, contract.c.held_run), else_=given.c.held_run)
+    return (
+        sa.update(contract)
+        .where(contract.c.source_id == given.c.source_id)
+        .values(new | {"held_run": held_run})
+    )
+
+
+def _unlike(given: FromClause) -> Select[Any]:
+    is_alike = sa.and_(
+        contract.c.status == Status.SYNCED.value, contract.c.payload == given.c.payload
+    )
+    return (
+        select(*KNOWN, given.c.id)
+        .select_from(given.outerjoin(contract, contract.c.source_id == given.c.id))
+        .where(sa.func.coalesce(is_alike, sa.false()).is_(sa.false()))
+    )
+
+
+_UNLIKE = ForRows({"id": sa.Text(), "payload": sa.Text()}, _unlike)
+_INSERT = ForRows(_COLUMNS, lambda given: contract.insert().from_select(_WRITTEN, select(*given.c)))
+_UPDATE = ForRows(_COLUMNS, _updated)
 
 
 def find(tx: Connection, id_or_reference: str) -> dict[str, Any] | None:

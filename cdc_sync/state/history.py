@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select
 
 from cdc_sync.contract import changed_fields, problems_to_json
 from cdc_sync.rules.outcome import Settlement
+from cdc_sync.state.given import ForRows
 from cdc_sync.state.tables import delivery, run
 
 _as_json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would build one a call
@@ -51,8 +52,7 @@ def log_run(tx: Connection, report: Run) -> None:
 
 def log_deliveries(tx: Connection, settlements: Sequence[Settlement]) -> None:
     """Keeps what every attempt was and came to."""
-    if settlements:
-        tx.execute(delivery.insert(), [_row(settlement) for settlement in settlements])
+    _LOG_DELIVERIES.execute(tx, [_row(settlement) for settlement in settlements])
 
 
 def deliveries(tx: Connection, source_id: str, limit: int) -> list[dict[str, Any]]:
@@ -108,3 +108,9 @@ def _row(settlement: Settlement) -> dict[str, Any]:
         "changed": _as_json(changed_fields(claimed.acknowledged, claimed.payload)),
         "error": problems_to_json(settlement.problems) if settlement.problems else None,
     }
+
+
+_KEPT = {column.name: column.type for column in delivery.c if not column.primary_key}
+_LOG_DELIVERIES = ForRows(
+    _KEPT, lambda given: delivery.insert().from_select(list(_KEPT), select(*given.c))
+)

@@ -12,6 +12,7 @@ from cdc_sync.contract import Payload, Problem, SourceId, Status, problems_to_js
 from cdc_sync.rules.backoff import LONGEST
 from cdc_sync.rules.outcome import ACCOUNT_LONGEST, Claimed
 from cdc_sync.state.columns import among
+from cdc_sync.state.given import ForRows
 from cdc_sync.state.settlements import FREE
 from cdc_sync.state.tables import contract
 
@@ -82,14 +83,23 @@ def claim(  # noqa: PLR0913  # one argument a column
     # What another daemon is about to take is left to it.
     found = tx.execute(query.with_for_update(skip_locked=True), _as_of(now) | {"most": limit})
     taken = [_claimed(row, owner, now) for row in found]
-    if taken:
-        ids = [claimed.source_id for claimed in taken]
-        tx.execute(
-            sa.update(contract)
-            .where(among(tx, contract.c.source_id, ids))
-            .values(claimed_by=owner, claimed_until=until, in_doubt=now)
-        )
+    ids = [{"id": claimed.source_id} for claimed in taken]
+    _CLAIM.execute(tx, ids, owner=owner, until=until, now=now)
     return taken
+
+
+_CLAIM = ForRows(
+    {"id": sa.Text()},
+    lambda given: (
+        sa.update(contract)
+        .where(contract.c.source_id == given.c.id)
+        .values(
+            claimed_by=bindparam("owner"),
+            claimed_until=bindparam("until"),
+            in_doubt=bindparam("now"),
+        )
+    ),
+)
 
 
 def _claimed(row: Any, owner: str, now: datetime) -> Claimed:
