@@ -5,7 +5,16 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, FromClause, Select, Update, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Insert,
+    Select,
+    Update,
+    bindparam,
+    select,
+)
 
 from cdc_sync.contract import (
     Known,
@@ -20,7 +29,7 @@ from cdc_sync.contract import (
 from cdc_sync.rules.compare import Change
 from cdc_sync.state.columns import among, in_one_order
 from cdc_sync.state.database import is_for_reading
-from cdc_sync.state.given import ForRows
+from cdc_sync.state.given import Columns, ForRows
 from cdc_sync.state.tables import contract
 
 KNOWN = (
@@ -105,55 +114,71 @@ def record(tx: Connection, changes: Sequence[Change], now: datetime) -> None:
     What a run keeps until it is judged is due to nobody; what was held and stays held keeps the
     run that holds it.
     """
-    _INSERT.execute(tx, [_row(change, now) for change in changes if change.known is None])
-    _UPDATE.execute(tx, [_row(change, now) for change in changes if change.known is not None])
+    new = [_row(change) for change in changes if change.known is None]
+    old = [_row(change) for change in changes if change.known is not None]
+    _INSERT.execute(tx, new, now=now)
+    _UPDATE.execute(tx, old, now=now)
 
 
-def _row(change: Change, now: datetime) -> dict[str, Any]:
-    is_due = change.status is Status.PENDING and change.held_run is None
-    return {
+_COLUMNS: Columns = {
+    "source_id": sa.Text(),
+    "reference": sa.Text(),
+    "payload": sa.Text(),
+    "status": sa.Text(),
+    "last_error": sa.Text(),
+    "held_run": sa.Integer(),
+    "is_due": sa.Boolean(),
+    "is_gone": sa.Boolean(),
+}
+
+
+def _row(change: Change) -> dict[str, object]:
+    row: dict[str, object] = {
         "source_id": change.source_id,
         "reference": change.reference,
         "payload": change.payload,
         "status": change.status,
-        "attempts": 0,
-        "next_attempt_at": now if is_due else None,
-        "last_error": problems_to_json(change.problems) if change.problems else None,
-        "held_run": change.held_run,
-        "first_seen_at": now,
+    }
+    if change.status is Status.PENDING and change.held_run is None:
+        row["is_due"] = True
+    if change.problems:
+        row["last_error"] = problems_to_json(change.problems)
+    if change.held_run is not None:
+        row["held_run"] = change.held_run
+    if change.gone:
+        row["is_gone"] = True
+    return row
+
+
+def _written(given: FromClause) -> dict[str, ColumnElement[Any]]:
+    now = bindparam("now", type_=contract.c.changed_at.type)
+    return {
+        "reference": given.c.reference,
+        "payload": given.c.payload,
+        "status": given.c.status,
+        "attempts": sa.literal_column("0"),
+        "next_attempt_at": sa.case((given.c.is_due, now)),
+        "http_status": sa.null(),
+        "last_error": given.c.last_error,
+        "held_run": given.c.held_run,
         "changed_at": now,
-        "gone_at": now if change.gone else None,
+        "gone_at": sa.case((given.c.is_gone, now)),
     }
 
 
-_WRITTEN = (
-    "source_id",
-    "reference",
-    "payload",
-    "status",
-    "attempts",
-    "next_attempt_at",
-    "http_status",
-    "last_error",
-    "held_run",
-    "first_seen_at",
-    "changed_at",
-    "gone_at",
-)
-_COLUMNS = {name: contract.c[name].type for name in _WRITTEN}
+def _inserted(given: FromClause) -> Insert:
+    new = _written(given)
+    new |= {"source_id": given.c.source_id, "first_seen_at": new["changed_at"]}
+    return contract.insert().from_select(list(new), select(*new.values()))
 
 
 def _updated(given: FromClause) -> Update:
     stays_held = sa.and_(
         contract.c.status == Status.HELD.value, given.c.status == Status.HELD.value
     )
-    new = {name: given.c[name] for name in _WRITTEN if name not in ("source_id", "first_seen_at")}
     held_run = sa.case((stays_held, contract.c.held_run), else_=given.c.held_run)
-    return (
-        sa.update(contract)
-        .where(contract.c.source_id == given.c.source_id)
-        .values(new | {"held_run": held_run})
-    )
+    change = sa.update(contract).where(contract.c.source_id == given.c.source_id)
+    return change.values(_written(given) | {"held_run": held_run})
 
 
 def _unlike(given: FromClause) -> Select[Any]:
@@ -168,7 +193,7 @@ def _unlike(given: FromClause) -> Select[Any]:
 
 
 _UNLIKE = ForRows({"id": sa.Text(), "payload": sa.Text()}, _unlike)
-_INSERT = ForRows(_COLUMNS, lambda given: contract.insert().from_select(_WRITTEN, select(*given.c)))
+_INSERT = ForRows(_COLUMNS, _inserted)
 _UPDATE = ForRows(_COLUMNS, _updated)
 
 

@@ -5,12 +5,12 @@ that is busy; a group that is one statement waits once.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, FromClause
+from sqlalchemy import Connection, FromClause, Result
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.types import TypeEngine
@@ -45,10 +45,13 @@ class ForRows:
         What a row does not have is NULL.
         """
         if rows:
-            self.rows(tx, rows, **values)
+            self._execute(tx, rows, **values)
 
-    def rows(self, tx: Connection, rows: Sequence[Row], **values: object) -> Iterable[Any]:
+    def rows(self, tx: Connection, rows: Sequence[Row]) -> Sequence[Any]:
         """What it answers."""
+        return self._execute(tx, rows).all()
+
+    def _execute(self, tx: Connection, rows: Sequence[Row], **values: object) -> Result[Any]:
         form = self._forms[tx.dialect.name]
         return tx.execute(form.statement, {"given": form.encode(rows), **values})
 
