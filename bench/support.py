@@ -5,10 +5,12 @@ import json
 import multiprocessing
 import os
 import tempfile
+import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 
@@ -17,11 +19,14 @@ from cdc_sync.sync import Sync, open_sync, redaction_of
 from tests.support.configs import write_config
 from tests.support.servers import postgresql_database, postgresql_server
 
+TOKEN = b'{"access_token":"bench-token","token_type":"Bearer","expires_in":3600}'
+
 
 class _Lean(asyncio.Protocol):
-    """Answers every whole request with 201 after a latency, and the token endpoint with a token."""
+    """Answers a PUT with 201 after a latency, a POST with a token, a GET with when PUTs came."""
 
     latency = 0.0
+    came: ClassVar[list[float]] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
@@ -40,15 +45,15 @@ class _Lean(asyncio.Protocol):
             if len(self.buffer) < end + 4 + length:
                 return
             self.buffer = self.buffer[end + 4 + length :]
-            self._answer(token=head.startswith(b"post"))
+            if head.startswith(b"put"):
+                self.came.append(time.monotonic())
+                self._answer(b"201 Created", b"{}")
+            elif head.startswith(b"post"):
+                self._answer(b"200 OK", TOKEN)
+            else:
+                self._answer(b"200 OK", json.dumps(self.came).encode())
 
-    def _answer(self, *, token: bool) -> None:
-        body = (
-            b'{"access_token":"bench-token","token_type":"Bearer","expires_in":3600}'
-            if token
-            else b"{}"
-        )
-        status = b"200 OK" if token else b"201 Created"
+    def _answer(self, status: bytes, body: bytes) -> None:
         answer = (
             b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
             % (status, len(body), body)
@@ -80,6 +85,13 @@ def lean_server(latency: float) -> Iterator[str]:
     finally:
         process.kill()
         process.join()
+
+
+def came(api: str) -> list[float]:
+    """When each PUT came to a lean server, in its seconds."""
+    with urllib.request.urlopen(f"{api}/came") as answer:
+        times: list[float] = json.load(answer)
+        return times
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from math import ceil
 from typing import Generic, NamedTuple, TypeVar
 
 import uvloop
@@ -17,13 +18,15 @@ import uvloop
 from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.customergauge.client import Client, Request
 from cdc_sync.customergauge.token import Token
+from cdc_sync.customergauge.window import Departure, Window
 from cdc_sync.redaction import Redaction
 from cdc_sync.rules.verdict import NoAnswer, Reply
 
 Task = TypeVar("Task")
 
 GROUP = 64  # answers that are recorded together, at most
-CATCH_UP_SECONDS = 0.003
+CATCH_UP_SECONDS = 0.015  # what a PUT was late, the next ones are sooner by
+SLACK_SECONDS = 0.003  # of our own clock and loop
 LONGEST_WAIT_SECONDS = 5.0  # nothing is asked to leave later than that
 
 
@@ -71,6 +74,7 @@ class Sender(Generic[Task]):
         self._wake = wake
         self.step_seconds = 0.0  #: the least time between two PUTs
         self._next_leave = 0.0
+        self._window = Window(time.monotonic)
         self._queue: deque[Job[Task]] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
@@ -142,10 +146,11 @@ class Sender(Generic[Task]):
                 self._give_back()
                 return
             # After a stall of theirs what is overdue leaves at the pace, too, not at once; but
-            # what our own clock rounds up is not lost.
+            # what our own clock rounds up, or a busy machine delays, is not lost.
             on_time = max(self._next_leave, time.monotonic() - CATCH_UP_SECONDS)
             self._next_leave = on_time + self.step_seconds
-            task = self._loop.create_task(self._put(self._queue.popleft(), token))
+            departure = self._window.start()
+            task = self._loop.create_task(self._put(self._queue.popleft(), token, departure))
             self._under_way.add(task)
             task.add_done_callback(self._ended)
 
@@ -160,7 +165,10 @@ class Sender(Generic[Task]):
         asked = (job.not_before - self._now()).total_seconds()
         if asked > LONGEST_WAIT_SECONDS:
             asked = 0.0  # our clock was set back
-        return max(asked, self._next_leave - time.monotonic())
+        # As many steps as it takes to fill a second.
+        most = ceil(1 / self.step_seconds)
+        full = self._window.full_for(most, most * self.step_seconds - SLACK_SECONDS)
+        return max(asked, full, self._next_leave - time.monotonic())
 
     def _give_back(self) -> None:
         while self._queue:
@@ -168,12 +176,13 @@ class Sender(Generic[Task]):
             job = self._queue.popleft()
             self._came(Sent(job.task, None, None, job.not_before, now, 0.0))
 
-    async def _put(self, job: Job[Task], token: Token) -> None:
+    async def _put(self, job: Job[Task], token: Token, departure: Departure) -> None:
         began, started = self._now(), time.monotonic()
         try:
-            reply = await self._client.put(job.request, token)
+            reply = await self._client.put(job.request, token, departure)
         except Exception as error:  # noqa: BLE001  # a request cannot die silently
             reply = NoAnswer(f"our own defect: {error!r}", doubt=True)
+        departure.is_over()
         seconds = time.monotonic() - started
         self._came(Sent(job.task, token, reply, began, self._now(), seconds))
         if self._shuts(reply):

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from cdc_sync import __version__
 from cdc_sync.customergauge.client import BODY_READ, Client, Request
 from cdc_sync.customergauge.token import Token
+from cdc_sync.customergauge.window import Departure, Window
 from cdc_sync.redaction import Redaction
 from cdc_sync.rules.verdict import Answer, NoAnswer
 
@@ -20,6 +22,10 @@ TOKEN = Token("the-access-token", datetime.now(UTC) + timedelta(hours=1))
 PUT = Request("contracts", b'{"reference":"erp-1"}')
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 HUNDRED_MB = 100_000_000
+
+
+def departure() -> Departure:
+    return Window(time.monotonic).start()
 
 
 def talk(config: Any, scenario: Callable[[Client], Any]) -> Any:
@@ -36,7 +42,28 @@ def talk(config: Any, scenario: Callable[[Client], Any]) -> Any:
 
 
 def put_once(config: Any) -> Answer | NoAnswer:
-    return talk(config, lambda client: client.put(PUT, TOKEN))
+    return talk(config, lambda client: client.put(PUT, TOKEN, departure()))
+
+
+def waits_after_a_put(config: Any) -> float:
+    """How long the next one would have to wait, where one a second may go out."""
+    window = Window(lambda: 0.0)
+
+    async def scenario(client: Client) -> None:
+        one = window.start()
+        await client.put(PUT, TOKEN, one)
+        one.is_over()
+
+    talk(config, scenario)
+    return window.full_for(1, 1.0)
+
+
+def test_with_a_rate_to_keep_it_is_told_when_a_put_goes_out(raw, pointed_at):
+    assert waits_after_a_put(pointed_at(raw(OK).url, rate_limit="20/s")) == 1.0
+
+
+def test_a_put_that_never_went_out_makes_nobody_wait(pointed_at):
+    assert waits_after_a_put(pointed_at("http://127.0.0.1:9", rate_limit="20/s")) == 0.0
 
 
 def test_a_put_says_who_we_are_and_what_we_send(raw, pointed_at):
@@ -60,7 +87,10 @@ def test_a_put_whose_kept_connection_dies_is_not_repeated_by_itself(raw, pointed
         return number == 1 and to.sendall(OK) is None
 
     async def twice(client):
-        return [await client.put(PUT, TOKEN), await client.put(PUT, TOKEN)]
+        return [
+            await client.put(PUT, TOKEN, departure()),
+            await client.put(PUT, TOKEN, departure()),
+        ]
 
     server = raw(answer_only_the_first)
     first, second = talk(pointed_at(server.url), twice)
@@ -73,11 +103,11 @@ def test_a_put_whose_kept_connection_dies_is_not_repeated_by_itself(raw, pointed
 
 def test_an_idle_connection_that_the_server_closed_is_no_error(raw, pointed_at):
     async def twice(client):
-        first = await client.put(PUT, TOKEN)
+        first = await client.put(PUT, TOKEN, departure())
         kept = client._session.connector._conns
         while any(protocol.is_connected() for pool in kept.values() for protocol, _ in pool):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        return [first, await client.put(PUT, TOKEN)]
+        return [first, await client.put(PUT, TOKEN, departure())]
 
     server = raw(lambda _raw, to, _n: to.sendall(OK) is not None)  # answers, and hangs up
     assert talk(pointed_at(server.url), twice) == [Answer(200, None, b"{}")] * 2
@@ -106,7 +136,7 @@ def test_a_slow_look_up_of_the_name_ends_at_the_deadline(pointed_at):
             await asyncio.Event().wait()
 
         asyncio.get_running_loop().getaddrinfo = for_ever
-        return await client.put(PUT, TOKEN)
+        return await client.put(PUT, TOKEN, departure())
 
     config = pointed_at("https://imports.api.eu.customergauge.com", timeout="1s")
     assert talk(config, with_slow_names).why == "no answer in time"
@@ -149,7 +179,10 @@ def test_after_a_body_too_long_the_next_put_has_its_own_answer(raw, pointed_at):
     server = raw(lambda _raw, to, n: to.sendall(OK if n > 1 else long + b"a" * 2 * BODY_READ) is None)  # fmt: skip
 
     async def twice(client):
-        return [(await client.put(PUT, TOKEN)).status, (await client.put(PUT, TOKEN)).status]
+        return [
+            (await client.put(PUT, TOKEN, departure())).status,
+            (await client.put(PUT, TOKEN, departure())).status,
+        ]
 
     assert talk(pointed_at(server.url), twice) == [422, 200]
 
