@@ -2,8 +2,6 @@
 
 import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +13,7 @@ from tests.support.configs import write_config
 from tests.support.rows import rows_in
 from tests.support.sandbox import Sandbox, running_sandbox
 from tests.support.servers import MARIADB, mariadb_answers
+from tests.support.warm import command
 
 PASSWORD = "hunter2-of-the-source"
 SECRET = "hunter2-of-the-client"
@@ -238,13 +237,5 @@ def test_an_option_of_the_sandbox_that_makes_no_sense_is_told(option: str, word:
 
 def bare(*arguments: str) -> Ran:
     """A command that needs no configuration."""
-    done = subprocess.run(
-        [sys.executable, "-m", "cdc_sync", *arguments],
-        env=os.environ,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = command(arguments, env=os.environ)
     return Ran(done.returncode, done.stdout, done.stderr)

@@ -2,8 +2,7 @@
 
 import os
 import stat
-import subprocess
-import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from tests.support.rows import rows_in
 from tests.support.sandbox import Sandbox
 from tests.support.servers import reader_of
 from tests.support.talk import talk
+from tests.support.warm import command
 
 SECRET = "sandbox"
 
@@ -39,16 +39,11 @@ def by_options(folder: Path, source: str, sandbox: Sandbox, *more: str) -> Ran:
 
 def alone(folder: Path, *options: str, answer: str = "") -> Ran:
     """The command where nobody can be asked."""
-    done = subprocess.run(
-        [sys.executable, "-m", "cdc_sync", "init", *options],
-        cwd=folder,
-        env={**os.environ, "TZ": "UTC"},
-        input=answer,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    with tempfile.TemporaryFile("w+") as stdin:
+        stdin.write(answer)
+        stdin.seek(0)
+        env = {**os.environ, "TZ": "UTC"}
+        done = command(["init", *options], cwd=folder, env=env, stdin=stdin)
     return Ran(done.returncode, done.stdout, done.stderr)
 
 

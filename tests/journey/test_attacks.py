@@ -1,8 +1,7 @@
 """What could lose, repeat or hang: each test is a trouble that must not do any of it."""
 
+import os
 import stat
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +36,7 @@ from tests.support.configs import write_config
 from tests.support.rows import Rows, rows_in
 from tests.support.sandbox import Sandbox, running_sandbox
 from tests.support.wait import wait_until
+from tests.support.warm import command
 
 STILL = threading.Event()
 
@@ -348,14 +348,8 @@ def test_no_secret_is_in_any_output_or_in_the_state(there: There, secret_sandbox
     )
     secret_sandbox.strike("status=401 times=1", "status=500 times=1")
     out = ""
-    for command in (["once"], ["status"], ["config", "show"], ["contracts", "list", "--json"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "cdc_sync", "--config", str(file), *command],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    for arguments in (["once"], ["status"], ["config", "show"], ["contracts", "list", "--json"]):
+        done = command(["--config", str(file), *arguments], env=os.environ)
         out += done.stdout + done.stderr
     token = (there.folder / "token.json").read_text().split('"access_token": "')[1].split('"')[0]
     held = b"".join(f.read_bytes() for f in there.folder.glob("state.db*"))

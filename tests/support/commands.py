@@ -4,7 +4,6 @@ import json
 import os
 import sqlite3
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +15,7 @@ from cdc_sync.capture.poll import poll
 from cdc_sync.config.load import load_config
 from cdc_sync.sync import open_sync, redaction_of
 from tests.support.configs import write_config
+from tests.support.warm import command
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +26,9 @@ class Installed:
 
     def run(self, *arguments: str, answer: str | None = None) -> "Ran":
         """The command in a process of its own; with an `answer` on a terminal, else on none."""
-        command = [sys.executable, "-m", "cdc_sync", "--config", str(self.config), *arguments]
+        env = {**os.environ, "TZ": "UTC", "SUDO_USER": "anna"}
         with _terminal(answer) as stdin:
-            done = subprocess.run(
-                command,
-                env={**os.environ, "TZ": "UTC", "SUDO_USER": "anna"},
-                stdin=stdin,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
+            done = command(["--config", str(self.config), *arguments], env=env, stdin=stdin)
         return Ran(done.returncode, done.stdout, done.stderr)
 
     def source(self, *statements: str) -> None:
