@@ -2,7 +2,7 @@
 
 from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.errors import StateRefused
-from cdc_sync.state import control
+from cdc_sync.state import contracts, control
 from cdc_sync.state.database import Database
 
 
@@ -12,11 +12,15 @@ def identity_of(config: CustomerGaugeConfig) -> dict[str, str]:
 
 
 def expect_own(state: Database, config: CustomerGaugeConfig, *, adopting: bool = True) -> None:
-    """Raises StateRefused for a state of another platform or client; may take a new one."""
+    """Raises StateRefused for a state of another platform or client; may take a new one.
+
+    A state is new until something may have been taken there: a mistyped client id binds nothing.
+    """
     ours = identity_of(config)
     with state.read() as tx:
         theirs = control.get(tx, control.IDENTITY)
-    if theirs is None:
+        is_new = theirs is None or (theirs != ours and not contracts.any_sent(tx))
+    if is_new:
         if adopting:
             adopt(state, config)
     elif theirs != ours:

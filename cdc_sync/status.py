@@ -28,9 +28,10 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
     poll = kept.get(control.LAST_POLL)
     horizon = kept.get(control.HORIZON) or {}
     api = kept.get(control.API) or {}
+    daemon = _daemon(kept.get(control.DAEMON), now)
     read_to = watermark.read_to(mark, horizon)
     return {
-        "daemon": _daemon(kept.get(control.DAEMON), now),
+        "daemon": daemon,
         "paused": bool(kept.get(control.PAUSED)),
         "watermark": {
             "value": write_watermark(mark.value),
@@ -44,7 +45,7 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
             "version": mark.version,
         },
         "contracts": {status.value: counts[status] for status in Status},
-        "last_poll": _aged(poll, now),
+        "last_poll": _aged(poll, now, daemon["since"]),
         "last_reconcile": kept.get(control.LAST_RECONCILE),
         "last_delivery": _at(kept.get(control.LAST_DELIVERY)),
         "hold": _hold(kept.get(control.HOLD), counts[Status.HELD]),
@@ -167,11 +168,13 @@ def _lag(value: object, horizon: dict[str, Any]) -> float | None:
     return max(0.0, round((datetime.fromisoformat(clock) - value).total_seconds(), 3))
 
 
-def _aged(poll: dict[str, Any] | None, now: datetime) -> dict[str, Any] | None:
+def _aged(poll: dict[str, Any] | None, now: datetime, since: str | None) -> dict[str, Any] | None:
     if poll is None:
         return None
     age = (now - datetime.fromisoformat(poll["finished"])).total_seconds()
-    good = (now - datetime.fromisoformat(poll["good_at"])).total_seconds()
+    # A daemon that has just begun is not late for the time in which there was none.
+    good_at = max(datetime.fromisoformat(text) for text in (poll["good_at"], since) if text)
+    good = (now - good_at).total_seconds()
     shown = {name: poll[name] for name in ("rows", "changed", "error")}
     return {
         "started": _z(poll["started"]),

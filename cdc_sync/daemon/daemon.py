@@ -209,7 +209,8 @@ class Daemon:
             control.tell_instance(tx, self._name, presence)
             if self._capturing.running:
                 for key in (control.LAST_POLL, control.HORIZON):
-                    control.put(tx, key, told[key])
+                    if told[key] is not None:  # until then that of the one before still holds
+                        control.put(tx, key, told[key])
                 control.put(tx, control.DAEMON, presence)
                 control.forget_instances(tx, self._sync.capture.now() - FORGOTTEN_AFTER)
         notify(STATUS=self._status_line())

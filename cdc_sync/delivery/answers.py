@@ -12,6 +12,7 @@ from cdc_sync.contract import payload_of
 from cdc_sync.customergauge.sender import Sent
 from cdc_sync.delivery.access import Access
 from cdc_sync.delivery.accounts import Accounts, NewAccount
+from cdc_sync.delivery.delays import Delays
 from cdc_sync.delivery.pacing import Pacing
 from cdc_sync.measures import Measures
 from cdc_sync.rules.gate import Gate
@@ -49,6 +50,7 @@ class Answers:
         self._measures = measures
         self._settled: list[Settlement] = []
         self._unsent: list[Claimed] = []
+        self._delays = Delays()
         self._told_gate: dict[str, str | None] = {}
         self.gate = Gate()
         self.counts: Counter[str] = Counter()
@@ -153,10 +155,11 @@ class Answers:
             self._tell_surprise(settlement)
             return
         why = "; ".join(f"{p.field}: {p.message}".removeprefix(": ") for p in settlement.problems)
-        refused = isinstance(verdict, Refused)
-        level = log.warning if refused else log.info
-        level(
-            "contract.refused" if refused else "contract.delayed",
+        if not isinstance(verdict, Refused):
+            self._delays.tell(settlement, why, seconds)
+            return
+        log.warning(
+            "contract.refused",
             source_id=claimed.source_id,
             reference=claimed.reference,
             status=settlement.http_status,

@@ -50,10 +50,11 @@ def _folders(service: Service, *, dry: bool) -> Iterator[Step]:
 
 
 def _other_instances(service: Service) -> list[str]:
-    """Instances that are started at boot, or have a drop-in, by the same unit."""
+    """Instances by the same unit: started at boot, with a drop-in, or with a configuration."""
     if service.name is None:
         return []
-    units = service.below_root(UNITS)
+    units, configs = service.below_root(UNITS), service.below_root(CONFIGS)
     links = [*units.glob("*.wants/cdc-sync@*.service"), *units.glob("cdc-sync@*.service.d")]
     names = {link.name.removesuffix(".d").removesuffix(".service") for link in links}
+    names |= {f"cdc-sync@{file.stem}" for file in configs.glob("*.yaml") if file.stem != "config"}
     return sorted(names - {service.unit, "cdc-sync@"})

@@ -1,16 +1,24 @@
 """What systemd hears of a daemon, and when."""
 
+import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from cdc_sync.capture.loop import LastPoll, note
+from cdc_sync.capture.poll import poll
 from cdc_sync.config.load import load_config
 from cdc_sync.daemon import daemon as module
 from cdc_sync.daemon.daemon import Daemon
 from cdc_sync.errors import StateUnavailable
+from cdc_sync.state.history import Run
+from cdc_sync.status import read_status
 from cdc_sync.sync import Sync, open_sync, redaction_of
 from tests.support.commands import installed
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -54,3 +62,19 @@ def test_a_stop_asks_for_the_time_that_a_request_may_take(sync: Sync, heard: lis
     Daemon(sync)._tell_stopping()
 
     assert heard == ["STOPPING", "STATUS", "EXTEND_TIMEOUT_USEC"]
+
+
+def test_until_its_first_poll_the_last_one_of_the_daemon_before_is_told(
+    sync: Sync, heard: list[str]
+):
+    poll(sync.capture, threading.Event())
+    note(
+        sync.capture, LastPoll(Run("poll", sync.capture.now()).ended(sync.capture.now()), LONG_AGO)
+    )
+    daemon = Daemon(sync)
+    daemon._capturing.running = True
+    daemon._beat()
+
+    told = read_status(sync.state, sync.capture.now())["last_poll"]
+    assert told["finished"] is not None
+    assert told["good_age_seconds"] < 60  # it has not been late for the time without a daemon

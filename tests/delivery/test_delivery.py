@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 import requests
+from structlog.testing import capture_logs
 
 from cdc_sync import operations
 from cdc_sync.contract import problems_from_json
@@ -388,3 +389,18 @@ def test_a_state_that_fills_up_stops_sending_and_goes_on_when_there_is_room(site
         site.execute("DROP TRIGGER no")
         wait_until(lambda: site.statuses() == {"synced": 60}, "the rest is delivered")
     assert len(site.sandbox.puts()) == 60
+
+
+# --- what the log says of it ---
+
+
+def test_one_trouble_of_many_contracts_is_one_line_and_then_one_a_minute_with_their_number(site):
+    site.open(rate_limit="none").add(4)
+    site.sandbox.strike("status=503 body=busy")
+    with capture_logs() as logs:
+        site.deliver()
+    told = [line for line in logs if line["event"] == "contract.delayed"]
+
+    assert len(told) >= 4
+    assert [line["log_level"] for line in told].count("info") == 1
+    assert told[0]["reason"] == told[-1]["reason"]

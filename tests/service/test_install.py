@@ -217,6 +217,15 @@ def test_an_instance_leaves_the_unit_to_the_others(image: Path):
     assert (image / "etc/cdc-sync/erp.yaml").exists()
 
 
+def test_an_instance_that_is_not_yet_enabled_keeps_its_unit(image: Path):
+    installed(image, "crm")
+    installed(image, "erp")
+
+    assert "cdc-sync@.service (kept: cdc-sync@erp)" in taken_back(image, "crm")
+    assert (image / TEMPLATE).exists()
+    assert "cdc-sync@.service (removed)" in taken_back(image, "erp")
+
+
 def test_uninstall_without_an_install_finds_nothing(image: Path):
     assert taken_back(image) == "unit /etc/systemd/system/cdc-sync.service (not there)"
 

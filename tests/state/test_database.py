@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from cdc_sync.ownership import adopt, expect_own
 from cdc_sync.state.database import open_state
 from cdc_sync.state.lease import instance_lock
 from cdc_sync.state.migrate import current, expect_current, upgrade
-from cdc_sync.state.tables import REVISION, metadata
+from cdc_sync.state.tables import REVISION, contract, metadata
 
 # Of an expression, which each database writes in its own way: tests/state/test_lookup.py sees it used.
 BY_HAND = "ix_contract_account"
@@ -133,9 +134,29 @@ def config(base_url: str) -> CustomerGaugeConfig:
     )
 
 
+ROW = {
+    "source_id": "1",
+    "payload": "{}",
+    "status": "pending",
+    "attempts": 0,
+    "first_seen_at": datetime(2026, 1, 1, tzinfo=UTC),
+    "changed_at": datetime(2026, 1, 1, tzinfo=UTC),
+}
+
+
+def test_a_state_of_which_nothing_was_ever_sent_follows_the_configuration(state):
+    with state.begin() as tx:
+        tx.execute(contract.insert(), ROW)
+    expect_own(state, config("https://mistyped.example"))
+
+    expect_own(state, config("https://a.example"))
+
+
 def test_a_state_belongs_to_one_customergauge_until_a_person_says_otherwise(state):
     ours, theirs = config("https://a.example"), config("https://b.example")
     expect_own(state, ours)
+    with state.begin() as tx:
+        tx.execute(contract.insert(), {**ROW, "acknowledged": "{}"})
     expect_own(state, ours)
     with pytest.raises(StateRefused, match=r"belongs to https://a\.example \(client me\)"):
         expect_own(state, theirs)

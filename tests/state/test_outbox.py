@@ -8,7 +8,7 @@ from cdc_sync.contract import Mapped, Problem, Reference, SourceId, Status, payl
 from cdc_sync.rules.compare import compare
 from cdc_sync.rules.outcome import Attempt, settle
 from cdc_sync.rules.verdict import Accepted, AccountMissing, Refused, TryLater, Unavailable
-from cdc_sync.state import contracts, history, outbox, settlements
+from cdc_sync.state import contracts, history, outbox, pages, settlements
 from cdc_sync.state.sweep import sweeping
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC)
@@ -26,7 +26,7 @@ def see(state, payload=A, *ids, problems=(), gone=False, now=NOW):
         seen = [Mapped(SourceId(i), gone, Reference(f"erp-{i}"), payload, problems) for i in ids]
         earlier = [contracts.as_known(known[i]) if i in known else None for i in ids]
         changes = [compare(row, before) for row, before in zip(seen, earlier, strict=True)]
-        contracts.record(tx, [change for change in changes if change is not None], now)
+        pages.record(tx, [change for change in changes if change is not None], now)
 
 
 def claim(state, now=NOW, limit=100):

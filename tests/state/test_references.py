@@ -12,7 +12,7 @@ from cdc_sync.contract import Mapped, Problem, Reference, SourceId, payload_of
 from cdc_sync.rules.compare import Action, compare, gone
 from cdc_sync.rules.outcome import Attempt, Kind, settle
 from cdc_sync.rules.verdict import Accepted, Refused
-from cdc_sync.state import contracts, outbox, references, settlements
+from cdc_sync.state import contracts, outbox, pages, references, settlements
 from cdc_sync.state.database import open_state
 from cdc_sync.state.migrate import upgrade
 from tests.support.wait import wait_until
@@ -40,7 +40,7 @@ def see(state, source_id="1", payload=A, problems=()):
         before = contracts.as_known(known[source_id]) if known else None
         reference = Reference(f"erp-{source_id}")
         change = compare(Mapped(SourceId(source_id), False, reference, payload, problems), before)
-        contracts.record(tx, [change] if change else [], NOW)
+        pages.record(tx, [change] if change else [], NOW)
         return change
 
 
@@ -128,7 +128,7 @@ def test_one_whose_reference_another_had_is_judged_again_when_it_is_seen(state, 
     taken = (Problem("reference", "erp-1 belongs to 1 already"),)
     with state.begin() as tx:
         refused = compare(Mapped(SourceId("2"), False, None, A, taken), None)
-        contracts.record(tx, [refused], NOW)
+        pages.record(tx, [refused], NOW)
     done = take("2,CG-2")
 
     assert done.refused_by_us == 1

@@ -12,7 +12,7 @@ from cdc_sync.contract import Mapped, Reference, SourceId, payload_of
 from cdc_sync.errors import StateUnavailable
 from cdc_sync.rules.outcome import Attempt, Claimed, settle
 from cdc_sync.rules.verdict import Accepted, Refused, Throttled, Unavailable, Verdict
-from cdc_sync.state import contracts, control, outbox, settlements
+from cdc_sync.state import contracts, control, outbox, pages, settlements
 from cdc_sync.state.database import Database, open_state
 from cdc_sync.state.lease import SILENT_SECONDS, Lease, instance_lock
 from cdc_sync.state.migrate import upgrade
@@ -47,7 +47,7 @@ def see(state, payload, *, meanwhile=lambda: None):
     with state.begin() as tx:
         changes = changes_of(tx, [row])
         meanwhile()
-        contracts.record(tx, changes, NOW)
+        pages.record(tx, changes, NOW)
 
 
 def claim(state, owner, now=NOW, but_for=()) -> list[Claimed]:
