@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
-from os import W_OK, access
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from cdc_sync.alerts import receivers
@@ -136,13 +136,14 @@ def _state(config: Config) -> Iterator[Finding]:
 
 def _can_be_made(file: Path) -> Iterator[Finding]:
     folder = next(parent for parent in file.parents if parent.exists())
-    if folder.is_dir() and access(folder, W_OK):
-        yield Finding("state", ok=True, says=f"{file} (new)")
-    else:
-        why = "not writable" if folder.is_dir() else "not a folder"
-        says = f"{file} cannot be made: {folder} is {why}"
+    try:
+        TemporaryDirectory(dir=folder).cleanup()  # root may write where nothing can be made
+    except OSError as error:
+        says = f"{file} cannot be made: in {folder}, {error.strerror}"
         mend = "Give it to the user that runs cdc-sync, or change `state.url`."
         yield Finding("state", ok=False, says=says, mend=mend)
+    else:
+        yield Finding("state", ok=True, says=f"{file} (new)")
 
 
 def _token(config: Config) -> Iterator[Finding]:

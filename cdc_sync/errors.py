@@ -50,5 +50,9 @@ class TokenRefused(TokenUnavailable):
     """The token endpoint refuses our client; only a person can mend that."""
 
 
+class TokenMisplaced(TokenUnavailable):
+    """There is no token endpoint at the address; only a person can mend that."""
+
+
 class InstanceRunning(CdcSyncError):
     """Another process holds the instance lock of this state."""

@@ -68,7 +68,7 @@ class Imported:
 
 
 def export(state: Database, to: TextIO) -> int:
-    """Writes every contract that has a reference, in order of its id; says how many."""
+    """Writes every contract that CustomerGauge has or may have, by id; says how many."""
     writer = csv.writer(to, lineterminator="\n")
     writer.writerow(HEADER)
     count = 0

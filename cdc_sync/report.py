@@ -10,13 +10,15 @@ from cdc_sync.capture.loop import CaptureLoop, count_rows, keep, note
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.contract import Status
 from cdc_sync.counting import counted
-from cdc_sync.state import contracts, control
+from cdc_sync.state import contracts, control, history
 from cdc_sync.state.database import Database
 from cdc_sync.state.history import Run
 from cdc_sync.sync import Sync
 
-_FOR_PEOPLE = ("adopted", "recreated", "missed")
+_FOR_PEOPLE = ("adopted", "recreated", "missed", "balance", "afresh", "taken")
 _UPDATES = ("updated", "confirmed", "adopted", "recreated")
+
+NAMED = 2  # of what a short look has sent, the first and the last
 
 Progress = Callable[[], None]
 
@@ -59,8 +61,11 @@ def once(
         run = loop.poll(stop)
     finally:
         note(sync.capture, loop.last)
+    began = sync.capture.now()
     _deliver(sync, stop, limit, progress)
-    return report_of(run, sync.delivery.counts - before, sync.state, sync.delivery.stopped_by())
+    report = report_of(run, sync.delivery.counts - before, sync.state, sync.delivery.stopped_by())
+    with sync.state.read() as tx:
+        return {**report, "taken": history.taken_since(tx, began, NAMED)}
 
 
 def reconcile_now(
@@ -71,7 +76,9 @@ def reconcile_now(
     run = reconcile(sync.capture, stop)
     keep_reconcile(sync, run)
     _deliver(sync, stop, None, progress)
-    return report_of(run, sync.delivery.counts - before, sync.state, sync.delivery.stopped_by())
+    report = report_of(run, sync.delivery.counts - before, sync.state, sync.delivery.stopped_by())
+    with sync.state.read() as tx:
+        return {**report, "balance": control.get(tx, control.BALANCE)}
 
 
 def discard_now(
@@ -82,7 +89,8 @@ def discard_now(
     run = look_afresh(sync.capture, stop)
     keep(sync.capture, run)
     _deliver(sync, stop, None, progress)
-    return report_of(run, sync.delivery.counts - before, sync.state, sync.delivery.stopped_by())
+    report = report_of(run, sync.delivery.counts - before, sync.state, sync.delivery.stopped_by())
+    return {**report, "afresh": run.rows}
 
 
 def keep_reconcile(sync: Sync, run: Run) -> None:
@@ -125,9 +133,16 @@ def words(report: dict[str, Any], limit: int | None = None) -> str:
         text += f", {report['left']:,} {'waits' if report['left'] == 1 else 'wait'}"
     text += "."
     if limit is not None and done and report["left"]:
-        text += " Look at them in CustomerGauge; then: cdc-sync once, or start the service."
+        taken = " … ".join(report.get("taken") or ["them"])
+        text += f" Look at {taken} in CustomerGauge; then: cdc-sync once, or start the service."
     elif report["left"] and not report["error"]:
         text += "\nWhy they wait: cdc-sync contracts list --status pending"
+    if report.get("afresh"):
+        text += f"\n{counted(report['afresh'], 'held contract')} looked at afresh in the source."
+    if report["gone"]:
+        text += f"\n{report['gone']:,} gone from the source."
+    if balance := report.get("balance"):
+        text += f"\n{arithmetic(balance)}"
     if report["rejected"]:
         text += f"\n{report['rejected']:,} rejected: cdc-sync contracts list --status rejected"
     if report["waiting"]:
@@ -141,6 +156,13 @@ def words(report: dict[str, Any], limit: int | None = None) -> str:
     if report["error"]:
         text += f"\n{report['error']}"
     return text
+
+
+def arithmetic(balance: dict[str, Any]) -> str:
+    """How the rows of a full scan are accounted for, in one line."""
+    names = [status.value for status in Status if status is not Status.GONE]
+    parts = " + ".join(f"{balance[name]:,} {name}" for name in names)
+    return f"{counted(balance['rows'], 'row')} = {parts}; unexplained {balance['unexplained']:,}"
 
 
 def is_well(report: dict[str, Any], limit: int | None = None) -> bool:

@@ -16,7 +16,7 @@ from cdc_sync.rules.compare import Action, Change, compare, gone
 from cdc_sync.rules.mapping import RowMapper, compile_mapping
 from cdc_sync.rules.watermark import Horizon, ReadTo
 from cdc_sync.source.reader import Source
-from cdc_sync.state import contracts
+from cdc_sync.state import contracts, control
 from cdc_sync.state.database import Database
 from cdc_sync.state.history import Run
 
@@ -165,3 +165,9 @@ def counted(run: Run, rows: int, changes: Sequence[Change]) -> Run:
         gone=run.gone + gone,
         unchanged=run.unchanged + rows - created - updated - rejected - (gone if rows else 0),
     )
+
+
+def count(tx: Connection, run: Run) -> None:
+    """Adds what a run found to `totals`, beside what became of deliveries."""
+    found = {"unchanged": run.unchanged, "rejected": run.rejected}
+    control.add(tx, control.TOTALS, {name: number for name, number in found.items() if number})

@@ -53,6 +53,7 @@ class Plan:
             "unchanged": max(0, unchanged),
             "gone": self.counts[Action.GONE],
             "invalid": self.counts[Action.INVALID],
+            "held": self.held,
             "changes": [
                 {
                     "source_id": planned.source_id,

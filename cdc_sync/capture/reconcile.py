@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from cdc_sync.capture.guarded import Guarded, guarded
 from cdc_sync.capture.horizon import ask_horizon
-from cdc_sync.capture.page import Capture, changes_of, counted, gone_of
+from cdc_sync.capture.page import Capture, changes_of, count, counted, gone_of
 from cdc_sync.capture.shape import shape_of
 from cdc_sync.contract import Mapped, SourceId, Status, WatermarkValue
 from cdc_sync.errors import SourceUnavailable
@@ -95,6 +95,7 @@ class _FullScan:
         if not stop.is_set():
             with self._capture.state.begin() as tx:
                 self._guard.end(tx, self._capture.now())
+                count(tx, run)
         return run
 
     def _pages(self, run: Run, stop: threading.Event) -> Run:
@@ -143,11 +144,15 @@ class _FullScan:
         """The arithmetic of the scan: every row in scope is accounted for by a status."""
         nulls = self._scan.count_null_ids()
         with self._capture.state.begin() as tx:
-            counts = contracts.counts(tx)
+            counts, departing = contracts.counts(tx), contracts.departing(tx)
             document: dict[str, object] = {
                 "at": self._capture.now().isoformat(),
                 "rows": run.rows + nulls,
-                **{status.value: counts[status] for status in Status if status is not Status.GONE},
+                **{
+                    status.value: counts[status] - departing.get(status, 0)
+                    for status in Status
+                    if status is not Status.GONE
+                },
                 "unexplained": nulls + run.rows - self._sweep.met_count,
             }
             control.put(tx, control.BALANCE, document)

@@ -35,8 +35,10 @@ def discard(context: typer.Context, yes: Yes = False, as_json: Json = False) -> 
 
     with state_of(context) as state:
         hold = approval.held_document(state)
-    if hold is not None:
-        _ask(context, hold, "Drop them, and ask the source anew?", yes=yes, as_json=as_json)
+    if hold is None:
+        emit({"released": 0, "held": 0}, "Nothing is held.", as_json=as_json)
+        return
+    _ask(context, hold, "Drop them, and ask the source anew?", yes=yes, as_json=as_json)
     work(context, "discard", None, discard_now, as_json=as_json)
 
 

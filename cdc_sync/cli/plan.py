@@ -64,6 +64,8 @@ def _lines(changes: "Sequence[Planned]") -> list[str]:
 def _told(one: "Planned", width: int) -> str:
     if one.problem:
         return one.problem
+    if one.action == "gone" and not one.diff:
+        return "gone from the source: nothing is sent"
     if one.action == "create":
         new = {field: pair[1] for field, pair in one.diff.items()}
         return f"{_account(one):<{width}}  {new.get('start')} … {new.get('end') or 'open'}"

@@ -34,7 +34,7 @@ def export(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Where to; - for stdout.")],
 ) -> None:
-    """Write source_id,reference of every contract that has a reference."""
+    """Write source_id,reference of every contract that CustomerGauge has."""
     from cdc_sync import references  # SQLAlchemy costs 200 ms
 
     with state_of(context) as state, _written(file) as to:

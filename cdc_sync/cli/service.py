@@ -65,6 +65,8 @@ def _tell(steps: "Iterable[Step]", *, dry: bool) -> None:
             print(f"  {step.name:<8}  {step.says}", flush=True)
             if dry and step.text is not None:
                 print(indent(step.text, "            | ", lambda _line: True), end="")
+    except BrokenPipeError:
+        raise  # `| head` has seen enough
     except OSError as error:
         raise UserMistake(f"{error.filename} cannot be written ({error.strerror}).") from None
     if dry:

@@ -1,5 +1,6 @@
 """The commands about the watermark: where it stands, and moves by hand."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,7 @@ from cdc_sync.clock import utc_now
 
 if TYPE_CHECKING:
     from cdc_sync.moves import Target
+    from cdc_sync.state.database import Database
 
 app = typer.Typer(
     name="watermark", help="Look at the watermark, and move it.", no_args_is_help=True
@@ -111,5 +113,18 @@ def _move(
             typer.echo("Nothing was moved.", err=as_json)
             raise typer.Exit(1)
         version = moves.carry_out(state, move, who(), reason, utc_now())
-    done = f"Moved (version {version}) by {who()}. The daemon reads from there at its next poll."
+        done = f"Moved (version {version}) by {who()}. {_then(state, config.schedule.poll)}"
     emit(move.document(version), done, as_json=as_json)
+
+
+def _then(state: "Database", interval: timedelta) -> str:
+    """Who reads from there, and when."""
+    from cdc_sync.status import read_status
+
+    document = read_status(state, utc_now())
+    if not document["daemon"]["running"]:
+        return "The next poll reads from there: cdc-sync once, or start the service."
+    poll = document["last_poll"]
+    left = max(0.0, interval.total_seconds() - poll["age_seconds"]) if poll else None
+    soon = "" if left is None else f", in {left:.0f} s"
+    return f"The daemon reads from there at its next poll{soon}."

@@ -68,8 +68,9 @@ def load_config(path: Path, environ: Mapping[str, str], *, secrets: bool = True)
 def _existing(path: Path, named_by: str) -> Path:
     if path.is_file():
         return path
+    said = "is a folder" if path.is_dir() else "is not there"
     raise ConfigMistake(
-        f"{path}, {named_by}, is not there.", mend="Correct the path, or create the file."
+        f"{path}, {named_by}, {said}.", mend="Correct the path, or create the file."
     )
 
 

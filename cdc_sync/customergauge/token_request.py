@@ -19,7 +19,7 @@ from requests_oauthlib import OAuth2Session
 from cdc_sync import __version__
 from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.customergauge.unreached import FAILURES, unreached
-from cdc_sync.errors import TokenRefused, TokenUnavailable
+from cdc_sync.errors import TokenMisplaced, TokenRefused, TokenUnavailable
 from cdc_sync.redaction import Redaction
 from cdc_sync.rules.backoff import retry_after
 from cdc_sync.rules.verdict import json_object
@@ -124,6 +124,11 @@ class _Session(OAuth2Session):
             raise TokenRefused(
                 f"CustomerGauge refuses our client ({response.status_code} {words}).",
                 mend="Check `customergauge.client_id` and `customergauge.client_secret`.",
+            )
+        if response.status_code in (404, 405) or 300 <= response.status_code < 400:
+            raise TokenMisplaced(
+                f"{response.url} is no token endpoint ({response.status_code} {words}).",
+                mend="Check `customergauge.region` or `customergauge.token_url`.",
             )
         if response.status_code != 200:
             wait = retry_after(response.headers.get("Retry-After"), self._asked_at)

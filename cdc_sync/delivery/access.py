@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from cdc_sync.customergauge.token import Token, TokenKeeper
-from cdc_sync.errors import TokenRefused, TokenUnavailable
+from cdc_sync.errors import TokenMisplaced, TokenRefused, TokenUnavailable
 from cdc_sync.rules.backoff import LONGEST, backoff
 from cdc_sync.rules.gate import PROBE_LONGEST, Gate
 from cdc_sync.rules.verdict import ApiState
@@ -71,6 +71,11 @@ class Access:
             log.warning("token.unavailable", reason=str(failure))
         if self._tokens.current() is not None:
             return gate  # the one at hand is still good
-        refused = isinstance(failure, TokenRefused)
-        state = ApiState.UNAUTHORIZED if refused else ApiState.UNREACHABLE
-        return gate.stopped(state, str(failure), now)
+        return gate.stopped(_state_of(failure), str(failure), now)
+
+
+def _state_of(failure: TokenUnavailable) -> ApiState:
+    if isinstance(failure, TokenRefused):
+        return ApiState.UNAUTHORIZED
+    misplaced = isinstance(failure, TokenMisplaced)
+    return ApiState.MISCONFIGURED if misplaced else ApiState.UNREACHABLE

@@ -11,6 +11,7 @@ from cdc_sync.contract import Payload, Problem, fields_of
 from cdc_sync.rules.backoff import retry_after
 from cdc_sync.rules.mapping import ACCOUNT_MAX
 
+_ADDRESS = "Check `customergauge.region` or `customergauge.base_url`"
 BODY_SHOWN = 500  # characters of an answer's body that are kept or logged
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # JSON can hold NUL and half a pair, as escapes
 
@@ -141,9 +142,10 @@ def judge(reply: Reply, sent: Payload, now: datetime) -> Verdict:
         case 429:
             return Throttled(retry_after(reply.retry_after, now))
         case 404 | 405:
-            return Halted(ApiState.MISCONFIGURED, _said(reply))
+            return Halted(ApiState.MISCONFIGURED, f"{_said(reply)}. {_ADDRESS}")
         case status if 300 <= status < 400:
-            return Halted(ApiState.MISCONFIGURED, f"{status}, a redirect, which is never followed")
+            why = f"{status}, a redirect, which is never followed. {_ADDRESS}"
+            return Halted(ApiState.MISCONFIGURED, why)
         case status:
             return Unavailable(_said(reply), doubt=status >= 500)
 

@@ -178,29 +178,33 @@ def _file_of(url: URL) -> str:
     return unquote((url.database or "").removeprefix("file://"))
 
 
-_NAMES = "Check `source.table`, `source.query`, `source.id`, `source.watermark` and `mapping`."
+_TABLE = "Check `source.table` and `source.query`."
+_COLUMN = (
+    "Check `source.id`, `source.watermark`, `source.where`, `source.deleted_when`, `source.query`"
+    " and `mapping`."
+)
 _SYNTAX = "Check `source.query`, `source.where` and `source.deleted_when`."
 _SQLITE_MISTAKES = ("no such table", "no such column", "syntax error", "no such function")
 _MISTAKES: dict[str | int | None, str] = {
-    "42P01": _NAMES,
-    "42703": _NAMES,
-    "3F000": _NAMES,
+    "42P01": _TABLE,
+    "42703": _COLUMN,
+    "3F000": _TABLE,
     "42601": _SYNTAX,
     "42883": _SYNTAX,
     "42804": _SYNTAX,
     "42501": "Grant the reader SELECT on it.",
-    1146: _NAMES,
-    1054: _NAMES,
+    1146: _TABLE,
+    1054: _COLUMN,
     1064: _SYNTAX,
     1142: "Grant the reader SELECT on it.",
-    "no such table": _NAMES,
-    "no such column": _NAMES,
+    "no such table": _TABLE,
+    "no such column": _COLUMN,
     "syntax error": _SYNTAX,
     "no such function": _SYNTAX,
 }
 _REFUSALS: tuple[tuple[tuple[str | int, ...], str, str | None], ...] = (
     (
-        ("28P01", "28000", 1045, 1698, "password authentication failed"),
+        ("28P01", "28000", 1045, 1698, "password authentication failed", 'role "'),
         'The source at {where} refused the password of "{user}".',
         "Check `source.url`.",
     ),

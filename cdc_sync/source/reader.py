@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, exc
 from sqlalchemy.engine import CursorResult, Engine
 
 from cdc_sync.config.model import SourceConfig
@@ -155,7 +155,11 @@ class Scan:
     def find(self, source_id: str) -> tuple[SourceRow, object, bool] | None:
         """A row by its id, in scope or not: the row, its raw watermark, whether it is in scope."""
         statement = self._statements.anywhere(self._forms_of(source_id))
-        for raw in [tuple(found) for found in self._connection.execute(statement)]:
+        try:
+            rows = self._connection.execute(statement).all()
+        except exc.DataError:
+            return None  # a reference, or a typing error: no value of the id's column at all
+        for raw in map(tuple, rows):
             row = self._row(raw[:-1])
             if row.source_id == source_id:
                 return row, raw[self._ids], bool(raw[-1])

@@ -152,6 +152,17 @@ def counts(tx: Connection) -> dict[Status, int]:
     return {status: found.get(status, 0) for status in Status}
 
 
+def departing(tx: Connection) -> dict[Status, int]:
+    """Those of `counts` whose row is gone from the source: to be ended, or held by the guard."""
+    query = (
+        select(contract.c.status, sa.func.count())
+        .where(sa.text("status <> 'synced'"), contract.c.status != Status.GONE.value)
+        .where(contract.c.gone_at.is_not(None))
+        .group_by(contract.c.status)
+    )
+    return {Status(row[0]): int(row[1]) for row in tx.execute(query)}
+
+
 def count_of(tx: Connection, status: Status) -> int:
     """How many contracts stand there, of any status but synced, by the small index alone."""
     query = select(sa.func.count()).where(

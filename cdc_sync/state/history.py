@@ -81,6 +81,18 @@ def latest_deliveries(tx: Connection, limit: int) -> list[dict[str, Any]]:
     return [dict(row) for row in tx.execute(query).mappings()]
 
 
+def taken_since(tx: Connection, at: datetime, most: int) -> list[str]:
+    """References that were acknowledged since an instant: the first and the latest, at most two."""
+    taken = (
+        select(delivery.c.reference)
+        .where(delivery.c.at >= at, delivery.c.http_status.between(200, 299))
+        .limit(1)
+    )
+    ends = (taken.order_by(delivery.c.id), taken.order_by(delivery.c.id.desc()))
+    found = [tx.execute(query).scalar() for query in ends[:most]]
+    return list(dict.fromkeys(reference for reference in found if reference is not None))
+
+
 def runs(tx: Connection, before: int | None, limit: int) -> list[dict[str, Any]]:
     """The latest runs that were kept, or those before one of them, newest first."""
     query = select(run).order_by(run.c.id.desc()).limit(limit)

@@ -47,10 +47,11 @@ def lock(tx: Connection) -> None:
 
 
 def pairs(tx: Connection) -> Iterator[Pair]:
-    """Every contract that has a reference, in order of its id, never all in memory."""
+    """What CustomerGauge holds, or may hold, in order of its id, never all in memory."""
+    sent = sa.or_(contract.c.acknowledged.is_not(None), contract.c.in_doubt.is_not(None))
     query = (
         select(contract.c.source_id, contract.c.reference)
-        .where(contract.c.reference.is_not(None))
+        .where(contract.c.reference.is_not(None), sent)
         .order_by(contract.c.source_id)
     )
     for row in tx.execute(query.execution_options(yield_per=_PAGE)):

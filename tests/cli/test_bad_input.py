@@ -125,7 +125,7 @@ def test_a_state_folder_that_cannot_be_made_is_named(
     assert "change `state.url`" in words
     checked = fresh.run("check")
     assert checked.code == 1
-    assert "a-file is not a folder" in checked.out
+    assert f"cannot be made: in {fresh.config.parent / 'a-file'}, Not a directory" in checked.out
     assert sandbox.puts() == []
 
 

@@ -63,12 +63,26 @@ def test_discard_drops_what_the_source_has_put_right(held: Installed, sandbox: S
     assert (report.document["unchanged"], report.document["held"]) == (1, 0)
     assert sandbox.contracts()["erp-1"]["description"] == "Gold"
     assert held.run("status").out.startswith("WELL")
+    assert held.run("discard", "--yes").out == "Nothing is held.\n"
+
+
+def test_a_reconcile_says_how_every_row_is_accounted_for(held: Installed) -> None:
+    held.source(
+        "UPDATE contracts SET plan = 'Gold' WHERE id = 1", "DELETE FROM contracts WHERE id = 3"
+    )
+    ran = held.run("reconcile")
+
+    assert "1 held by the guard" in ran.out, "its row is gone, so it is in no line of the sum"
+    assert (
+        "2 rows = 0 pending + 2 synced + 0 rejected + 0 waiting + 0 held; unexplained 0" in ran.out
+    )
 
 
 def test_a_full_plan_says_what_is_gone(held: Installed) -> None:
     held.source("DELETE FROM contracts WHERE id = 2")
     plan = held.run("plan", "--full", "--json").document
-    assert (plan["update"], plan["gone"]) == (1, 1)
+    assert (plan["update"], plan["gone"], plan["held"]) == (1, 1, 2)
+    assert "gone    erp-2  gone from the source: nothing is sent" in held.run("plan", "--full").out
     assert "The guard would hold 2 of them" in held.run("plan", "--full").out
     assert held.run("plan", "--json").document["gone"] == 0, "a poll does not see it"
 

@@ -113,7 +113,7 @@ def test_a_careful_first_sync_sends_a_few_and_then_the_rest(fresh: Installed, sa
     rest = fresh.run("once")
 
     assert first.out.splitlines() == [
-        "2 created, 1 waits. Look at them in CustomerGauge; then: cdc-sync once, or start the service.",
+        "2 created, 1 waits. Look at erp-1 … erp-2 in CustomerGauge; then: cdc-sync once, or start the service.",
         "1 rejected: cdc-sync contracts list --status rejected",
     ]
     assert rest.out.splitlines() == [

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from cdc_sync.customergauge.token import DEFAULT_LIFE, Token, TokenKeeper
-from cdc_sync.errors import TokenRefused, TokenUnavailable
+from cdc_sync.errors import TokenMisplaced, TokenRefused, TokenUnavailable
 from tests.support.commands import installed
 from tests.support.sandbox import running_sandbox
 
@@ -56,7 +56,10 @@ def test_a_redirect_of_the_token_endpoint_is_not_followed(raw, pointed_at):
     elsewhere = raw(given())
     server = raw(http(307, "", f"Location: {elsewhere.url}/oauth2/token"))
 
-    assert "answers 307" in str(refusal_of(pointed_at(server.url)))
+    refusal = refusal_of(pointed_at(server.url))
+    assert isinstance(refusal, TokenMisplaced)
+    assert "is no token endpoint (307" in str(refusal)
+    assert "Check `customergauge.region` or `customergauge.token_url`" in str(refusal)
     assert elsewhere.requests == []
 
 

@@ -131,6 +131,9 @@ def test_rows_can_be_asked_for_by_their_ids_however_many(rows, open_source):
         assert scan.find("7")[2] is False
         assert scan.find("8")[2] is True
         assert scan.find("5000") is None
+        assert scan.find("erp-8") is None, "of a number, too, one may ask by a reference"
+        assert scan.find("99999999999999999999") is None
+        assert scan.find("8")[2] is True, "and the connection goes on"
 
 
 @pytest.mark.parametrize("row_id", ["17", "007", "9" * 30, "a'b", "é", "a:b %s"])
