@@ -18,8 +18,6 @@ from cdc_sync.sync import Sync
 _FOR_PEOPLE = ("adopted", "recreated", "missed", "balance", "afresh", "taken")
 _UPDATES = ("updated", "confirmed", "adopted", "recreated")
 
-NAMED = 2  # of what a short look has sent, the first and the last
-
 Progress = Callable[[], None]
 
 
@@ -65,7 +63,7 @@ def once(
     _deliver(sync, stop, limit, progress)
     report = report_of(run, sync.delivery.counts - before, sync.state, sync.delivery.stopped_by())
     with sync.state.read() as tx:
-        return {**report, "taken": history.taken_since(tx, began, NAMED)}
+        return {**report, "taken": history.taken_since(tx, began)}
 
 
 def reconcile_now(

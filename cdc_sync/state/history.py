@@ -81,15 +81,15 @@ def latest_deliveries(tx: Connection, limit: int) -> list[dict[str, Any]]:
     return [dict(row) for row in tx.execute(query).mappings()]
 
 
-def taken_since(tx: Connection, at: datetime, most: int) -> list[str]:
-    """References that were acknowledged since an instant: the first and the latest, at most two."""
+def taken_since(tx: Connection, at: datetime) -> list[str]:
+    """Of the references that were acknowledged since an instant the first and the latest."""
     taken = (
         select(delivery.c.reference)
         .where(delivery.c.at >= at, delivery.c.http_status.between(200, 299))
         .limit(1)
     )
     ends = (taken.order_by(delivery.c.id), taken.order_by(delivery.c.id.desc()))
-    found = [tx.execute(query).scalar() for query in ends[:most]]
+    found = [tx.execute(query).scalar() for query in ends]
     return list(dict.fromkeys(reference for reference in found if reference is not None))
 
 
