@@ -1,5 +1,6 @@
 """The commands about what the guard holds: approve and discard."""
 
+import sys
 from typing import Any
 
 import typer
@@ -45,7 +46,8 @@ def discard(context: typer.Context, yes: Yes = False, as_json: Json = False) -> 
 def _ask(
     context: typer.Context, hold: dict[str, Any], question: str, *, yes: bool, as_json: bool
 ) -> None:
+    """On a terminal asks; a script that says approve or discard means it."""
     typer.echo(f"config {config_path(context)}\n{described(hold, utc_now())}", err=as_json)
-    if not confirm(question, yes=yes):
+    if not confirm(question, yes=yes or not sys.stdin.isatty()):
         typer.echo("Nothing was changed.", err=as_json)
         raise typer.Exit(1)

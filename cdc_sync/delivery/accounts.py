@@ -6,7 +6,7 @@ those that wait for the same account.
 
 from collections import deque
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import NamedTuple
 
@@ -19,6 +19,8 @@ from cdc_sync.rules.verdict import Accepted, Refused, Verdict
 from cdc_sync.state import outbox
 
 log = structlog.get_logger()
+
+REFUSED_RESTS = timedelta(minutes=5)  # an account that was refused is not asked for again before
 
 
 class NewAccount(NamedTuple):
@@ -42,6 +44,7 @@ class Accounts:
         self._under_way: set[str] = set()
         self._there: set[str] = set()
         self._refused: dict[str, tuple[Problem, ...]] = {}
+        self._refused_at: dict[str, datetime] = {}
 
     @property
     def under_way(self) -> bool:
@@ -64,12 +67,18 @@ class Accounts:
             self._missing |= {_account(payload) for payload in outbox.waiting_payloads(tx)}
             self._has_learned = True
 
-    def is_missing(self, payload: Payload) -> None:
+    def is_missing(self, payload: Payload, now: datetime) -> None:
         """A contract was refused, because its account does not exist."""
         name = _account(payload)
         self._missing.add(name)
-        if self.creates and name not in self._under_way and name not in self._wanted:
+        asked = name in self._under_way or name in self._wanted or self._rests(name, now)
+        if self.creates and not asked:
             self._wanted.append(name)
+
+    def _rests(self, name: str, now: datetime) -> bool:
+        """Whether it was refused just now: once an account, not once a contract."""
+        at = self._refused_at.get(name)
+        return at is not None and abs(now - at) < REFUSED_RESTS
 
     def is_taken(self, payload: Payload) -> None:
         """A contract was taken: its account is there, and others may wait for it."""
@@ -91,15 +100,17 @@ class Accounts:
         self._under_way.discard(account.name)
         self._wanted.appendleft(account.name)
 
-    def answered(self, account: NewAccount, verdict: Verdict) -> None:
+    def answered(self, account: NewAccount, verdict: Verdict, now: datetime) -> None:
         """What came of a PUT; what failed is asked for again by the contracts that wait."""
         self._under_way.discard(account.name)
         if isinstance(verdict, Accepted):
             log.info("account.created", account=account.name)
+            self._refused_at.pop(account.name, None)
             self._there.add(account.name)
         elif isinstance(verdict, Refused):
             words = "; ".join(f"{p.field}: {p.message}" for p in verdict.problems)
             log.warning("account.refused", account=account.name, reason=words)
+            self._refused_at[account.name] = now
             self._refused[account.name] = tuple(
                 Problem("account", f"cannot be created: {problem.message}")
                 for problem in verdict.problems

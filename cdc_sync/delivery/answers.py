@@ -76,7 +76,7 @@ class Answers:
         verdict = judge(sent.reply, payload, sent.ended)
         self._heed(sent, verdict)
         if isinstance(task, NewAccount):
-            self._accounts.answered(task, verdict)
+            self._accounts.answered(task, verdict, sent.ended)
         else:
             self._settle(task, sent, sent.reply, verdict)
 
@@ -88,7 +88,9 @@ class Answers:
         if isinstance(verdict, AccountMissing) and self._accounts.creates:
             verdict = TryLater("its account is made first", doubt=False)
         is_new = isinstance(verdict, Throttled) and not self.gate.everybody_waits(sent.ended)
-        self.pass_gate(self.gate.after(verdict, sent.ended, random.random()))  # noqa: S311
+        task = sent.task
+        who = f"account {task.name}" if isinstance(task, NewAccount) else task.source_id
+        self.pass_gate(self.gate.after(verdict, sent.ended, random.random(), who))  # noqa: S311
         if is_new and self.gate.shut_until is not None:
             self._pacing.throttled(sent.ended, self.gate.shut_until - sent.ended)
         elif isinstance(sent.reply, Answer) and not isinstance(verdict, Throttled):
@@ -96,7 +98,7 @@ class Answers:
 
     def _settle(self, claimed: Claimed, sent: Sent[Task], reply: Reply, verdict: Verdict) -> None:
         if isinstance(verdict, AccountMissing):
-            self._accounts.is_missing(claimed.payload)
+            self._accounts.is_missing(claimed.payload, sent.ended)
         elif isinstance(verdict, Accepted):
             self._accounts.is_taken(claimed.payload)
         status = reply.status if isinstance(reply, Answer) else None

@@ -37,7 +37,7 @@ class Gate:
     shut_until: datetime | None = None
     tries: int = 0
     failures: int = 0
-    refusals: int = 0
+    refused: frozenset[str] = frozenset()  #: different ones in a row, none accepted between
     tokens_refused: int = 0
     probing: bool = False
 
@@ -82,10 +82,10 @@ class Gate:
     def renewed(self) -> "Gate":
         """The gate after the token endpoint gave a token again."""
         stopped = self.state in (ApiState.UNAUTHORIZED, ApiState.UNREACHABLE)
-        return Gate(refusals=self.refusals) if stopped and not self.tokens_refused else self
+        return Gate(refused=self.refused) if stopped and not self.tokens_refused else self
 
-    def after(self, verdict: Verdict, now: datetime, jitter: float) -> "Gate":
-        """The gate after one answer."""
+    def after(self, verdict: Verdict, now: datetime, jitter: float, who: str) -> "Gate":
+        """The gate after one answer, which was about the contract or account `who`."""
         if self.everybody_waits(now) and not isinstance(verdict, Throttled):
             # It answers what left before the 429 came, and shortens nobody's wait.
             return self
@@ -93,7 +93,7 @@ class Gate:
             case Accepted():
                 return OPEN
             case Refused() | AccountMissing():
-                return self._after_refusal(verdict, now)
+                return self._after_refusal(verdict, now, who)
             case TryLater():
                 return self._opened()
             case Throttled(asked):
@@ -121,16 +121,18 @@ class Gate:
         return self.shut_until is not None and now < self.shut_until <= now + LONGEST
 
     def _opened(self) -> "Gate":
-        return replace(Gate(), refusals=self.refusals)
+        return replace(Gate(), refused=self.refused)
 
-    def _after_refusal(self, verdict: Refused | AccountMissing, now: datetime) -> "Gate":
-        refusals = self.refusals + 1
-        if refusals < REFUSING_AFTER:
-            return replace(Gate(), refusals=refusals)
+    def _after_refusal(self, verdict: Refused | AccountMissing, now: datetime, who: str) -> "Gate":
+        # One that is refused again and again says nothing of the others.
+        is_known = len(self.refused) >= REFUSING_AFTER
+        refused = self.refused if is_known else self.refused | {who}
+        if len(refused) < REFUSING_AFTER:
+            return replace(Gate(), refused=refused)
         first = verdict.problems[0] if verdict.problems else None
         why = f"{first.field}: {first.message}".strip(": ") if first else "contracts are refused"
         shut = self._shut(ApiState.REFUSING, why, now, REFUSING_PROBE)
-        return replace(shut, refusals=refusals, failures=0, tokens_refused=0)
+        return replace(shut, refused=refused, failures=0, tokens_refused=0)
 
     def _after_failure(self, why: str, now: datetime, jitter: float) -> "Gate":
         failures = self.failures + 1

@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from cdc_sync.config.model import SourceConfig
@@ -126,6 +125,6 @@ def _greatest(
     connection: Connection, statements: Statements, column: WatermarkColumn
 ) -> int | None:
     greatest: WatermarkValue | None = column.value_of(
-        connection.execute(sa.select(statements.extremes().selected_columns[1])).scalar()
+        connection.execute(statements.greatest_number()).scalar()
     )
     return greatest if isinstance(greatest, int) else None

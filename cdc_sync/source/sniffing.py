@@ -26,6 +26,9 @@ def sniffed(connection: Connection, statements: Statements, zone: ZoneInfo) -> W
         )
     if isinstance(samples[1], int):
         return WatermarkColumn(WatermarkType.INTEGER, zone, zone)
+    if isinstance(samples[0], int) and not _has_times(connection, statements):
+        # To SQLite every text is above every number: one such row is its own trouble.
+        return WatermarkColumn(WatermarkType.INTEGER, zone, zone)
     texts = [value for value in samples if isinstance(value, str)]
     if texts and not any(map(is_time, texts)) and not _has_times(connection, statements):
         raise SourceMistake(

@@ -56,6 +56,7 @@ class Statements:
             _gone_flag(config.deleted_when),
             *(sa.column(name) for name in columns),
         ]
+        self._backend = backend
         self._in_legs = backend == "mysql"
         self.changed_from = self._page(
             [self.watermark, *self.key], self.watermark >= _value("start")
@@ -111,6 +112,13 @@ class Statements:
             for f in (sa.func.min, sa.func.max)
         )
         return sa.select(least, greatest)
+
+    def greatest_number(self) -> Statement:
+        """The greatest number in the watermark column; on SQLite, where any value may, no text."""
+        query = sa.select(sa.func.max(self.watermark)).select_from(self._rows)
+        if self._backend != "sqlite":
+            return query
+        return query.where(sa.func.typeof(self.watermark) == "integer")
 
     def _is_one_of(self, ids: Sequence[Sequence[object]]) -> ColumnElement[bool]:
         return sa.or_(

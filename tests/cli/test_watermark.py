@@ -198,3 +198,17 @@ def test_a_move_while_nobody_watches_is_not_undone_by_the_next_poll(standing: In
 
     story = standing.run("contracts", "show", "2", "--json").document
     assert story["diff"] == {"description": ["Gold", "Silver"]}
+
+
+def test_a_text_among_the_numbers_is_one_rows_trouble(tmp_path: Path, sandbox: Sandbox) -> None:
+    there = installed(tmp_path, sandbox.url, watermark="INTEGER", source={"lookback": "1s"})
+    there.source("DELETE FROM contracts WHERE id = 4")
+    there.run("once")
+    there.source(
+        "UPDATE contracts SET updated_at = 'garbage!', plan = 'Silver' WHERE id = 1",
+        "UPDATE contracts SET updated_at = 900, plan = 'Silver' WHERE id = 2",
+    )
+
+    assert there.run("once").code == 0
+    assert {c["description"] for c in sandbox.contracts().values()} == {"Silver", "Gold"}
+    assert sandbox.contracts()["erp-2"]["description"] == "Silver"

@@ -46,6 +46,17 @@ def test_an_account_that_is_refused_says_why_where_its_contracts_wait(site):
     assert "cannot be created: is_taken" in site.contract()["last_error"]
 
 
+def test_an_account_that_is_refused_is_asked_for_once_not_once_a_contract(site):
+    site.open(ACCOUNTS, create_missing_accounts=True, rate_limit="none", concurrency=1)
+    site.rows.add(*({"id": n, "account_name": "ACME"} for n in range(15)))
+    site.capture()
+    site.sandbox.strike('status=422 path=accounts body={"errors":{"reference":["is_taken"]}}')
+    site.deliver()
+
+    assert site.statuses() == {"waiting": 15}
+    assert accounts(site) == ["ACME"]
+
+
 def test_what_waits_for_an_account_goes_when_another_contract_of_it_is_taken(site):
     site.open(ACCOUNTS)
     site.rows.add(*({"id": n, "account_name": "ACME"} for n in range(3)))

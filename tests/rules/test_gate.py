@@ -33,8 +33,8 @@ SECOND = timedelta(seconds=1)
 
 
 def after(*verdicts, gate: Gate = Gate(), now: datetime = NOW) -> Gate:  # noqa: B008  # frozen
-    for verdict in verdicts:
-        gate = gate.after(verdict, now, 0.0)
+    for number, verdict in enumerate(verdicts):
+        gate = gate.after(verdict, now, 0.0, str(number))
     return gate
 
 
@@ -122,6 +122,14 @@ def test_twenty_refusals_in_a_row_make_us_suspect_the_set_up():
     assert after(OK, gate=gate) == gate.resumed(NOW) == Gate()
 
 
+def test_one_contract_that_is_refused_again_and_again_says_nothing_of_the_set_up():
+    gate = Gate()
+    for number in range(5 * REFUSING_AFTER):
+        gate = gate.after(BAD, NOW, 0.0, str(number % (REFUSING_AFTER - 1)))
+
+    assert gate.room(NOW, 50) == 50
+
+
 def test_a_persons_word_makes_the_next_probe_due_but_shortens_no_429():
     assert after(WRONG, WRONG).resumed(NOW).room(NOW, 50) == 1
     assert after(Throttled(30 * SECOND)).resumed(NOW).room(NOW, 50) == 0
@@ -138,7 +146,7 @@ def test_no_row_of_answers_shuts_the_gate_for_ever(steps):
     gate, now = Gate(), NOW
     for verdict, seconds in steps:
         now += seconds * SECOND
-        gate = (gate.claimed() if gate.room(now, 1) else gate).after(verdict, now, 0.5)
+        gate = (gate.claimed() if gate.room(now, 1) else gate).after(verdict, now, 0.5, "one")
 
     assert gate.shut_until is None or gate.shut_until <= now + LONGEST
     assert gate.unsent().room(max(now, gate.shut_until or now), 50) >= 1
