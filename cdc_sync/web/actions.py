@@ -78,7 +78,7 @@ def reconcile(desk: Desk, _request: Request, form: Form) -> Response:
 def preview(desk: Desk, request: Request, form: Form) -> Response:
     """What a rewind would mean; nothing is moved."""
     by = form.get("by", "").strip()
-    move = moves.planned(desk.config, desk.state, "rewind", moves.back_by(by))
+    move = _planned(desk, moves.back_by(by))
     reason = form.get("reason", "").strip()[:LONGEST_REASON]
     proposed = {"move": move, "to": write_watermark(move.to), "by": by, "reason": reason}
     return page(desk, request, "watermark.html", positions(desk) | proposed)
@@ -87,13 +87,17 @@ def preview(desk: Desk, request: Request, form: Form) -> Response:
 def rewind(desk: Desk, request: Request, form: Form) -> Response:
     """Moves the watermark back to where the preview said."""
     target = moves.to_value(form.get("to", ""), force=False)
-    move = moves.planned(desk.config, desk.state, "rewind", target)
+    move = _planned(desk, target)
     if move.goes_forward:
         raise UserMistake("The page moves the watermark back, never forward.")
     address = request.client.host if request.client else "unknown"
     reason = form.get("reason", "").strip()[:LONGEST_REASON] or None
     moves.carry_out(desk.state, move, f"status page, from {address}", reason, desk.now())
     return _done(desk, form, "/watermark", "moved")
+
+
+def _planned(desk: Desk, target: moves.Target) -> moves.Move:
+    return desk.asking.ask(lambda: moves.planned(desk.config, desk.state, "rewind", target))
 
 
 def _ask(desk: Desk, kind: str) -> None:

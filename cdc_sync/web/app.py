@@ -31,6 +31,7 @@ log = structlog.get_logger()
 
 ASSETS = Path(__file__).with_name("assets")
 AT_A_TIME = 4  # answers under way: delivery shares the interpreter and the state with them
+QUICK_AT_A_TIME = 2  # and of those that a monitor or a log-in waits for, whatever the others do
 
 Read = Callable[[Desk, Request], Response]
 Act = Callable[[Desk, Request, Form], Response]
@@ -82,39 +83,40 @@ class _Routes:
         self._desk = desk
         self._secret = secret
         self._overview = Overview(desk)
-        self._limiter = CapacityLimiter(AT_A_TIME)
+        self._reading = CapacityLimiter(AT_A_TIME)
+        # An action waits while another process writes to the state: no page waits behind it.
+        self._acting = CapacityLimiter(AT_A_TIME)
+        self._quick = CapacityLimiter(QUICK_AT_A_TIME)
 
     def all(self) -> list[Route | Mount]:
         metrics = api.metrics(registry_of(self._desk))
         return [
             self._read("/api/status", api.status),
-            self._read("/healthz", api.healthz),
-            self._read("/metrics", metrics),
-            self._read(LOGIN, login.form(self._secret)),
-            self._act(LOGIN, login.log_in(self._secret)),
-            self._act("/logout", login.log_out),
+            self._read("/healthz", api.healthz, self._quick),
+            self._read("/metrics", metrics, self._quick),
+            self._read(LOGIN, login.form(self._secret), self._quick),
+            self._act(LOGIN, login.log_in(self._secret), self._quick),
+            self._act("/logout", login.log_out, self._quick),
             self._read("/", self._overview.answer),
-            Route("/live", Live(self._desk, self._overview, self._limiter).answer),
+            Route("/live", Live(self._desk, self._overview, self._reading).answer),
             *(self._read(path, read) for path, read in PAGES.items()),
             *(self._act(path, act) for path, act in ACTIONS.items()),
             Mount("/assets", StaticFiles(directory=ASSETS)),
         ]
 
-    def _read(self, path: str, read: Read) -> Route:
+    def _read(self, path: str, read: Read, lane: CapacityLimiter | None = None) -> Route:
         async def answer(request: Request) -> Response:
-            return await self._in_thread(lambda: read(self._desk, request))
+            work = partial(read, self._desk, request)
+            return await to_thread.run_sync(work, limiter=lane or self._reading)
 
         return Route(path, answer, methods=["GET"])
 
-    def _act(self, path: str, act: Act) -> Route:
+    def _act(self, path: str, act: Act, lane: CapacityLimiter | None = None) -> Route:
         async def answer(request: Request) -> Response:
-            form = await form_of(request)
-            return await self._in_thread(lambda: act(self._desk, request, form))
+            work = partial(act, self._desk, request, await form_of(request))
+            return await to_thread.run_sync(work, limiter=lane or self._acting)
 
         return Route(path, answer, methods=["POST"])
-
-    async def _in_thread(self, work: Callable[[], Response]) -> Response:
-        return await to_thread.run_sync(work, limiter=self._limiter)
 
 
 async def _unable(desk: Desk, request: Request, error: Exception) -> Response:

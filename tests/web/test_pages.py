@@ -181,7 +181,7 @@ def test_a_hostile_name_is_text_on_every_page(tmp_path, sandbox, start):
 
 
 @pytest.mark.parametrize(
-    "path", ["/nowhere", "/assets/../app.py", "/assets/nothing.js", "/contract"]
+    "path", ["/nowhere", "/assets/../app.py", "/assets/nothing.js"]
 )
 def test_what_is_not_there_is_told_without_a_trace(standing, path):
     answer = standing.visit().get(path)
@@ -250,3 +250,9 @@ def test_only_our_own_notices_are_shown():
     assert words.said("retried", "1") == "1 contract is due now."
     assert words.said("retried", "<b>") == "0 contracts are due now."
     assert words.said("You have won", None) is None
+
+
+def test_a_contract_without_an_id_leads_to_all_of_them(standing):
+    led = standing.visit().get("/contract?id=")
+
+    assert (led.status_code, led.headers["location"]) == (303, "/contracts")
