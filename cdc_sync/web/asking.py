@@ -35,7 +35,7 @@ class Asking:
     def _wait(self, question: Callable[[], T], answer: Future[T]) -> None:
         try:
             answer.set_result(question())
-        except BaseException as error:
+        except Exception as error:
             answer.set_exception(error)
         finally:
             self._free.release()

@@ -180,9 +180,7 @@ def test_a_hostile_name_is_text_on_every_page(tmp_path, sandbox, start):
     assert not [path for path, html in pages.items() if "49" in html and "{{" not in html and path == "/contracts"]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "path", ["/nowhere", "/assets/../app.py", "/assets/nothing.js"]
-)
+@pytest.mark.parametrize("path", ["/nowhere", "/assets/../app.py", "/assets/nothing.js"])
 def test_what_is_not_there_is_told_without_a_trace(standing, path):
     answer = standing.visit().get(path)
 
