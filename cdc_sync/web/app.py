@@ -43,6 +43,7 @@ PAGES: dict[str, Read] = {
     "/guard": pages.guard,
     "/watermark": pages.watermark,
     "/runs": pages.runs,
+    "/watermark/preview": pages.to_watermark,
     "/log": pages.log,
     "/configuration": pages.configuration,
 }

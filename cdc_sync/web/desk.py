@@ -73,8 +73,10 @@ class Desk:
     sandbox_url: str | None = None  #: the stand-in's own page, beside the demo's
     asking: Asking = field(default_factory=Asking)
     snapshots: Snapshots = field(init=False)
+    began: datetime = field(init=False)  #: what is measured is measured since then
 
     def __post_init__(self) -> None:
+        self.began = self.now()
         self.snapshots = Snapshots(self.state, self.now)
 
     def acted(self) -> None:

@@ -86,7 +86,15 @@ def positions(desk: Desk) -> dict[str, Any]:
         "mark": desk.snapshots.latest()["watermark"],
         "moves": moves.moves_document(desk.state, MOVES_SHOWN)["moves"],
         "move": None,
+        "by": "",
+        "reason": "",
+        "mistake": None,
     }
+
+
+def to_watermark(_desk: Desk, _request: Request) -> Response:
+    """A preview is asked for by its form: who asks otherwise is led to the form."""
+    return RedirectResponse("/watermark", 303)
 
 
 def runs(desk: Desk, request: Request) -> Response:
