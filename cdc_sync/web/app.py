@@ -19,8 +19,9 @@ from cdc_sync.errors import CdcSyncError, UserMistake
 from cdc_sync.web import actions, api, login, pages
 from cdc_sync.web.access import Secret
 from cdc_sync.web.desk import Desk
-from cdc_sync.web.door import LOGIN, Door
+from cdc_sync.web.door import LOGIN, Door, address_of
 from cdc_sync.web.forms import Form, form_of
+from cdc_sync.web.guesses import Guesses
 from cdc_sync.web.live import Live
 from cdc_sync.web.metrics import registry_of
 from cdc_sync.web.overview import Overview
@@ -42,8 +43,8 @@ PAGES: dict[str, Read] = {
     "/refusals": pages.stuck,
     "/guard": pages.guard,
     "/watermark": pages.watermark,
-    "/runs": pages.runs,
     "/watermark/preview": pages.to_watermark,
+    "/runs": pages.runs,
     "/log": pages.log,
     "/configuration": pages.configuration,
 }
@@ -68,9 +69,10 @@ def status_app(desk: Desk) -> ASGIApp:
         HTTPException: partial(_http_error, desk),
         Exception: partial(_broken, desk),
     }
-    app = Starlette(routes=_Routes(desk, secret).all(), exception_handlers=handlers)
+    guesses = Guesses()
+    app = Starlette(routes=_Routes(desk, secret, guesses).all(), exception_handlers=handlers)
     host = (desk.config.web.listen or "").rpartition(":")[0]
-    return Door(app, host, secret, desk.now)
+    return Door(app, host, secret, desk.now, guesses)
 
 
 def secret_of(desk: Desk) -> Secret:
@@ -80,9 +82,10 @@ def secret_of(desk: Desk) -> Secret:
 
 
 class _Routes:
-    def __init__(self, desk: Desk, secret: Secret) -> None:
+    def __init__(self, desk: Desk, secret: Secret, guesses: Guesses) -> None:
         self._desk = desk
         self._secret = secret
+        self._guesses = guesses
         self._overview = Overview(desk)
         self._reading = CapacityLimiter(AT_A_TIME)
         # An action waits while another process writes to the state: no page waits behind it.
@@ -96,7 +99,7 @@ class _Routes:
             self._read("/healthz", api.healthz, self._quick),
             self._read("/metrics", metrics, self._quick),
             self._read(LOGIN, login.form(self._secret), self._quick),
-            self._act(LOGIN, login.log_in(self._secret), self._quick),
+            Route(LOGIN, self._log_in, methods=["POST"]),
             self._act("/logout", login.log_out, self._quick),
             self._read("/", self._overview.answer),
             Route("/live", Live(self._desk, self._overview, self._reading).answer),
@@ -118,6 +121,14 @@ class _Routes:
             return await to_thread.run_sync(work, limiter=lane or self._acting)
 
         return Route(path, answer, methods=["POST"])
+
+    async def _log_in(self, request: Request) -> Response:
+        take = login.log_in(self._secret)
+        work = partial(take, self._desk, request, await form_of(request))
+        answer = await to_thread.run_sync(work, limiter=self._quick)
+        if answer.status_code == 401:
+            await self._guesses.wrong(address_of(request.scope))
+        return answer
 
 
 async def _unable(desk: Desk, request: Request, error: Exception) -> Response:

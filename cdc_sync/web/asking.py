@@ -35,7 +35,7 @@ class Asking:
     def _wait(self, question: Callable[[], T], answer: Future[T]) -> None:
         try:
             answer.set_result(question())
-        except Exception as error:
+        except BaseException as error:  # noqa: BLE001 (it is raised where it was asked)
             answer.set_exception(error)
         finally:
             self._free.release()
