@@ -28,7 +28,7 @@ def contracts(desk: Desk, request: Request) -> Response:
     asked = request.query_params
     sought, status = asked.get("q", "").strip()[:LONGEST_SOUGHT], _status(asked.get("status"))
     if sought:
-        found = {"next": None, **story.find_contracts(desk.state, sought, LISTED)}
+        found = {"next": None, **story.find_contracts(desk.state, sought, LISTED, status)}
     else:
         listed = story.list_contracts(desk.state, status, asked.get("after") or None, LISTED)
         found = {"more": False, **listed}

@@ -121,6 +121,19 @@ def test_contracts_are_listed_by_status(standing):
     assert "Globex" in text_of(standing.visit().text("/contracts?status=nonsense"))
 
 
+def test_a_search_and_a_status_hold_together(standing):
+    visit = standing.visit()
+    said = text_of(visit.text("/contracts?q=glob&status=synced"))
+    html = visit.text("/contracts?q=erp-4&status=rejected")
+
+    assert "erp-2 2 Globex synced" in said
+    assert "erp-4 4 — rejected" in text_of(html)
+    assert '<input type="hidden" name="status" value="rejected">' in html
+    assert 'href="/contracts?status=synced&amp;q=erp-4"' in html
+    for path in ("/contracts?q=glob&status=rejected", "/contracts?q=erp-4&status=synced"):
+        assert "The state knows none like that and" in text_of(visit.text(path))
+
+
 def test_many_contracts_come_in_pages(daemon):
     rows = ", ".join(f"({n}, 'A{n}', '2024-01-01', NULL, '', {NOW})" for n in range(100, 260))
     daemon.there.source(f"INSERT INTO contracts VALUES {rows}")
