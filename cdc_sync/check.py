@@ -25,8 +25,10 @@ from cdc_sync.rules.watermark import Horizon, Remembered
 from cdc_sync.source.reader import Scan
 from cdc_sync.state.database import open_memory, state_file
 from cdc_sync.sync import capture_of
+from cdc_sync.web.access import is_loopback
 
 SAMPLE_ROWS = 100
+SHORTEST_TOKEN = 16  # characters, where others than this machine may guess
 SKEW = timedelta(minutes=1)
 
 
@@ -37,6 +39,7 @@ def check(config: Config, path: Path) -> list[Finding]:
     findings += _guarded("state", lambda: _state(config))
     findings += _guarded("token", lambda: _token(config))
     findings += _guarded("API", lambda: _api(config))
+    findings += _page(config)
     findings += _guarded("alerts", lambda: _alerts(config))
     return findings
 
@@ -161,6 +164,17 @@ def _api(config: Config) -> Iterator[Finding]:
     else:
         says = f"{address} cannot be reached ({broken.why})"
         yield Finding("API", ok=False, says=says, mend=broken.mend)
+
+
+def _page(config: Config) -> Iterator[Finding]:
+    listen, token = config.web.listen, config.web.token
+    host = (listen or "127.0.0.1:0").rpartition(":")[0].strip("[]")
+    if is_loopback(host) or host == "localhost" or token is None:
+        return
+    if len(token.get_secret_value()) < SHORTEST_TOKEN:
+        says = f"`web.token` is short, and {listen} is reached from elsewhere"
+        mend = f"Take a random one of {SHORTEST_TOKEN} characters or more."
+        yield Finding("page", ok=True, says=says, mend=mend)
 
 
 def _alerts(config: Config) -> Iterator[Finding]:

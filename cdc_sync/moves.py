@@ -172,9 +172,12 @@ def _move(kind: str, standing: Standing, target: Target, asked: Scan | SourceUna
 
 def _amount(text: str) -> int | timedelta:
     try:
-        return int(text) if _NUMBER.fullmatch(text) else parse_duration(text)
+        amount = int(text) if _NUMBER.fullmatch(text) else parse_duration(text)
     except ValueError as error:
         raise UserMistake(str(error)) from None
+    if not amount:
+        raise UserMistake(f"By {text} it does not move: give more than nothing.")
+    return amount
 
 
 def _parsed(text: str, standing: Standing) -> WatermarkValue:

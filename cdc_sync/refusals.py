@@ -16,8 +16,8 @@ from cdc_sync.state.lookup import Stuck
 
 MOST = 20_000  # contracts that are looked at; with more of them the groups are those of the first
 EXAMPLES = 3
-# What tells contracts of one reason apart: numbers, and what is quoted.
-_PARTICULAR = re.compile(r"\d+|'[^']*'|\"[^\"]*\"|“[^”]*”")
+# What tells contracts of one reason apart: numbers, but for a limit of ours, and what is quoted.
+_PARTICULAR = re.compile(r"(?<!at most )(?<!\d)\d+|'[^']*'|\"[^\"]*\"|“[^”]*”")
 
 
 @dataclass(slots=True)

@@ -33,15 +33,19 @@ def list_contracts(
     return {"contracts": shown, "next": shown[-1]["source_id"] if len(rows) > limit else None}
 
 
-def find_contracts(state: Database, text: str, limit: int) -> dict[str, Any]:
+def find_contracts(
+    state: Database, text: str, limit: int, status: Status | None = None
+) -> dict[str, Any]:
     """Those of this id or reference, and those whose account begins so, in any case of letters.
 
-    `more`: there are more of them than were asked for.
+    With a status those of it alone. `more`: there are more of them than were asked for.
     """
     with state.read() as tx:
         named = contracts.find(tx, text)
-        rows = lookup.of_account(tx, text, limit + 1)
-    found = {row["source_id"]: row for row in ([named] if named else []) + rows}
+        rows = lookup.of_account(tx, text, status, limit + 1)
+    if named and status in (None, named["status"]):
+        rows.insert(0, named)
+    found = {row["source_id"]: row for row in rows}
     shown = [_listed(row) for row in list(found.values())[:limit]]
     return {"contracts": shown, "more": len(found) > limit}
 

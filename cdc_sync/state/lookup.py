@@ -25,8 +25,13 @@ class Stuck(NamedTuple):
     payload: str
 
 
-def of_account(tx: Connection, beginning: str, limit: int) -> list[dict[str, Any]]:
-    """Contracts whose account begins so, in order of their account; case does not matter."""
+def of_account(
+    tx: Connection, beginning: str, status: Status | None, limit: int
+) -> list[dict[str, Any]]:
+    """Contracts whose account begins so, in order of their account; case does not matter.
+
+    With a status those of it alone.
+    """
     # As the payload has it: JSON, after its first quote.
     sought = json.dumps(beginning, ensure_ascii=False)[:-1][:_KEY_LENGTH]
     key = _account_key(tx)
@@ -37,6 +42,8 @@ def of_account(tx: Connection, beginning: str, limit: int) -> list[dict[str, Any
         .order_by(key, contract.c.source_id)
         .limit(limit)
     )
+    if status is not None:
+        query = query.where(contract.c.status == status.value)
     return [dict(row) for row in tx.execute(query).mappings()]
 
 

@@ -19,8 +19,9 @@ from cdc_sync.errors import CdcSyncError, UserMistake
 from cdc_sync.web import actions, api, login, pages
 from cdc_sync.web.access import Secret
 from cdc_sync.web.desk import Desk
-from cdc_sync.web.door import LOGIN, Door
+from cdc_sync.web.door import LOGIN, Door, address_of
 from cdc_sync.web.forms import Form, form_of
+from cdc_sync.web.guesses import Guesses
 from cdc_sync.web.live import Live
 from cdc_sync.web.metrics import registry_of
 from cdc_sync.web.overview import Overview
@@ -31,6 +32,7 @@ log = structlog.get_logger()
 
 ASSETS = Path(__file__).with_name("assets")
 AT_A_TIME = 4  # answers under way: delivery shares the interpreter and the state with them
+QUICK_AT_A_TIME = 2  # and of those that a monitor or a log-in waits for, whatever the others do
 
 Read = Callable[[Desk, Request], Response]
 Act = Callable[[Desk, Request, Form], Response]
@@ -41,6 +43,7 @@ PAGES: dict[str, Read] = {
     "/refusals": pages.stuck,
     "/guard": pages.guard,
     "/watermark": pages.watermark,
+    "/watermark/preview": pages.to_watermark,
     "/runs": pages.runs,
     "/log": pages.log,
     "/configuration": pages.configuration,
@@ -66,9 +69,10 @@ def status_app(desk: Desk) -> ASGIApp:
         HTTPException: partial(_http_error, desk),
         Exception: partial(_broken, desk),
     }
-    app = Starlette(routes=_Routes(desk, secret).all(), exception_handlers=handlers)
+    guesses = Guesses()
+    app = Starlette(routes=_Routes(desk, secret, guesses).all(), exception_handlers=handlers)
     host = (desk.config.web.listen or "").rpartition(":")[0]
-    return Door(app, host, secret, desk.now)
+    return Door(app, host, secret, desk.now, guesses)
 
 
 def secret_of(desk: Desk) -> Secret:
@@ -78,43 +82,53 @@ def secret_of(desk: Desk) -> Secret:
 
 
 class _Routes:
-    def __init__(self, desk: Desk, secret: Secret) -> None:
+    def __init__(self, desk: Desk, secret: Secret, guesses: Guesses) -> None:
         self._desk = desk
         self._secret = secret
+        self._guesses = guesses
         self._overview = Overview(desk)
-        self._limiter = CapacityLimiter(AT_A_TIME)
+        self._reading = CapacityLimiter(AT_A_TIME)
+        # An action waits while another process writes to the state: no page waits behind it.
+        self._acting = CapacityLimiter(AT_A_TIME)
+        self._quick = CapacityLimiter(QUICK_AT_A_TIME)
 
     def all(self) -> list[Route | Mount]:
         metrics = api.metrics(registry_of(self._desk))
         return [
             self._read("/api/status", api.status),
-            self._read("/healthz", api.healthz),
-            self._read("/metrics", metrics),
-            self._read(LOGIN, login.form(self._secret)),
-            self._act(LOGIN, login.log_in(self._secret)),
-            self._act("/logout", login.log_out),
+            self._read("/healthz", api.healthz, self._quick),
+            self._read("/metrics", metrics, self._quick),
+            self._read(LOGIN, login.form(self._secret), self._quick),
+            Route(LOGIN, self._log_in, methods=["POST"]),
+            self._act("/logout", login.log_out, self._quick),
             self._read("/", self._overview.answer),
-            Route("/live", Live(self._desk, self._overview, self._limiter).answer),
+            Route("/live", Live(self._desk, self._overview, self._reading).answer),
             *(self._read(path, read) for path, read in PAGES.items()),
             *(self._act(path, act) for path, act in ACTIONS.items()),
             Mount("/assets", StaticFiles(directory=ASSETS)),
         ]
 
-    def _read(self, path: str, read: Read) -> Route:
+    def _read(self, path: str, read: Read, lane: CapacityLimiter | None = None) -> Route:
         async def answer(request: Request) -> Response:
-            return await self._in_thread(lambda: read(self._desk, request))
+            work = partial(read, self._desk, request)
+            return await to_thread.run_sync(work, limiter=lane or self._reading)
 
         return Route(path, answer, methods=["GET"])
 
-    def _act(self, path: str, act: Act) -> Route:
+    def _act(self, path: str, act: Act, lane: CapacityLimiter | None = None) -> Route:
         async def answer(request: Request) -> Response:
-            form = await form_of(request)
-            return await self._in_thread(lambda: act(self._desk, request, form))
+            work = partial(act, self._desk, request, await form_of(request))
+            return await to_thread.run_sync(work, limiter=lane or self._acting)
 
         return Route(path, answer, methods=["POST"])
 
-    async def _in_thread(self, work: Callable[[], Response]) -> Response:
-        return await to_thread.run_sync(work, limiter=self._limiter)
+    async def _log_in(self, request: Request) -> Response:
+        take = login.log_in(self._secret)
+        work = partial(take, self._desk, request, await form_of(request))
+        answer = await to_thread.run_sync(work, limiter=self._quick)
+        if answer.status_code == 401:
+            await self._guesses.wrong(address_of(request.scope))
+        return answer
 
 
 async def _unable(desk: Desk, request: Request, error: Exception) -> Response:

@@ -12,6 +12,7 @@ from cdc_sync.measures import Measures
 from cdc_sync.recent import RecentLog
 from cdc_sync.state.database import Database
 from cdc_sync.status import read_status
+from cdc_sync.web.asking import Asking
 from cdc_sync.web.health import Vitals
 
 FRESH_SECONDS = 0.9
@@ -70,9 +71,12 @@ class Desk:
     wake: Callable[[], None]  #: something may be due now
     now: Callable[[], datetime]
     sandbox_url: str | None = None  #: the stand-in's own page, beside the demo's
+    asking: Asking = field(default_factory=Asking)
     snapshots: Snapshots = field(init=False)
+    began: datetime = field(init=False)  #: what is measured is measured since then
 
     def __post_init__(self) -> None:
+        self.began = self.now()
         self.snapshots = Snapshots(self.state, self.now)
 
     def acted(self) -> None:

@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cdc_sync.web.access import Secret, Visitor, is_loopback, is_our_name, is_our_origin, name_of
+from cdc_sync.web.guesses import Guesses
 
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self';"
@@ -33,12 +34,18 @@ class Door:
     """Lets in who may: by name, origin and token; an application behind it asks no more."""
 
     def __init__(
-        self, app: ASGIApp, listen_host: str, secret: Secret, now: Callable[[], datetime]
+        self,
+        app: ASGIApp,
+        listen_host: str,
+        secret: Secret,
+        now: Callable[[], datetime],
+        guesses: Guesses,
     ) -> None:
         self._app = app
         self._names = _names_of(listen_host)
         self._secret = secret
         self._now = now
+        self._guesses = guesses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request that may not pass, and hands on the others."""
@@ -48,6 +55,8 @@ class Door:
         headers = Headers(scope=scope)
         visitor = self._visitor(scope, headers)
         scope["state"]["visitor"] = visitor
+        if _bearer(headers) is not None and not visitor.logged_in:
+            await self._guesses.wrong(address_of(scope))
         refusal = self._stranger(scope, headers) or self._refusal(scope, headers, visitor)
         await (refusal or self._app)(scope, receive, _with_headers(send))
 
@@ -88,8 +97,8 @@ class Door:
         return Visitor(logged_in or (is_here and not is_forwarded), logged_in, logged_in)
 
     def _brings_token(self, headers: Headers) -> bool:
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and self._secret.is_token(token.strip())
+        token = _bearer(headers)
+        return token is not None and self._secret.is_token(token)
 
     def _brings_cookie(self, scope: Scope, headers: Headers) -> bool:
         try:
@@ -109,6 +118,16 @@ def _names_of(listen_host: str) -> frozenset[str]:
 def cookie_name(scope: Scope) -> str:
     """The cookie of this page alone: a browser shares them among all ports of a machine."""
     return f"cdc_sync_{scope['server'][1] if scope.get('server') else 0}"
+
+
+def address_of(scope: Scope) -> str:
+    """Where a request comes from, for the log."""
+    return str(scope["client"][0]) if scope.get("client") else "unknown"
+
+
+def _bearer(headers: Headers) -> str | None:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def _is_embedded(headers: Headers) -> bool:

@@ -4,11 +4,12 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from cdc_sync.errors import StateUnavailable
 from cdc_sync.web.access import Visitor
@@ -34,20 +35,21 @@ class Live:
 
     async def answer(self, request: Request) -> Response:
         """A stream that lasts until its viewer goes."""
-        if self._viewers >= MOST_VIEWERS:
-            return PlainTextResponse("Too many look at it at once.\n", 503)
         visitor: Visitor = request.scope["state"]["visitor"]
-        window = window_of(request)
-        if request.query_params.get("view") == "overview":
+        window, view = window_of(request), request.query_params.get("view")
+        events = self._events(partial(self._stamp, view))
+        if self._viewers >= MOST_VIEWERS:
+            # As an event, for a browser's script learns nothing of a status that refuses it.
+            events = _full()
+        elif view == "overview":
+            regions = partial(self._overview.regions, window, may_act=visitor.may_act)
+            events = self._events(regions, begins=True)
+        return StreamingResponse(events, media_type="text/event-stream")
 
-            def look() -> dict[str, str]:
-                return self._overview.regions(window, may_act=visitor.may_act)
-
-        else:
-            look = self._stamp
-        return StreamingResponse(self._events(look), media_type="text/event-stream")
-
-    async def _events(self, look: Callable[[], dict[str, str]]) -> AsyncIterator[str]:
+    async def _events(
+        self, look: Callable[[], dict[str, str]], *, begins: bool = False
+    ) -> AsyncIterator[str]:
+        """What changes; where it `begins`, first all that there is."""
         self._viewers += 1
         try:
             yield RETRY
@@ -58,7 +60,7 @@ class Live:
                 changed = {
                     name: text for name, text in now.items() if (seen or {}).get(name) != text
                 }
-                if changed and (seen is not None or look != self._stamp):
+                if changed and (seen is not None or begins):
                     yield f"event: changed\ndata: {json.dumps(changed)}\n\n"
                     silent = 0.0
                 elif silent >= SILENT_SECONDS:
@@ -76,11 +78,17 @@ class Live:
         except StateUnavailable:
             return None  # what was seen last stays
 
-    def _stamp(self) -> dict[str, str]:
+    def _stamp(self, view: str | None) -> dict[str, str]:
         """What differs whenever a page other than the overview would."""
         document = self._desk.snapshots.latest()
         told: dict[str, Any] = {name: document[name] for name in _CHANGING}
-        told["version"] = document["watermark"]["version"]
+        mark = document["watermark"]
+        # It moves with every poll: that is news on its own page alone.
+        told["watermark"] = mark if view == "watermark" else mark["version"]
         told["log"] = self._desk.recent.count
         text = json.dumps(told, sort_keys=True, default=str)
         return {"page": hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+async def _full() -> AsyncIterator[str]:
+    yield f"event: full\ndata: {MOST_VIEWERS}\n\n"

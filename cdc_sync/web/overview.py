@@ -1,5 +1,7 @@
 """The overview: rendered as a page, and again as the regions of it that change."""
 
+import os
+import socket
 import threading
 import time
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cdc_sync.status import troubles
+from cdc_sync.status import findings
 from cdc_sync.web.access import Visitor
 from cdc_sync.web.charts import Chart, charts_of
 from cdc_sync.web.desk import Desk
@@ -21,6 +23,15 @@ REGIONS = (
     "charts",
 )  #: each by a template in the folder `overview`
 WINDOWS = ("hour", "day")
+#: where a person goes on from a trouble, by its key
+_MENDED_AT = {
+    "api": ("/log?level=warning", "see the log"),
+    "poll": ("/runs", "see the runs"),
+    "rejected": ("/refusals", "see the reasons"),
+    "waiting": ("/refusals", "see the accounts"),
+    "held": ("/guard", "see what is held"),
+    "unexplained": ("/runs", "see the scans"),
+}
 CHARTS_FRESH_SECONDS = 5.0
 REGIONS_FRESH_SECONDS = 0.9
 
@@ -59,7 +70,12 @@ class Overview:
     def _shown(self, document: dict[str, Any], window: str, *, may_act: bool) -> dict[str, Any]:
         return {
             "status": document,
-            "wrong": troubles(document, self._desk.config),
+            "wrong": [
+                (found.says, *_MENDED_AT.get(found.key, ("", "")))
+                for found in findings(document, self._desk.config)
+            ],
+            "began": self._desk.began,
+            "us": f"{os.getpid()} on {socket.gethostname()}",
             "charts": self._charts_of(window),
             "window": window,
             "windows": WINDOWS,

@@ -4,12 +4,13 @@ import platform
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from cdc_sync import moves, refusals, story
 from cdc_sync.approval import held_document
 from cdc_sync.config.present import effective
 from cdc_sync.contract import Status
+from cdc_sync.errors import SourceUnavailable
 from cdc_sync.state import history
 from cdc_sync.unknown import why_unknown
 from cdc_sync.web.desk import Desk
@@ -27,7 +28,7 @@ def contracts(desk: Desk, request: Request) -> Response:
     asked = request.query_params
     sought, status = asked.get("q", "").strip()[:LONGEST_SOUGHT], _status(asked.get("status"))
     if sought:
-        found = {"next": None, **story.find_contracts(desk.state, sought, LISTED)}
+        found = {"next": None, **story.find_contracts(desk.state, sought, LISTED, status)}
     else:
         listed = story.list_contracts(desk.state, status, asked.get("after") or None, LISTED)
         found = {"more": False, **listed}
@@ -39,10 +40,19 @@ def contracts(desk: Desk, request: Request) -> Response:
 def contract(desk: Desk, request: Request) -> Response:
     """One contract's story; of one that is not known, why."""
     name = request.query_params.get("id", "").strip()[:LONGEST_SOUGHT]
-    told = story.story_of(desk.state, name) if name else None
-    why = None if told else why_unknown(desk.state, name, lambda: desk.config)
+    if not name:
+        return RedirectResponse("/contracts", 303)
+    told = story.story_of(desk.state, name)
+    why = None if told else _why_unknown(desk, name)
     shown = {"contract": told, "name": name, "why": why}
     return page(desk, request, "contract.html", shown, 200 if told else 404)
+
+
+def _why_unknown(desk: Desk, name: str) -> str:
+    try:
+        return desk.asking.ask(lambda: why_unknown(desk.state, name, lambda: desk.config))
+    except SourceUnavailable as error:
+        return f"The state does not know {name}. Why, the source could not be asked: {error}"
 
 
 def stuck(desk: Desk, request: Request) -> Response:
@@ -76,7 +86,15 @@ def positions(desk: Desk) -> dict[str, Any]:
         "mark": desk.snapshots.latest()["watermark"],
         "moves": moves.moves_document(desk.state, MOVES_SHOWN)["moves"],
         "move": None,
+        "by": "",
+        "reason": "",
+        "mistake": None,
     }
+
+
+def to_watermark(_desk: Desk, _request: Request) -> Response:
+    """A preview is asked for by its form: who asks otherwise is led to the form."""
+    return RedirectResponse("/watermark", 303)
 
 
 def runs(desk: Desk, request: Request) -> Response:

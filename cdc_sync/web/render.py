@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from cdc_sync import __version__
-from cdc_sync.web import words
+from cdc_sync.web import notices, words
 from cdc_sync.web.access import Visitor
 from cdc_sync.web.desk import Desk
 
@@ -45,13 +44,12 @@ def page(
     desk: Desk, request: Request, template: str, shown: Mapping[str, Any], code: int = 200
 ) -> Response:
     """A template with what it shows, as a whole page."""
-    text = TEMPLATES.get_template(template).render({**_surroundings(desk, request), **shown})
-    return HTMLResponse(text, code)
-
-
-def _without_notice(request: Request) -> str:
-    kept = [pair for pair in request.query_params.multi_items() if pair[0] not in ("done", "n")]
-    return f"{request.url.path}?{urlencode(kept)}" if kept else request.url.path
+    said = notices.heard(request)
+    known = {**_surroundings(desk, request), "said": said, **shown}
+    answer = HTMLResponse(TEMPLATES.get_template(template).render(known), code)
+    if said:
+        notices.forget(request, answer)
+    return answer
 
 
 def _surroundings(desk: Desk, request: Request) -> dict[str, Any]:
@@ -63,8 +61,6 @@ def _surroundings(desk: Desk, request: Request) -> dict[str, Any]:
         "visitor": visitor,
         "here": path,
         "asked": f"{path}?{query}" if query else path,
-        "back": _without_notice(request),
         "sandbox_url": desk.sandbox_url,
         "can_log_in": desk.config.web.token is not None,
-        "said": words.said(request.query_params.get("done"), request.query_params.get("n")),
     }

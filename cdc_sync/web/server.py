@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -17,6 +18,8 @@ GRACE = 1  # seconds that open requests are given at the end
 START_WITHIN = 10.0  # seconds
 STOP_WITHIN = 5.0  # seconds; what is left then dies with the process, for the thread is a daemon's
 BACKLOG = 512
+MOST_CONNECTIONS = 400  # with delivery's own far below the 1024 files that a shell grants a process
+SENDS_WITHIN = 15.0  # seconds for a whole request, from its connection or its first byte
 
 
 @contextmanager
@@ -61,11 +64,54 @@ class _Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """A connection whose requests can reach its transport: ASGI has no word for dropping one."""
+    """A connection that nobody can leave open half-used, so that files remain for delivery.
+
+    Its requests can reach its transport: ASGI has no word for dropping one.
+    """
+
+    idle_since: float
+    _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.app_state = {**self.app_state, "transport": transport}
+        self.idle_since = time.monotonic()
+        self._expect_request()
+        if len(self.connections) > MOST_CONNECTIONS:
+            self._make_room()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.is_idle and not self.cycle.more_body:
+            self._request_is_here()
+        elif self._late is None:
+            self._expect_request()
+
+    def on_response_complete(self) -> None:
+        self.idle_since = time.monotonic()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._request_is_here()
+        super().connection_lost(exc)
+
+    def _expect_request(self) -> None:
+        self._late = self.loop.call_later(SENDS_WITHIN, self.transport.abort)
+
+    def _request_is_here(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _make_room(self) -> None:
+        """Ends the connection that has been idle the longest: who asks now goes before it."""
+        others = (one for one in self.connections if isinstance(one, _Connection))
+        idle = [one for one in others if one.is_idle and not one.transport.is_closing()]
+        min(idle, key=lambda one: one.idle_since).transport.abort()
+
+    @property
+    def is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
 
 def _config(app: Any) -> uvicorn.Config:

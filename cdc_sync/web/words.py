@@ -4,16 +4,17 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from cdc_sync.counting import counted
 
 _PATH = re.compile(r"(?<![\w:/.])/(?:[\w@+.~-]+/)+")
 _SQLITE = re.compile(r"(sqlite:/{2,3})(?:[^/\s'\"]*/)+")
 _COMMAND = re.compile(r": cdc-sync [^.]*$")
+_INSTANT = re.compile(r"\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)")
 _FIELDS = ("reference", "account", "start", "end", "description")
 
-#: What was done, by the code that its redirect carries; `{}` is a count, as "3 contracts".
+#: What was done, by the code that its cookie carries; `{}` is a count, as "3 contracts".
 _DONE = {
     "paused": "Delivery is paused. The source is still read.",
     "resumed": "Delivery goes on.",
@@ -22,6 +23,8 @@ _DONE = {
     "approved": "{} released: on the way.",
     "discarding": "What is held is dropped and looked at afresh: that takes a moment.",
     "reconciling": "Everything is compared: see the runs.",
+    "released": "Nothing is held any more; nothing was changed.",
+    "changed": "Meanwhile it is another number: {} held now. Nothing was changed.",
     "mistyped": "That is not what was to be typed; nothing was changed.",
     "moved": "The watermark was moved. The daemon reads from there at its next poll.",
 }
@@ -78,6 +81,27 @@ def value(text: Any) -> Any:
     return Markup('<span class="none">—</span>') if text in (None, "") else text
 
 
+def isolated(text: Any) -> Markup:
+    """What came from elsewhere: a direction that it sets ends with it."""
+    return Markup("<bdi>{}</bdi>").format(text)
+
+
+def sentence_of(text: str, name: str) -> Markup:
+    """A sentence of ours that ends with this name, and those after it."""
+    before, found, after = text.partition(f" {name}.")
+    if not found:
+        return escape(text)
+    return Markup("{} {}.{}").format(before, isolated(name), after)
+
+
+def timed(text: str) -> Markup:
+    """A sentence with its times as everywhere on the page."""
+    parts = _INSTANT.split(text)
+    return Markup("").join(
+        instant(part) if at % 2 else escape(part) for at, part in enumerate(parts)
+    )
+
+
 def problems(found: list[dict[str, str]] | None) -> str:
     """Why a contract is refused, in one line."""
     return "; ".join(
@@ -113,4 +137,7 @@ FILTERS = {
     "pathless": pathless,
     "spoken": spoken,
     "counted": counted,
+    "isolated": isolated,
+    "sentence_of": sentence_of,
+    "timed": timed,
 }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.support.commands import Installed
+from tests.support.commands import Installed, installed
 from tests.support.configs import write_config
 from tests.support.rows import INSTANT, rows_in
 from tests.support.sandbox import Sandbox
@@ -165,3 +165,20 @@ def test_a_platform_that_cannot_be_reached_is_told_in_words(
         assert found[name]["ok"] is False
         assert f"cannot be reached ({why})" in found[name]["says"]
         assert mend in found[name]["mend"]
+
+
+@pytest.mark.parametrize(
+    ("listen", "token", "is_noted"),
+    [
+        ("0.0.0.0:8787", "fifteen-letters", True),
+        ("0.0.0.0:8787", "sixteen-letters-", False),
+        ("127.0.0.1:8787", "short", False),
+        ("none", "short", False),
+    ],
+)
+def test_a_short_token_is_noted_where_others_reach_the_page(
+    tmp_path: Path, sandbox: Sandbox, listen: str, token: str, is_noted: bool
+):
+    there = installed(tmp_path, sandbox.url, web={"listen": listen, "token": token})
+
+    assert ("page" in findings(there)) == is_noted

@@ -53,6 +53,11 @@ def test_the_service_is_confined_to_what_it_needs(name: str, tmp_path: Path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("name", UNITS)
+def test_the_page_cannot_take_the_files_that_delivery_needs(name: str):
+    assert "\nLimitNOFILE=65536\n" in (ROOT / "systemd" / name).read_text()
+
+
 def test_an_instance_differs_from_the_single_service_in_its_paths_alone():
     single, instance = ((ROOT / "systemd" / name).read_text() for name in UNITS)
 

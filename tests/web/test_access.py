@@ -1,12 +1,15 @@
 """Who may read and who may act, over real HTTP."""
 
+import asyncio
 import re
 import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import structlog
 
 from cdc_sync.web.access import SESSION_LASTS, Secret, is_loopback, safe_path
+from cdc_sync.web.guesses import Guesses
 
 TOKEN = "correct-horse-battery"
 READS = ["/api/status", "/healthz", "/metrics", "/login"]
@@ -63,6 +66,45 @@ def test_a_wrong_token_gives_no_cookie(daemon):
     assert (answer.status_code, "That is not the token." in answer.text) == (401, True)
     assert not visit.session.cookies
     assert visit.post("/logout").status_code == 401
+
+
+@pytest.mark.quick
+def test_wrong_tokens_are_slowed_and_logged_once_a_minute(monkeypatch):
+    slowed = []
+
+    async def slow(seconds: float) -> None:
+        slowed.append(seconds)
+
+    monkeypatch.setattr("cdc_sync.web.guesses.asyncio.sleep", slow)
+    guesses = Guesses()
+    with structlog.testing.capture_logs() as log:
+        for second in range(61):
+            monkeypatch.setattr("cdc_sync.web.guesses.time.monotonic", lambda at=second: 100.0 + at)
+            asyncio.run(guesses.wrong("192.0.2.7"))
+
+    told = [(one["event"], one["count"], one["latest_from"]) for one in log]
+    assert told == [("page.login_refused", n, "192.0.2.7") for n in (1, 60)]
+    assert slowed == [1.0] * 61
+
+
+@pytest.mark.parametrize("by", ["form", "bearer"])
+def test_a_wrong_token_is_counted_however_it_is_sent(daemon, monkeypatch, by):
+    seen = []
+
+    async def wrong(_self: Guesses, address: str) -> None:
+        seen.append(address)
+
+    monkeypatch.setattr(Guesses, "wrong", wrong)
+    visit = daemon.visit()
+    visit.get("/healthz", headers={"Authorization": f"Bearer {TOKEN}"})
+    visit.get("/healthz", headers={"Authorization": "Basic d3Jvbmc="})
+    visit.log_in()
+    if by == "form":
+        visit.log_in("wrong")
+    else:
+        daemon.visit().get("/healthz", headers={"Authorization": "Bearer wrong"})
+
+    assert seen == ["127.0.0.1"]
 
 
 def test_the_cookie_is_for_this_page_alone_and_not_for_scripts(daemon):

@@ -35,12 +35,15 @@ def test_delivery_is_paused_and_goes_on(daemon):
     visit = daemon.visit(logged_in=True)
     led = visit.post("/pause", {"back": "/?window=day"})
 
-    assert led.headers["location"] == "/?window=day&done=paused"
+    assert led.headers["location"] == "/?window=day"
+    script = visit.get("/", headers={"Sec-Fetch-Mode": "cors"}).text
+    assert "Delivery is paused." not in script
     assert "Delivery is paused." in visit.text(led.headers["location"])
+    assert "Delivery is paused." not in visit.text(led.headers["location"])
     assert "paused by a person" in visit.text("/")
     daemon.there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 2")
     daemon.await_counts(pending=1)
-    assert visit.post("/resume").headers["location"] == "/?done=resumed"
+    assert visit.post("/resume").headers["location"] == "/"
     daemon.await_counts(pending=0, synced=3)
     assert daemon.sandbox.contracts()["erp-2"]["description"] == "Silver"
 
@@ -50,7 +53,8 @@ def test_one_contract_is_sent_once_more(daemon):
     assert "Send again" in visit.text("/contract?id=1")
     led = visit.post("/resend", {"id": "1", "back": "/contract?id=1"})
 
-    assert led.headers["location"] == "/contract?id=1&done=resent&n=1"
+    assert led.headers["location"] == "/contract?id=1"
+    assert "1 contract is due now, to be sent once more." in visit.text(led.headers["location"])
     wait_until(lambda: len(daemon.sandbox.puts("erp-1")) == 2, "it is sent once more")
 
 
@@ -71,7 +75,8 @@ def test_a_group_of_refusals_is_retried_when_its_cause_is_mended(there, sandbox,
         group = {"group": hidden(html, "group"), "status": "rejected"}
         led = visit.post("/retry", group | {"back": "/refusals"})
 
-        assert led.headers["location"] == "/refusals?done=retried&n=2"
+        assert led.headers["location"] == "/refusals"
+        assert "2 contracts are due now." in visit.text(led.headers["location"])
         daemon.await_counts(rejected=1, synced=3)
 
 
@@ -79,9 +84,10 @@ def test_everything_that_is_stuck_is_retried_at_once(there, sandbox, start):
     sandbox.strike("status=422 times=3")
     with start(there, sandbox) as daemon:
         daemon.await_counts(rejected=4)
-        led = daemon.visit(logged_in=True).post("/retry")
+        visit = daemon.visit(logged_in=True)
 
-        assert led.headers["location"] == "/refusals?done=retried&n=3"
+        assert visit.post("/retry").headers["location"] == "/refusals"
+        assert "3 contracts are due now." in visit.text("/refusals")
         daemon.await_counts(rejected=1, synced=3)
 
 
@@ -107,11 +113,13 @@ def test_what_is_held_goes_when_its_number_is_typed(held):
     run = hidden(html, "run")
 
     for typed in ("", "3", "yes"):
-        led = visit.post("/approve", {"run": run, "typed": typed})
-        assert led.headers["location"] == "/guard?done=mistyped"
+        led = visit.post("/approve", {"run": run, "held": "2", "typed": typed})
+        assert led.headers["location"] == "/guard"
+        assert "That is not what was to be typed; nothing was changed." in visit.text("/guard")
     assert held.counts()["held"] == 2
     led = visit.post("/approve", {"run": run, "typed": "2"})
-    assert led.headers["location"] == "/guard?done=approved&n=2"
+    assert led.headers["location"] == "/guard"
+    assert "2 contracts are released: on the way." in visit.text("/guard")
     held.await_counts(held=0, synced=3)
     assert held.sandbox.contracts()["erp-1"]["description"] == "Silver"
     assert "Nothing is held." in visit.text("/guard")
@@ -119,16 +127,18 @@ def test_what_is_held_goes_when_its_number_is_typed(held):
 
 @pytest.mark.parametrize("run", ["", "x", "-1", "²", "9" * 5000])
 def test_an_approval_of_no_run_changes_nothing(held, run):
-    led = held.visit(logged_in=True).post("/approve", {"run": run, "typed": "2"})
+    visit = held.visit(logged_in=True)
+    visit.post("/approve", {"run": run, "typed": "2"})
 
-    assert led.headers["location"] == "/guard?done=mistyped"
+    assert "nothing was changed." in visit.text("/guard")
     assert held.counts()["held"] == 2
 
 
 def test_what_is_held_is_dropped_when_the_source_is_mended(held):
     visit = held.visit(logged_in=True)
     held.there.source("UPDATE contracts SET plan = 'Gold' WHERE id < 3")
-    assert visit.post("/discard", {"typed": "no"}).headers["location"] == "/guard?done=mistyped"
+    assert visit.post("/discard", {"typed": "no"}).headers["location"] == "/guard"
+    assert held.counts()["held"] == 2
     assert visit.post("/discard", {"typed": "discard"}).status_code == 303
 
     held.await_counts(held=0, synced=3)
@@ -138,7 +148,7 @@ def test_what_is_held_is_dropped_when_the_source_is_mended(held):
 def test_everything_is_compared_on_demand_and_leaves_one_request_however_often(daemon):
     daemon.there.source("UPDATE contracts SET plan = 'Silver' WHERE id = 2")
     visit = daemon.visit(logged_in=True)
-    assert visit.post("/reconcile").headers["location"] == "/runs?done=reconciling"
+    assert visit.post("/reconcile").headers["location"] == "/runs"
     visit.post("/reconcile")
 
     wait_until(
@@ -156,16 +166,38 @@ def test_the_watermark_is_rewound_after_a_preview(daemon):
     assert daemon.there.run("watermark", "history", "--json").document["moves"] == []
 
     move = {"to": hidden(html, "to"), "reason": "the <clock>"}
-    assert visit.post("/watermark/rewind", move).headers["location"] == "/watermark?done=moved"
+    assert visit.post("/watermark/rewind", move).headers["location"] == "/watermark"
     (made,) = daemon.there.run("watermark", "history", "--json").document["moves"]
     assert (made["kind"], made["reason"], made["to"]) == ("rewind", "the <clock>", move["to"])
     assert made["who"] == "status page, from 127.0.0.1"
     assert "the &lt;clock&gt;" in visit.text("/watermark")
 
 
-@pytest.mark.parametrize("by", ["", "soon", "-5"])
-def test_a_rewind_by_nonsense_is_told(daemon, by):
-    assert daemon.visit(logged_in=True).post("/watermark/preview", {"by": by}).status_code == 400
+@pytest.mark.parametrize("by", ["", "soon", "-5", "0s", "0", "9" * 18 + "d"])
+def test_a_rewind_by_nonsense_is_told_beside_what_was_typed(daemon, by):
+    visit = daemon.visit(logged_in=True)
+    answer = visit.post("/watermark/preview", {"by": by, "reason": "the <clock>"})
+
+    assert answer.status_code == 400
+    assert 'role="alert"' in answer.text
+    assert hidden(answer.text, "by") == by
+    assert 'value="the &lt;clock&gt;"' in answer.text
+    assert visit.get("/watermark/preview").headers["location"] == "/watermark"
+
+
+def test_a_number_that_changed_while_it_was_typed_is_told(held):
+    visit = held.visit(logged_in=True)
+    run = hidden(visit.text("/guard"), "run")
+    held.there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 3")
+    held.await_counts(held=3)
+    visit.post("/approve", {"run": run, "held": "2", "typed": "2"})
+
+    html = visit.text("/guard")
+    assert "Meanwhile it is another number: 3 contracts are held now." in html
+    assert "earlier runs hold the others" in html
+    assert held.counts()["held"] == 3
+    visit.post("/approve", {"run": hidden(html, "run"), "held": "3", "typed": " 3,"})
+    held.await_counts(held=0)
 
 
 @pytest.mark.parametrize("to", ["", "2999-01-01T00:00:00Z", "yesterday"])
@@ -180,4 +212,4 @@ def test_the_page_moves_no_watermark_forward(daemon, to):
 def test_a_button_leads_to_no_other_site(daemon, back):
     led = daemon.visit(logged_in=True).post("/resume", {"back": back})
 
-    assert led.headers["location"].startswith("/?done=")
+    assert led.headers["location"] == "/"

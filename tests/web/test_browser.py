@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.commands import Installed, installed
+from tests.support.wait import wait_until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 AXE = Path(__file__).with_name("vendor") / "axe.min.js"
@@ -252,6 +253,104 @@ def test_what_is_typed_is_not_lost_while_the_page_follows(page: Page, daemon):
 
     expect(page.get_by_role("searchbox")).to_have_value("half a na")
     expect(page.get_by_role("searchbox")).to_be_focused()
+
+
+HIDE = """
+Object.defineProperty(document, "hidden", { get: () => window.isHidden === true });
+window.hide = (isHidden) => {
+  window.isHidden = isHidden;
+  document.dispatchEvent(new Event("visibilitychange"));
+};
+"""
+
+
+def test_tabs_that_nobody_sees_keep_no_connection_from_the_others(browser: Browser, daemon):
+    with browser.new_context(base_url=daemon.url) as context:
+        context.add_init_script(HIDE)
+        tabs = [context.new_page() for _ in range(8)]
+        for tab in tabs:
+            tab.set_default_timeout(PATIENCE)
+            tab.goto("/", wait_until="domcontentloaded")
+            sees(tab, "#statuses", "3synced")
+            tab.evaluate("hide(true)")
+        daemon.there.source(
+            f"INSERT INTO contracts VALUES (9, 'Hooli', '2024-01-01', NULL, '', {NOW})"
+        )
+        daemon.await_counts(synced=4)
+        tabs[0].evaluate("hide(false)")
+        sees(tabs[0], "#statuses", "4synced")
+
+
+def test_what_is_selected_and_scrolled_stays_while_the_page_follows(page: Page, daemon):
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto("/contracts")
+    page.locator("#found .wide").evaluate("element => { element.scrollLeft = 90; }")
+    page.get_by_role("cell", name="Initech").select_text()
+    daemon.there.source(f"INSERT INTO contracts VALUES (9, 'Hooli', '2024-01-01', NULL, '', {NOW})")
+    wait_until(lambda: page.evaluate("waiting.has('found')"), "the news is here, and waits")
+
+    assert page.evaluate("getSelection().toString()").strip() == "Initech"
+    assert "Hooli" not in page.locator("#found").text_content()
+    page.evaluate("getSelection().removeAllRanges()")
+    sees(page, "#found", "Hooli")
+    assert page.locator("#found .wide").evaluate("element => element.scrollLeft") == 90
+
+
+def test_the_guards_page_follows_and_keeps_what_is_typed(
+    browser: Browser, tmp_path, sandbox, start
+):
+    there = installed(
+        tmp_path, sandbox.url, schedule={"poll": "1s"}, guard={"min_contracts": 3}, web=WEB
+    )
+    there.source("DELETE FROM contracts WHERE id = 4")
+    with start(there, sandbox) as daemon, looking(browser, daemon.url) as page:
+        daemon.await_counts(synced=3)
+        log_in(page)
+        page.goto("/guard")
+        sees(page, "#held", "Nothing is held.")
+        there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id < 3")
+        page.get_by_label("Type how many: 2").fill("2")
+        there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 3")
+        sees(page, "#held", "3 contracts held.")
+        page.get_by_role("button", name="Approve").click()
+        sees(page, ".said", "Meanwhile it is another number: 3 contracts are held now.")
+
+
+def test_a_button_that_has_nothing_left_to_do_goes(browser: Browser, there, sandbox, start):
+    sandbox.strike("status=422 times=3")
+    with start(there, sandbox) as daemon, looking(browser, daemon.url) as page:
+        daemon.await_counts(rejected=4)
+        log_in(page)
+        page.goto("/refusals")
+        everything = page.get_by_role("button", name="Retry everything that is stuck")
+        expect(everything).to_be_visible()
+        daemon.visit(logged_in=True).post("/retry")
+        expect(everything).to_have_count(0, timeout=PATIENCE)
+
+
+def test_long_names_burst_no_page(browser: Browser, daemon):
+    long = "x" * 200
+    daemon.there.source(f"UPDATE contracts SET account_name = '{long}', plan = '{long}', updated_at = {NOW} WHERE id = 2")  # fmt: skip
+    wait_until(lambda: long in daemon.visit().text("/contract?id=2"), "it is known")
+    views = ["/contracts", "/contract?id=2", f"/contract?id={long}", f"/contracts?q={long}", "/refusals"]  # fmt: skip
+    for size in ({"width": 360, "height": 740}, {"width": 1180, "height": 860}):
+        with browser.new_context(base_url=daemon.url, viewport=size) as context:
+            page = context.new_page()
+            for view in views:
+                page.goto(view)
+                assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], view
+
+
+def test_a_tap_shows_a_time_in_utc_and_another_as_it_was(browser: Browser, daemon):
+    with looking(browser, daemon.url, timezone_id="Asia/Kolkata", has_touch=True) as page:
+        page.goto("/contract?id=1")
+        time = page.locator("#standing time").first
+        local, utc = time.text_content(), time.get_attribute("title")
+
+        time.tap()
+        expect(time).to_have_text(utc)
+        time.tap()
+        expect(time).to_have_text(local)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -68,3 +68,17 @@ def test_the_charts_are_of_the_window_that_is_asked_for(daemon, window):
     with stream(daemon, f"/live?view=overview&window={window}") as events:
         expected = "day" if window == "day" else "hour"
         assert f"Charts of the last {expected}" in next(events)["charts"]
+
+
+def test_whom_there_is_no_place_for_is_told_so(daemon, monkeypatch):
+    monkeypatch.setattr("cdc_sync.web.live.MOST_VIEWERS", 1)
+    with stream(daemon, "/live?view=overview") as events:
+        next(events)
+        second = requests.get(f"{daemon.url}/live", timeout=20)
+
+        assert second.text == "event: full\ndata: 1\n\n"
+
+
+def test_the_watermarks_page_follows_the_horizon(daemon):
+    with stream(daemon, "/live?view=watermark") as events:
+        assert set(next(events)) == {"page"}
