@@ -1,8 +1,8 @@
 """Wrong tokens: each costs who sent it a moment, and the log has them without being flooded."""
 
-import asyncio
 import threading
-import time
+from asyncio import sleep
+from time import monotonic
 
 import structlog
 from anyio import CapacityLimiter
@@ -27,13 +27,13 @@ class Guesses:
         """One more, from this address."""
         self._tell(address)
         async with self._limiter:
-            await asyncio.sleep(SLOWED_BY)
+            await sleep(SLOWED_BY)
 
     def _tell(self, address: str) -> None:
         with self._lock:
             self._untold += 1
-            if time.monotonic() < self._due:
+            if monotonic() < self._due:
                 return
             count, self._untold = self._untold, 0
-            self._due = time.monotonic() + TOLD_EVERY
+            self._due = monotonic() + TOLD_EVERY
         log.warning("page.login_refused", count=count, latest_from=address)

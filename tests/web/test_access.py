@@ -75,11 +75,11 @@ def test_wrong_tokens_are_slowed_and_logged_once_a_minute(monkeypatch):
     async def slow(seconds: float) -> None:
         slowed.append(seconds)
 
-    monkeypatch.setattr("cdc_sync.web.guesses.asyncio.sleep", slow)
+    monkeypatch.setattr("cdc_sync.web.guesses.sleep", slow)
     guesses = Guesses()
     with structlog.testing.capture_logs() as log:
         for second in range(61):
-            monkeypatch.setattr("cdc_sync.web.guesses.time.monotonic", lambda at=second: 100.0 + at)
+            monkeypatch.setattr("cdc_sync.web.guesses.monotonic", lambda at=second: 100.0 + at)
             asyncio.run(guesses.wrong("192.0.2.7"))
 
     told = [(one["event"], one["count"], one["latest_from"]) for one in log]
