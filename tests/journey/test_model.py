@@ -22,7 +22,7 @@ from cdc_sync.delivery import answers
 from cdc_sync.rules.compare import Change
 from cdc_sync.rules.outcome import Claimed, Settlement
 from cdc_sync.source import horizon
-from cdc_sync.state import outbox, settlements, watermark
+from cdc_sync.state import contracts, outbox, settlements, watermark
 from cdc_sync.state.tables import contract
 from tests.support.model_machine import Pipeline
 from tests.support.model_process import prepare
@@ -108,9 +108,12 @@ def a_diff_that_always_sends(patch: Patch) -> None:
         nothing_like_it = known and known._replace(acknowledged=None, payload=Payload("{}"))
         return really(seen, nothing_like_it, **rest)
 
+    def everything(tx: sa.Connection, payloads: Any) -> dict[Any, Any]:
+        return {**dict.fromkeys(payloads), **contracts.known(tx, payloads)}
+
     really = page.compare
     patch.setattr(page, "compare", compare)
-    patch.setattr(page, "_unchanged", lambda _seen, _row: False)
+    patch.setattr(contracts, "unlike", everything)
 
 
 def a_reference_chosen_anew(patch: Patch) -> None:
