@@ -167,7 +167,7 @@ def counted(run: Run, rows: int, changes: Sequence[Change]) -> Run:
     )
 
 
-def count(tx: Connection, run: Run) -> None:
+def add_to_totals(tx: Connection, run: Run) -> None:
     """Adds what a run found to `totals`, beside what became of deliveries."""
     found = {"unchanged": run.unchanged, "rejected": run.rejected}
     control.add(tx, control.TOTALS, {name: number for name, number in found.items() if number})

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from cdc_sync.capture.guarded import Guarded, guarded
 from cdc_sync.capture.horizon import ask_horizon
-from cdc_sync.capture.page import Capture, changes_of, count, counted
+from cdc_sync.capture.page import Capture, add_to_totals, changes_of, counted
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.capture.shape import shape_of
 from cdc_sync.contract import Mapped, WatermarkValue
@@ -115,7 +115,7 @@ class _Poll:
         with self._capture.state.begin() as tx:
             changes = changes_of(tx, mapped, ends_on=self._capture.ends_on())
             changes = self._guard.record(tx, changes, now, last=last)
-            count(tx, counted(Run("poll", now), len(mapped), changes))
+            add_to_totals(tx, counted(Run("poll", now), len(mapped), changes))
             moved = watermark.advance(tx, at, to, self._scan.column.type, now)
             if moved is not None and last:
                 control.keep_horizon(tx, self._horizon)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from cdc_sync.capture.guarded import Guarded, guarded
 from cdc_sync.capture.horizon import ask_horizon
-from cdc_sync.capture.page import Capture, changes_of, count, counted, gone_of
+from cdc_sync.capture.page import Capture, add_to_totals, changes_of, counted, gone_of
 from cdc_sync.capture.shape import shape_of
 from cdc_sync.contract import Mapped, SourceId, Status, WatermarkValue
 from cdc_sync.errors import SourceUnavailable
@@ -95,7 +95,7 @@ class _FullScan:
         if not stop.is_set():
             with self._capture.state.begin() as tx:
                 self._guard.end(tx, self._capture.now())
-                count(tx, run)
+                add_to_totals(tx, run)
         return run
 
     def _pages(self, run: Run, stop: threading.Event) -> Run:

@@ -25,7 +25,7 @@ from cdc_sync.rules.verdict import NoAnswer, Reply
 Task = TypeVar("Task")
 
 GROUP = 64  # answers that are recorded together, at most
-CATCH_UP_SECONDS = 0.015  # what a PUT was late, the next ones are sooner by
+CATCH_UP_SECONDS = 0.015  # a PUT that is no later than this makes the next one no later
 SLACK_SECONDS = 0.003  # of our own clock and loop
 LONGEST_WAIT_SECONDS = 5.0  # nothing is asked to leave later than that
 
@@ -145,10 +145,11 @@ class Sender(Generic[Task]):
             if token is None or time.monotonic() > self._queue[0].leave_before:
                 self._give_back()
                 return
-            # After a stall of theirs what is overdue leaves at the pace, too, not at once; but
-            # what our own clock rounds up, or a busy machine delays, is not lost.
-            on_time = max(self._next_leave, time.monotonic() - CATCH_UP_SECONDS)
-            self._next_leave = on_time + self.step_seconds
+            # After a stall what is overdue leaves at the pace, too, not at once; but what our own
+            # clock rounds up, or a busy machine delays a little, is not lost.
+            now = time.monotonic()
+            is_stalled = now - self._next_leave > CATCH_UP_SECONDS
+            self._next_leave = (now if is_stalled else self._next_leave) + self.step_seconds
             departure = self._window.start()
             task = self._loop.create_task(self._put(self._queue.popleft(), token, departure))
             self._under_way.add(task)

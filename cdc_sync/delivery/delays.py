@@ -20,17 +20,8 @@ class Delays:
 
     def tell(self, settlement: Settlement, why: str, seconds: float) -> None:
         """One line a contract at debug; at info the first of a reason, with the others' number."""
-        since = self._told.get(why)
-        is_new = since is None or settlement.at - since[0] >= TOLD_EVERY
-        more = since[1] if since else 0
-        if is_new:
-            self._forget(settlement.at)
-            is_new = len(self._told) < MOST_REASONS
-        if is_new:
-            self._told[why] = (settlement.at, 0)
-        elif since:
-            self._told[why] = (since[0], more + 1)
-        level = log.info if is_new else log.debug
+        others = self._others(why, settlement.at)
+        level = log.debug if others is None else log.info
         level(
             "contract.delayed",
             source_id=settlement.claimed.source_id,
@@ -38,8 +29,18 @@ class Delays:
             status=settlement.http_status,
             reason=why,
             seconds=round(seconds, 3),
-            **({"others": more} if is_new and more else {}),
+            **({"others": others} if others else {}),
         )
 
-    def _forget(self, now: datetime) -> None:
-        self._told = {why: at for why, at in self._told.items() if now - at[0] < 2 * TOLD_EVERY}
+    def _others(self, why: str, now: datetime) -> int | None:
+        """How many came untold since it was last told; None where it is not to be told now."""
+        at, others = self._told.get(why, (None, 0))
+        # Further away than that: our clock was set back since.
+        if at is not None and abs(now - at) < TOLD_EVERY:
+            self._told[why] = (at, others + 1)
+            return None
+        self._told = {w: t for w, t in self._told.items() if abs(now - t[0]) < 2 * TOLD_EVERY}
+        if len(self._told) >= MOST_REASONS:
+            return None
+        self._told[why] = (now, 0)
+        return others

@@ -12,7 +12,7 @@ from tests.support.commands import Installed, Ran
 from tests.support.configs import write_config
 from tests.support.rows import rows_in
 from tests.support.sandbox import Sandbox, running_sandbox
-from tests.support.servers import MARIADB, mariadb_answers
+from tests.support.servers import MARIADB
 from tests.support.warm import command
 
 PASSWORD = "hunter2-of-the-source"
@@ -52,9 +52,8 @@ def configured(folder: Path, source_url: str, api: str, **sections: dict[str, ob
 # The source
 
 
+@pytest.mark.usefixtures("mariadb")
 def test_a_wrong_password_names_its_user_and_not_itself(tmp_path: Path, sandbox: Sandbox):
-    if not mariadb_answers():
-        pytest.skip("there is no MariaDB here")
     host, port, user, _ = MARIADB
     url = f"mysql+pymysql://{user}:{PASSWORD}@{host}:{port}/mysql"
     there = configured(tmp_path, url, sandbox.url)

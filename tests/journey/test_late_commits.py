@@ -27,7 +27,7 @@ from cdc_sync.state import watermark
 from cdc_sync.sync import open_sync, redaction_of
 from tests.support.configs import write_config
 from tests.support.rows import LONG_AGO, Rows, rows_in
-from tests.support.servers import mariadb_answers, mariadb_database, reader_of
+from tests.support.servers import mariadb_database, reader_of
 
 NOWHERE = "http://127.0.0.1:9"
 STOP = threading.Event()
@@ -141,15 +141,13 @@ def late_commit_on_mariadb(tmp_path: Path) -> set[str]:
             return known(capture)
 
 
+@pytest.mark.usefixtures("mariadb")
 def test_on_mariadb(tmp_path):
-    if not mariadb_answers():
-        pytest.skip("there is no MariaDB here")
     assert late_commit_on_mariadb(tmp_path) == {"1", "2", "3"}
 
 
+@pytest.mark.usefixtures("mariadb")
 def test_on_mariadb_a_naive_watermark_loses_the_row(tmp_path, monkeypatch):
-    if not mariadb_answers():
-        pytest.skip("there is no MariaDB here")
     naive(monkeypatch)
     assert late_commit_on_mariadb(tmp_path) == {"1", "3"}
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from cdc_sync.rules.watermark import Horizon, Pair, Pairs, Remembered
 from cdc_sync.source.reader import Source
 from tests.support.rows import LONG_AGO, Rows, rows_in
-from tests.support.servers import mariadb_answers, mariadb_database, reader_of
+from tests.support.servers import mariadb_database, reader_of
 
 SHORT = {"clock_margin": "2s", "long_transaction": "1h"}
 
@@ -112,9 +112,8 @@ def test_another_server_begins_afresh(pg, open_source, postgresql_url):
     assert ask(open_source(pg.url), Remembered(other)).afresh
 
 
+@pytest.mark.usefixtures("mariadb")
 def test_a_mariadb_shows_its_transactions_and_says_what_to_grant(open_source):
-    if not mariadb_answers():
-        pytest.skip("there is no MariaDB here")
     with mariadb_database() as url, rows_in(url) as rows:
         rows.add({"id": 1, "updated_at": LONG_AGO})
         engine = sa.create_engine(url, isolation_level="REPEATABLE READ")

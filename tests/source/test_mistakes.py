@@ -7,7 +7,7 @@ from sqlalchemy.engine import make_url
 
 from cdc_sync.errors import CdcSyncError, SourceMistake, SourceUnavailable
 from tests.support.rows import rows_in
-from tests.support.servers import MARIADB, mariadb_answers
+from tests.support.servers import MARIADB
 
 SECRET = "s3cret-word"
 
@@ -27,7 +27,7 @@ def test_a_user_that_postgresql_does_not_know_is_told(postgresql_url, open_sourc
     assert '"nobody"' in told.what
 
 
-@pytest.mark.skipif(not mariadb_answers(), reason="there is no MariaDB here")
+@pytest.mark.usefixtures("mariadb")
 def test_a_wrong_password_on_mariadb_names_the_user(open_source):
     host, port, *_ = MARIADB
     told = told_by(open_source, f"mysql+pymysql://nobody:{SECRET}@{host}:{port}/erp")

@@ -10,7 +10,7 @@ from cdc_sync.config.model import MappingConfig
 from cdc_sync.contract import fields_of
 from cdc_sync.rules.mapping import compile_mapping
 from tests.support.rows import rows_in
-from tests.support.servers import mariadb_answers, mariadb_database
+from tests.support.servers import mariadb_database
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 MAPPING = MappingConfig(reference="{id}", account="account_name", start="start_date")
@@ -41,9 +41,7 @@ def every(page_after):
 
 
 @pytest.fixture
-def mariadb_url():
-    if not mariadb_answers():
-        pytest.skip("there is no MariaDB here")
+def mariadb_url(mariadb):
     with mariadb_database() as url:
         yield url
 

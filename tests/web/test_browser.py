@@ -126,7 +126,9 @@ def test_a_refusal_is_mended_and_retried_by_its_button(browser: Browser, there, 
         sees(page, "#statuses", "3synced")
 
 
-def test_what_the_guard_holds_is_approved(browser: Browser, tmp_path, sandbox, start):
+@pytest.fixture
+def guarded(browser: Browser, tmp_path, sandbox, start) -> Iterator[tuple[Installed, Page]]:
+    """Three contracts, of which one may change at once, and somebody who has logged in."""
     there = installed(
         tmp_path, sandbox.url, schedule={"poll": "1s"}, guard={"min_contracts": 3}, web=WEB
     )
@@ -134,15 +136,20 @@ def test_what_the_guard_holds_is_approved(browser: Browser, tmp_path, sandbox, s
     with start(there, sandbox) as daemon, looking(browser, daemon.url) as page:
         daemon.await_counts(synced=3)
         log_in(page)
-        there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id < 3")
-        sees(page, "#verdict", "2 contracts are held by the guard.")
-        page.get_by_role("link", name="look at them").click()
-        page.get_by_label("Type how many: 2").fill("2")
-        page.get_by_role("button", name="Approve").click()
-        sees(page, "#main", "Nothing is held.")
-        page.goto("/")
-        sees(page, "#statuses", "3synced")
-        sees(page, "#verdict", "All is well.")
+        yield there, page
+
+
+def test_what_the_guard_holds_is_approved(guarded: tuple[Installed, Page], sandbox):
+    there, page = guarded
+    there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id < 3")
+    sees(page, "#verdict", "2 contracts are held by the guard.")
+    page.get_by_role("link", name="look at them").click()
+    page.get_by_label("Type how many: 2").fill("2")
+    page.get_by_role("button", name="Approve").click()
+    sees(page, "#main", "Nothing is held.")
+    page.goto("/")
+    sees(page, "#statuses", "3synced")
+    sees(page, "#verdict", "All is well.")
     assert sandbox.contracts()["erp-1"]["description"] == "Silver"
 
 
@@ -296,24 +303,16 @@ def test_what_is_selected_and_scrolled_stays_while_the_page_follows(page: Page, 
     assert page.locator("#found .wide").evaluate("element => element.scrollLeft") == 90
 
 
-def test_the_guards_page_follows_and_keeps_what_is_typed(
-    browser: Browser, tmp_path, sandbox, start
-):
-    there = installed(
-        tmp_path, sandbox.url, schedule={"poll": "1s"}, guard={"min_contracts": 3}, web=WEB
-    )
-    there.source("DELETE FROM contracts WHERE id = 4")
-    with start(there, sandbox) as daemon, looking(browser, daemon.url) as page:
-        daemon.await_counts(synced=3)
-        log_in(page)
-        page.goto("/guard")
-        sees(page, "#held", "Nothing is held.")
-        there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id < 3")
-        page.get_by_label("Type how many: 2").fill("2")
-        there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 3")
-        sees(page, "#held", "3 contracts held.")
-        page.get_by_role("button", name="Approve").click()
-        sees(page, ".said", "Meanwhile it is another number: 3 contracts are held now.")
+def test_the_guards_page_follows_and_keeps_what_is_typed(guarded: tuple[Installed, Page]):
+    there, page = guarded
+    page.goto("/guard")
+    sees(page, "#held", "Nothing is held.")
+    there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id < 3")
+    page.get_by_label("Type how many: 2").fill("2")
+    there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 3")
+    sees(page, "#held", "3 contracts held.")
+    page.get_by_role("button", name="Approve").click()
+    sees(page, ".said", "Meanwhile it is another number: 3 contracts are held now.")
 
 
 def test_a_button_that_has_nothing_left_to_do_goes(browser: Browser, there, sandbox, start):
