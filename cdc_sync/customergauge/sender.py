@@ -34,12 +34,14 @@ class Job(NamedTuple, Generic[Task]):
     """One PUT to make, between two instants; `task` comes back with its answer.
 
     `leave_before` is by the monotonic clock: what has slept for longer does not leave any more.
+    `not_after`: where others share the rate, a turn that was missed is over.
     """
 
     task: Task
     request: Request
     not_before: datetime
     leave_before: float = float("inf")
+    not_after: datetime | None = None
 
 
 class Sent(NamedTuple, Generic[Task]):
@@ -142,9 +144,12 @@ class Sender(Generic[Task]):
                 self._alarm = self._alarm or self._loop.call_later(early, self._ring)
                 return
             token = self._token()
-            if token is None or time.monotonic() > self._queue[0].leave_before:
+            if token is None:
                 self._give_back()
                 return
+            if self._is_over(self._queue[0]):
+                self._unsent(self._queue.popleft())
+                continue
             # After a stall what is overdue leaves at the pace, too, not at once; but what our own
             # clock rounds up, or a busy machine delays a little, is not lost.
             now = time.monotonic()
@@ -171,11 +176,17 @@ class Sender(Generic[Task]):
         full = self._window.full_for(most, most * self.step_seconds - SLACK_SECONDS)
         return max(asked, full, self._next_leave - time.monotonic())
 
+    def _is_over(self, job: Job[Task]) -> bool:
+        if time.monotonic() > job.leave_before:
+            return True
+        return job.not_after is not None and self._now() > job.not_after
+
     def _give_back(self) -> None:
         while self._queue:
-            now = self._now()
-            job = self._queue.popleft()
-            self._came(Sent(job.task, None, None, job.not_before, now, 0.0))
+            self._unsent(self._queue.popleft())
+
+    def _unsent(self, job: Job[Task]) -> None:
+        self._came(Sent(job.task, None, None, job.not_before, self._now(), 0.0))
 
     async def _put(self, job: Job[Task], token: Token, departure: Departure) -> None:
         began, started = self._now(), time.monotonic()

@@ -1,7 +1,7 @@
 """What leaves: contracts, and accounts that they wait for, as requests."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cdc_sync.contract import body_of
 from cdc_sync.customergauge.client import Request
@@ -12,11 +12,14 @@ from cdc_sync.rules.outcome import Claimed
 
 
 def jobs_of(
-    tasks: Sequence[Task], starts: Sequence[datetime], leave_before: float
+    tasks: Sequence[Task], starts: Sequence[datetime], leave_before: float, late: timedelta | None
 ) -> list[Job[Task]]:
-    """A PUT for each task, each with its instant; none leaves after that of the monotonic clock."""
+    """A PUT for each task, each with its instant; none leaves after that of the monotonic clock.
+
+    `late`: so long after its instant it may still leave; None: at any time.
+    """
     return [
-        Job(task, _request(task), start, leave_before)
+        Job(task, _request(task), start, leave_before, start + late if late is not None else None)
         for task, start in zip(tasks, starts, strict=True)
     ]
 

@@ -192,6 +192,7 @@ class Delivery:
                 self.allowance -= len(jobs)
             self._sender.step_seconds = self._pacing.step_seconds
             self._sender.submit(jobs)
+            self._pacing.submitted(self._now() - now)
         self._unsure = False
 
     def _claim(self, tx: Connection, now: datetime, room: int) -> list[Job[Task]]:
@@ -209,7 +210,8 @@ class Delivery:
         ours = () if self._state.file is not None else self._in_flight
         claimed = outbox.claim(tx, now, most, self._owner, until, but_for=ours, at_random=at_random)
         tasks: list[Task] = [*accounts, *claimed]
-        return jobs_of(tasks, self._pacing.reserve(tx, now, len(tasks)), last_leave)
+        starts = self._pacing.reserve(tx, now, len(tasks))
+        return jobs_of(tasks, starts, last_leave, self._pacing.late)
 
     def _room(self, now: datetime) -> int:
         room = max(0, self._window - len(self._in_flight))

@@ -16,6 +16,10 @@ from cdc_sync.state import control
 
 log = structlog.get_logger()
 
+# Others go on while we stall: a turn that we miss by more is lost, or two would take it at once.
+LATE = timedelta(milliseconds=20)
+LEAD_LONGEST = timedelta(seconds=3)
+
 
 class Pacing:
     """When requests may start; known once the state was asked."""
@@ -24,6 +28,8 @@ class Pacing:
         self._limit = limit
         self._pace: Pace | None = None
         self._ahead = timedelta(0)  # of our clock
+        self._lead = timedelta(0)  # what it takes from reserving a turn until it can be taken
+        self._shared = False
         self._is_news = False  # our own 429, which others do not know of
         self._taken = 0  # answers since then that were none
 
@@ -38,6 +44,15 @@ class Pacing:
         """The time between two requests; 0: none."""
         return self._pace.step.total_seconds() if self._pace else 0.0
 
+    @property
+    def late(self) -> timedelta | None:
+        """So late a turn may still be taken; None: at any time, for nobody else has the next."""
+        return LATE if self._shared and self.step_seconds else None
+
+    def submitted(self, after: timedelta) -> None:
+        """What was reserved could leave so long after it was asked for."""
+        self._lead = min(LEAD_LONGEST, max(after, 0.9 * self._lead))
+
     def their_time(self, now: datetime) -> datetime:
         """An instant of our clock by that of the state."""
         return now + self._ahead
@@ -49,6 +64,7 @@ class Pacing:
         elif _is_shared(tx):
             self._join(control.get(tx, control.PACE))
         self._ahead = control.clock(tx, now) - now
+        self._shared = _is_shared(tx)
 
     def room(self, now: datetime, within: timedelta) -> int | None:
         """How many requests may start within a time: None any number, 0 while it is not known."""
@@ -63,7 +79,8 @@ class Pacing:
         self.keep(tx)
         if self._pace is None or not count:
             return []
-        self._pace, starts = self._pace.reserve(self.their_time(now), count)
+        lead = self._lead if self._shared else timedelta(0)
+        self._pace, starts = self._pace.reserve(self.their_time(now) + lead, count)
         if self._pace.per_second is not None:
             control.put(tx, control.PACE, self._pace.document())
         return [start - self._ahead for start in starts]

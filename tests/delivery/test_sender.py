@@ -123,3 +123,15 @@ def test_a_close_cuts_what_is_on_its_way_and_lets_nothing_more_go(sender_of, san
 
     assert not [thread for thread in threading.enumerate() if thread.name == "http"]
     assert len(sandbox.ledger.entries()) == 1
+
+
+def test_a_turn_that_was_missed_where_others_share_the_rate_comes_back_unsent(sender_of, sandbox):
+    sender = sender_of()
+    sender.step_seconds = 0.02
+    missed, coming = jobs(1, after=-timedelta(seconds=1)), jobs(2)
+    late = timedelta(seconds=20)
+    sender.submit([missed[0]._replace(not_after=missed[0].not_before + timedelta(seconds=0.5))])
+    sender.submit([coming[0]._replace(not_after=coming[0].not_before + late)])
+
+    assert collected(sender, 2) == {1: None, 2: 401}
+    assert len(sandbox.ledger.entries()) == 1
