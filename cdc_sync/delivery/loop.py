@@ -19,7 +19,7 @@ from cdc_sync.customergauge.token import TokenKeeper
 from cdc_sync.delivery.access import Access
 from cdc_sync.delivery.accounts import Accounts
 from cdc_sync.delivery.answers import Answers, Task
-from cdc_sync.delivery.claim import accounts_of, contracts_of, jobs_of
+from cdc_sync.delivery.claim import accounts_of, contracts_of, jobs_of, window_after
 from cdc_sync.delivery.leases import free_expired, our_name
 from cdc_sync.delivery.pacing import Pacing
 from cdc_sync.errors import StateUnavailable
@@ -148,7 +148,7 @@ class Delivery:
         called, self._called = self._called, False
         self._more = False
         if settled := self._collect():
-            self._window = self._next_window(settled)
+            self._window = window_after(settled, self._config.concurrency)
         if called or self.came_round - self._glanced_at >= GLANCE_SECONDS:
             self._glance()
         now = self._now()
@@ -210,19 +210,13 @@ class Delivery:
         ours = () if self._state.file is not None else self._in_flight
         claimed = outbox.claim(tx, now, most, self._owner, until, but_for=ours, at_random=at_random)
         tasks: list[Task] = [*accounts, *claimed]
-        starts = self._pacing.reserve(tx, now, len(tasks))
-        return jobs_of(tasks, starts, last_leave, self._pacing.late)
+        return jobs_of(tasks, self._pacing.reserve(tx, now, len(tasks)), last_leave)
 
     def _room(self, now: datetime) -> int:
         room = max(0, self._window - len(self._in_flight))
         within = self._pacing.room(now, AHEAD)
         room = room if within is None else min(room, within)
         return room if self.allowance is None else min(room, self.allowance)
-
-    def _next_window(self, settled: int) -> int:
-        # By what the last turn settled, not a constant: nothing waits long in doubt.
-        ahead = 2 * self._config.concurrency + 2 * settled
-        return min(self._config.concurrency + 2 * GROUP, max(ahead, self._config.concurrency))
 
     def _any_due(self, now: datetime) -> bool:
         with self._state.read() as tx:

@@ -5,7 +5,7 @@ have the same.
 """
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from sqlalchemy import Connection
@@ -19,6 +19,13 @@ log = structlog.get_logger()
 # Others go on while we stall: a turn that we miss by more is lost, or two would take it at once.
 LATE = timedelta(milliseconds=20)
 LEAD_LONGEST = timedelta(seconds=3)
+
+
+class Turn(NamedTuple):
+    """When a request may start; `not_after` None: at any time from then on."""
+
+    not_before: datetime
+    not_after: datetime | None
 
 
 class Pacing:
@@ -43,11 +50,6 @@ class Pacing:
     def step_seconds(self) -> float:
         """The time between two requests; 0: none."""
         return self._pace.step.total_seconds() if self._pace else 0.0
-
-    @property
-    def late(self) -> timedelta | None:
-        """So late a turn may still be taken; None: at any time, for nobody else has the next."""
-        return LATE if self._shared and self.step_seconds else None
 
     def submitted(self, after: timedelta) -> None:
         """What was reserved could leave so long after it was asked for."""
@@ -74,7 +76,7 @@ class Pacing:
         self._pace = self._pace.sound(now)
         return self._pace.room(now, within)
 
-    def reserve(self, tx: Connection, now: datetime, count: int) -> list[datetime]:
+    def reserve(self, tx: Connection, now: datetime, count: int) -> list[Turn]:
         """When so many requests may start, by our clock; kept as part of `tx`."""
         self.keep(tx)
         if self._pace is None or not count:
@@ -83,7 +85,9 @@ class Pacing:
         self._pace, starts = self._pace.reserve(self.their_time(now) + lead, count)
         if self._pace.per_second is not None:
             control.put(tx, control.PACE, self._pace.document())
-        return [start - self._ahead for start in starts]
+        ours = [start - self._ahead for start in starts]
+        has_end = self._shared and self.step_seconds > 0
+        return [Turn(start, start + LATE if has_end else None) for start in ours]
 
     def keep(self, tx: Connection) -> None:
         """Joins what others have kept, who wait for `tx` from now on, and tells them of a 429."""
