@@ -8,6 +8,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple, NewType, TypeAlias
 
+import orjson
+
 SourceId = NewType("SourceId", str)
 Reference = NewType("Reference", str)
 Payload = NewType("Payload", str)
@@ -89,7 +91,7 @@ def payload_of(fields: Mapping[str, Field]) -> Payload:
 
 def fields_of(payload: Payload | None) -> dict[str, Field]:
     """The fields of a payload; none for no payload."""
-    return {} if payload is None else json.loads(payload)
+    return {} if payload is None else orjson.loads(payload)
 
 
 def body_of(reference: Reference, payload: Payload) -> bytes:

@@ -55,6 +55,14 @@ class Sent(NamedTuple, Generic[Task]):
     seconds: float
 
 
+class _Leaving(NamedTuple, Generic[Task]):
+    """A job on its way, with the token it takes along."""
+
+    job: Job[Task]
+    token: Token
+    departure: Departure
+
+
 class Sender(Generic[Task]):
     """Owns the loop. `submit` and `collect` are for one other thread, `wake` is how it is told."""
 
@@ -138,27 +146,36 @@ class Sender(Generic[Task]):
 
     def _leave(self) -> None:
         """Lets go what may leave now, and comes back when the next one may."""
-        while self._queue and len(self._under_way) < self._config.concurrency:
+        while len(self._under_way) < self._config.concurrency:
+            leaving = self._next()
+            if leaving is None:
+                return
+            task = self._loop.create_task(self._put_all(leaving))
+            self._under_way.add(task)
+            task.add_done_callback(self._ended)
+
+    def _next(self) -> "_Leaving[Task] | None":
+        """The next job that leaves now; None where there is none, or none may."""
+        while self._queue:
             early = self._early(self._queue[0])
             if early > 0:
                 self._alarm = self._alarm or self._loop.call_later(early, self._ring)
-                return
+                return None
             token = self._token()
             if token is None:
                 self._give_back()
-                return
-            if self._is_over(self._queue[0]):
-                self._unsent(self._queue.popleft())
+                return None
+            job = self._queue.popleft()
+            if self._is_over(job):
+                self._unsent(job)
                 continue
             # After a stall what is overdue leaves at the pace, too, not at once; but what our own
             # clock rounds up, or a busy machine delays a little, is not lost.
             now = time.monotonic()
             is_stalled = now - self._next_leave > CATCH_UP_SECONDS
             self._next_leave = (now if is_stalled else self._next_leave) + self.step_seconds
-            departure = self._window.start()
-            task = self._loop.create_task(self._put(self._queue.popleft(), token, departure))
-            self._under_way.add(task)
-            task.add_done_callback(self._ended)
+            return _Leaving(job, token, self._window.start())
+        return None
 
     def _ring(self) -> None:
         self._alarm = None
@@ -187,6 +204,12 @@ class Sender(Generic[Task]):
 
     def _unsent(self, job: Job[Task]) -> None:
         self._came(Sent(job.task, None, None, job.not_before, self._now(), 0.0))
+
+    async def _put_all(self, leaving: "_Leaving[Task] | None") -> None:
+        """One after the other, as long as the next one may leave at once."""
+        while leaving is not None:
+            await self._put(*leaving)
+            leaving = self._next()
 
     async def _put(self, job: Job[Task], token: Token, departure: Departure) -> None:
         began, started = self._now(), time.monotonic()

@@ -206,9 +206,9 @@ class Delivery:
         last_leave = self.came_round + (LEASE_DEADLINES - 1) * timeout.total_seconds()
         at_random = self.gate.state is ApiState.REFUSING
         most = min(room - len(accounts), GROUP)
-        # Where others deliver too, what lost its claim is free there while its PUT is on its way.
-        ours = () if self._state.file is not None else self._in_flight
-        claimed = outbox.claim(tx, now, most, self._owner, until, but_for=ours, at_random=at_random)
+        claimed = outbox.claim(
+            tx, now, most, self._owner, until, but_for=self._in_flight, at_random=at_random
+        )
         tasks: list[Task] = [*accounts, *claimed]
         return jobs_of(tasks, self._pacing.reserve(tx, now, len(tasks)), last_leave)
 

@@ -1,6 +1,5 @@
 """What a verdict does to the contract: the one place where a delivery changes a status."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, assert_never
@@ -36,8 +35,7 @@ class Kind(StrEnum):
     CONFIRMED = "confirmed"  #: the one PUT more after a lost answer
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A contract taken for delivery; `in_doubt` is what it was before the claim.
 
     `owner` and `claimed_at` are the claim's own: who took it, and since when it is in doubt.

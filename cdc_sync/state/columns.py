@@ -28,6 +28,11 @@ def utc_text(instant: datetime) -> str:
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
+@lru_cache(maxsize=256)  # and read again with it
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
 _PLAIN_TEXT: TypeEngine[Any] = _PlainText()  # type: ignore[no-untyped-call]
 
 
@@ -54,7 +59,7 @@ class Instant(TypeDecorator[datetime]):
         if value is None:
             return None
         if dialect.name == "sqlite":
-            return datetime.fromisoformat(value).replace(tzinfo=UTC)
+            return _instant(value)
         return cast("datetime", value).astimezone(UTC)
 
 

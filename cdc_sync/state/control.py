@@ -36,6 +36,7 @@ _INSTANCE = "instance:"
 
 _KEY: sa.BindParameter[str] = sa.bindparam("name")
 _GET = select(control.c.value).where(control.c.key == _KEY)
+_GET_LOCKED = _GET.with_for_update()
 _PUT = {
     name: insert(control)
     .values(key=_KEY, value=sa.bindparam("text"))
@@ -59,11 +60,11 @@ def get_all(tx: Connection) -> dict[str, Any]:
 
 def get_locked(tx: Connection, key: str, default: Any = None) -> Any:
     """The value by this name, that nobody else changes before `tx` ends."""
-    text = tx.execute(_GET.with_for_update(), {"name": key}).scalar()
+    text = tx.execute(_GET_LOCKED, {"name": key}).scalar()
     if text is None and tx.dialect.name != "sqlite":
         # There is no row to lock: of two that make it the second one waits here, and then sees it.
         tx.execute(select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(key))))
-        text = tx.execute(_GET.with_for_update(), {"name": key}).scalar()
+        text = tx.execute(_GET_LOCKED, {"name": key}).scalar()
     return default if text is None else json.loads(text)
 
 

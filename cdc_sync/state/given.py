@@ -4,11 +4,11 @@ At each row of an `executemany` sqlite3 lets the interpreter go, and then waits 
 that is busy; a group that is one statement waits once.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy import Connection, FromClause, Result
 from sqlalchemy.dialects.postgresql import JSONB
@@ -57,8 +57,10 @@ class ForRows:
 
 
 def _encoder(instant: Callable[[datetime], str]) -> Callable[[Sequence[Row]], str]:
-    # json.dumps would build one a call.
-    return json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=instant).encode
+    def encode(rows: Sequence[Row]) -> str:
+        return orjson.dumps(rows, instant, orjson.OPT_PASSTHROUGH_DATETIME).decode()
+
+    return encode
 
 
 def _sqlite_table(columns: Columns) -> FromClause:

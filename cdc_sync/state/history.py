@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
@@ -13,8 +14,6 @@ from cdc_sync.contract import changed_fields, problems_to_json
 from cdc_sync.rules.outcome import Settlement
 from cdc_sync.state.given import ForRows
 from cdc_sync.state.tables import delivery, run
-
-_as_json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would build one a call
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,7 @@ def _row(settlement: Settlement) -> dict[str, Any]:
         "source_id": claimed.source_id,
         "reference": claimed.reference,
         "http_status": settlement.http_status,
-        "changed": _as_json(changed_fields(claimed.acknowledged, claimed.payload)),
+        "changed": orjson.dumps(changed_fields(claimed.acknowledged, claimed.payload)).decode(),
         "error": problems_to_json(settlement.problems) if settlement.problems else None,
     }
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import Connection, Row, Select, bindparam, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from cdc_sync.contract import Payload, Problem, SourceId, Status, problems_to_json
@@ -38,6 +38,17 @@ _IS_DUE = sa.or_(
 _DUE = select(*_TAKEN).where(*_WAITS, _IS_DUE).limit(bindparam("most"))
 _BY_NEED = _DUE.order_by(contract.c.next_attempt_at, contract.c.source_id)
 _AT_RANDOM = _DUE.order_by(sa.func.random())
+
+
+def _to_take(due: Select[Any]) -> dict[str, Select[Any]]:
+    """Those that nobody takes meanwhile. Built once: that costs as much as asking for them."""
+    # Others may have ended a claim of ours whose PUT is still on its way.
+    ours = sa.func.unnest(bindparam("but_for", type_=sa.ARRAY(sa.Text()))).column_valued("ours")
+    free = due.where(contract.c.source_id.not_in(select(ours))).with_for_update(skip_locked=True)
+    return {"sqlite": due, "postgresql": free}
+
+
+_TAKE_BY_NEED, _TAKE_AT_RANDOM = _to_take(_BY_NEED), _to_take(_AT_RANDOM)
 _COUNT_DUE = select(sa.func.count()).select_from(contract).where(*_WAITS, _IS_DUE)
 _NEXT_DUE = (
     select(contract.c.next_attempt_at).where(*_WAITS).order_by(contract.c.next_attempt_at).limit(1)
@@ -74,15 +85,15 @@ def claim(  # noqa: PLR0913  # one argument a column
     but_for: Iterable[SourceId] = (),
     at_random: bool = False,
 ) -> list[Claimed]:
-    """Takes contracts for delivery: in doubt from the commit of `tx` on, until acknowledged."""
+    """Takes contracts for delivery: in doubt from the commit of `tx` on, until acknowledged.
+
+    `but_for` are those that are on their way, whose claim another daemon may have ended.
+    """
     if limit <= 0:
         return []
-    query = _AT_RANDOM if at_random else _BY_NEED
-    if but_for:
-        query = query.where(sa.not_(among(tx, contract.c.source_id, but_for)))
-    # What another daemon is about to take is left to it.
-    found = tx.execute(query.with_for_update(skip_locked=True), _as_of(now) | {"most": limit})
-    taken = [_claimed(row, owner, now) for row in found]
+    query = (_TAKE_AT_RANDOM if at_random else _TAKE_BY_NEED)[tx.dialect.name]
+    asked = _as_of(now) | {"most": limit, "but_for": list(but_for)}
+    taken = [_claimed(row, owner, now) for row in tx.execute(query, asked)]
     ids = [{"id": claimed.source_id} for claimed in taken]
     _CLAIM.execute(tx, ids, owner=owner, until=until, now=now)
     return taken
@@ -103,19 +114,9 @@ _CLAIM = ForRows(
 
 
 def _claimed(row: Any, owner: str, now: datetime) -> Claimed:
-    return Claimed(
-        source_id=row.source_id,
-        reference=row.reference,
-        payload=row.payload,
-        acknowledged=row.acknowledged,
-        status=Status(row.status),
-        attempts=row.attempts,
-        next_attempt_at=row.next_attempt_at,
-        in_doubt=row.in_doubt,
-        changed_at=row.changed_at,
-        owner=owner,
-        claimed_at=now,
-    )
+    id_, reference, payload, acknowledged, status, attempts, due_at, in_doubt, changed_at = row
+    before = (Status(status), attempts, due_at, in_doubt, changed_at)
+    return Claimed(id_, reference, payload, acknowledged, *before, owner, now)
 
 
 _IS_EXPIRED = sa.and_(

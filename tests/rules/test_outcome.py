@@ -1,6 +1,5 @@
 """What a verdict does to its contract."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -41,7 +40,7 @@ def test_an_acknowledgement_ends_everything():
 @pytest.mark.parametrize(("ago", "doubt"), [(59 * SECOND, True), (CONFIRM_AFTER, False)])
 def test_an_acknowledgement_soon_after_a_lost_answer_is_confirmed_once_more(ago, doubt):
     lost = NOW - ago
-    done = settled(Accepted(created=False), replace(CLAIMED, in_doubt=lost))
+    done = settled(Accepted(created=False), CLAIMED._replace(in_doubt=lost))
 
     assert done.in_doubt == (lost if doubt else None)
     assert done.next_attempt_at == (lost + CONFIRM_AFTER if doubt else None)
@@ -63,7 +62,7 @@ def test_an_acknowledgement_soon_after_a_lost_answer_is_confirmed_once_more(ago,
 def test_an_acknowledgement_is_counted_as_what_it_was(
     acknowledged, created, status, in_doubt, kind
 ):
-    claimed = replace(CLAIMED, acknowledged=acknowledged, status=status, in_doubt=in_doubt)
+    claimed = CLAIMED._replace(acknowledged=acknowledged, status=status, in_doubt=in_doubt)
 
     assert settled(Accepted(created), claimed, 201 if created else 200).kind is kind
 
@@ -76,7 +75,7 @@ def test_a_refusal_waits_for_a_change_or_a_person():
 
 def test_a_missing_account_is_looked_for_on_a_slow_schedule():
     waits = [
-        settled(AccountMissing(PROBLEMS), replace(CLAIMED, attempts=n), 422).next_attempt_at - NOW
+        settled(AccountMissing(PROBLEMS), CLAIMED._replace(attempts=n), 422).next_attempt_at - NOW
         for n in range(12)
     ]
 
@@ -99,7 +98,7 @@ def test_a_missing_account_is_looked_for_on_a_slow_schedule():
     ],
 )
 def test_only_what_may_have_been_applied_adds_a_doubt_and_only_an_acknowledgement_ends_it(verdict, before, doubt):  # fmt: skip
-    assert settled(verdict, replace(CLAIMED, in_doubt=before), None).in_doubt == doubt
+    assert settled(verdict, CLAIMED._replace(in_doubt=before), None).in_doubt == doubt
 
 
 @pytest.mark.parametrize("verdict", [TryLater("409", False), Unavailable("503", True)])
