@@ -57,13 +57,6 @@ class Guarded:
         self.number: int | None = None  #: of this run, once something of it waits or is held
         self.hold: dict[str, Any] | None = None  #: what it held
         self._on: bool | None = None
-        with capture.state.read() as tx:
-            self._has_leftovers = bool(self._unjudged(tx))
-
-    @property
-    def must_end(self) -> bool:
-        """Whether something waits to be judged at the end of this run."""
-        return self._has_leftovers or self.number is not None
 
     def is_on(self, tx: Connection) -> bool:
         """Whether anything may be held: not in the first full scan, nor with few contracts."""
@@ -150,6 +143,11 @@ class Guarded:
             else change
             for change in changes
         ]
+
+
+def cut_short(tx: Connection, capture: Capture) -> set[int]:
+    """The runs that were cut short, whose changes wait to be judged at the end of another."""
+    return holds.waiting_runs(tx) - capture.guarded_runs
 
 
 def verdict(tx: Connection, capture: Capture, tally: Tally) -> Held:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Sequence
 from datetime import datetime
 
-from cdc_sync.capture.guarded import Guarded, guarded
+from cdc_sync.capture.guarded import Guarded, cut_short, guarded
 from cdc_sync.capture.horizon import ask_horizon
 from cdc_sync.capture.page import Capture, add_to_totals, changes_of, counted
 from cdc_sync.capture.reconcile import reconcile
@@ -36,6 +36,7 @@ def poll(capture: Capture, stop: threading.Event) -> Run:
         known = watermark.read(tx)
         shape = control.get(tx, control.SHAPE)
         due = control.get(tx, control.RECONCILE_DUE)
+        leftovers = cut_short(tx, capture)
     if known.value is None or due or shape not in (None, shape_of(capture.config)):
         return reconcile(capture, stop)
     with capture.source.scan() as scan:
@@ -49,7 +50,8 @@ def poll(capture: Capture, stop: threading.Event) -> Run:
         if start is None:
             return reconcile(capture, stop)
         with guarded(capture, "poll") as guard:
-            return _Poll(capture, scan, horizon, guard).run(known, start, stop)
+            pages = _Poll(capture, scan, horizon, guard, judges=bool(leftovers))
+            return pages.run(known, start, stop)
 
 
 def _start(capture: Capture, known: Watermark, horizon: Horizon) -> WatermarkValue | None:
@@ -61,13 +63,16 @@ def _start(capture: Capture, known: Watermark, horizon: Horizon) -> WatermarkVal
 
 
 class _Poll:
-    """The pages of one poll."""
+    """The pages of one poll, which `judges` what runs that were cut short left waiting."""
 
-    def __init__(self, capture: Capture, scan: Scan, horizon: Horizon, guard: Guarded) -> None:
+    def __init__(
+        self, capture: Capture, scan: Scan, horizon: Horizon, guard: Guarded, *, judges: bool
+    ) -> None:
         self._capture = capture
         self._scan = scan
         self._horizon = horizon
         self._guard = guard
+        self._judges = judges
         self._map = capture.mapper(scan.zone)
 
     def run(self, known: Watermark, start: WatermarkValue, stop: threading.Event) -> Run:
@@ -100,7 +105,8 @@ class _Poll:
 
     def _idle(self, at: Watermark, to: WatermarkValue | None, mapped: Sequence[Mapped]) -> bool:
         """Whether there is nothing to record, found out without a write."""
-        if self._guard.must_end or _worth_a_write(at, to, self._capture.now()):
+        must_end = self._judges or self._guard.number is not None
+        if must_end or _worth_a_write(at, to, self._capture.now()):
             return False
         if not mapped:
             return True

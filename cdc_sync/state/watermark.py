@@ -10,15 +10,18 @@ from cdc_sync.contract import WatermarkValue
 from cdc_sync.rules.watermark import Watermark, WatermarkType, read_watermark, write_watermark
 from cdc_sync.state.tables import watermark, watermark_move
 
+_READ = select(watermark)
+_READ_TO_MOVE = _READ.with_for_update()
+
 
 def read(tx: Connection) -> Watermark:
     """The stored watermark; before the first run one without a value, version 0."""
-    return _read(tx, select(watermark))
+    return _read(tx, _READ)
 
 
 def _read_to_move(tx: Connection) -> Watermark:
     # PostgreSQL's other writers wait here; on SQLite the transaction has begun as a write.
-    return _read(tx, select(watermark).with_for_update())
+    return _read(tx, _READ_TO_MOVE)
 
 
 def _read(tx: Connection, query: Select[Any]) -> Watermark:
