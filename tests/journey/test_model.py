@@ -143,7 +143,7 @@ def a_payload_of_the_past(patch: Patch) -> None:
 
     def of_the_past(now: Claimed) -> Claimed:
         past = first.setdefault(now.source_id, now.payload)
-        return now if past == now.acknowledged else replace(now, payload=past)
+        return now if past == now.acknowledged else now._replace(payload=past)
 
     really = outbox.claim
     patch.setattr(
