@@ -11,27 +11,28 @@ from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.contract import Status
 from cdc_sync.counting import counted
 from cdc_sync.state import contracts, control, history
-from cdc_sync.state.database import Database
 from cdc_sync.state.history import Run
 from cdc_sync.sync import Sync
 
-_FOR_PEOPLE = ("adopted", "recreated", "missed", "balance", "afresh", "taken")
+_FOR_PEOPLE = ("adopted", "there", "recreated", "missed", "balance", "afresh", "taken")
 _UPDATES = ("updated", "confirmed", "adopted", "recreated")
+NAMED = 3  # adopted references that are named
 
 Progress = Callable[[], None]
 
 
-def report_of(
-    run: Run, delivered: Counter[str], state: Database, stopped_by: str | None
-) -> dict[str, Any]:
-    """The report of a run and its delivery; `stopped_by` is why nothing may leave."""
-    with state.read() as tx:
+def report_of(sync: Sync, run: Run, before: Counter[str]) -> dict[str, Any]:
+    """The report of a run and of what was delivered since these were the counts."""
+    delivered = sync.delivery.counts - before
+    adopted = delivered["adopted"]
+    with sync.state.read() as tx:
         counts = contracts.counts(tx)
     return {
         "rows": run.rows,
         "created": delivered["created"],
         "updated": sum(delivered[kind] for kind in _UPDATES),
-        "adopted": delivered["adopted"],
+        "adopted": adopted,
+        "there": list(sync.delivery.adopted)[-adopted:] if adopted else [],
         "recreated": delivered["recreated"],
         "missed": run.missed,
         "unchanged": run.unchanged,
@@ -40,7 +41,7 @@ def report_of(
         "held": counts[Status.HELD],
         "gone": run.gone,
         "left": counts[Status.PENDING],
-        "error": run.error or stopped_by,
+        "error": run.error or sync.delivery.stopped_by(),
     }
 
 
@@ -61,7 +62,7 @@ def once(
         note(sync.capture, loop.last)
     began = sync.capture.now()
     _deliver(sync, stop, limit, progress)
-    report = report_of(run, sync.delivery.counts - before, sync.state, sync.delivery.stopped_by())
+    report = report_of(sync, run, before)
     with sync.state.read() as tx:
         return {**report, "taken": history.taken_since(tx, began)}
 
@@ -74,7 +75,7 @@ def reconcile_now(
     run = reconcile(sync.capture, stop)
     keep_reconcile(sync, run)
     _deliver(sync, stop, None, progress)
-    report = report_of(run, sync.delivery.counts - before, sync.state, sync.delivery.stopped_by())
+    report = report_of(sync, run, before)
     with sync.state.read() as tx:
         return {**report, "balance": control.get(tx, control.BALANCE)}
 
@@ -87,7 +88,7 @@ def discard_now(
     run = look_afresh(sync.capture, stop)
     keep(sync.capture, run)
     _deliver(sync, stop, None, progress)
-    report = report_of(run, sync.delivery.counts - before, sync.state, sync.delivery.stopped_by())
+    report = report_of(sync, run, before)
     return {**report, "afresh": run.rows}
 
 
@@ -121,7 +122,7 @@ def words(report: dict[str, Any], limit: int | None = None) -> str:
         for name, count in (
             ("created", report["created"]),
             ("updated", plain),
-            ("adopted (their references were there already)", report["adopted"]),
+            (f"adopted ({_were_there(report)})", report["adopted"]),
             ("recreated (CustomerGauge had lost them)", report["recreated"]),
         )
         if count
@@ -154,6 +155,14 @@ def words(report: dict[str, Any], limit: int | None = None) -> str:
     if report["error"]:
         text += f"\n{report['error']}"
     return text
+
+
+def _were_there(report: dict[str, Any]) -> str:
+    names = [*report["there"][:NAMED]]
+    if more := report["adopted"] - len(names):
+        names.append(f"{more:,} more")
+    listed = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+    return f"{listed} {'were' if report['adopted'] > 1 else 'was'} there already"
 
 
 def arithmetic(balance: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cdc_sync.cli.context import config_of, config_path
+from cdc_sync.cli.context import command_with, config_of, config_path
 from cdc_sync.cli.output import Json, emit
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def report(config: "Config", path: Path, *, as_json: bool) -> None:
             {"name": f.name, "ok": f.ok, "says": f.says, "mend": f.mend} for f in findings
         ],
     }
-    emit(document, "\n".join([*map(_line, findings), _end(findings, ok=ok)]), as_json=as_json)
+    emit(document, "\n".join([*map(_line, findings), _end(findings, path, ok=ok)]), as_json=as_json)
     if not ok:
         raise typer.Exit(1)
 
@@ -44,10 +44,10 @@ def _line(finding: "Finding") -> str:
     return f"  {mark:<6}{finding.name:<11}{finding.says}{mend}"
 
 
-def _end(findings: list["Finding"], *, ok: bool) -> str:
+def _end(findings: list["Finding"], path: Path, *, ok: bool) -> str:
     wrong = sum(not finding.ok for finding in findings)
     if not ok:
         return f"Not ready: {wrong} {'thing is' if wrong == 1 else 'things are'} wrong."
     notes = sum(finding.mend is not None for finding in findings)
     told = f", {notes} {'note' if notes == 1 else 'notes'}" if notes else ""
-    return f"Ready{told}. Next: cdc-sync plan"
+    return f"Ready{told}. Next: {command_with(path)} plan"

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,16 @@ def config_path(context: typer.Context) -> Path:
 
     given: Given = context.obj
     return find_config(given.config, os.environ)
+
+
+def command_with(path: Path) -> str:
+    """How a person calls this program so that it finds a configuration there."""
+    from cdc_sync.config.load import PLACES, VARIABLE
+
+    known = [*PLACES, Path(os.environ.get(VARIABLE) or PLACES[0])]
+    if path.absolute() in {place.absolute() for place in known}:
+        return "cdc-sync"
+    return f"cdc-sync --config {shlex.quote(str(path))}"
 
 
 def config_of(context: typer.Context, *, secrets: bool = True) -> "Config":

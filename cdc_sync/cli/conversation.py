@@ -83,6 +83,12 @@ def _expect_room(asker: Asker, place: Place, *, force: bool) -> None:
 
 def _source(asker: Asker, place: Place) -> tuple[SourceAddress, Seen]:
     address = source_address(asker.ask("source-url", "Source database URL"))
+    if asker.given("source-password-file") and (address.password or not address.user):
+        why = "has a password, too" if address.password else "names no user who could have it"
+        raise UserMistake(
+            f"--source-password-file is given, and the URL of the source {why}.",
+            mend="Leave one of the two out.",
+        )
     if address.user and not address.password:
         question = f"Password for {address.user}"
         address = replace(address, password=asker.secret("source-password-file", question, ""))

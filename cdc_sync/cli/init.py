@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdc_sync.cli.context import command_with
+
 if TYPE_CHECKING:
     from cdc_sync.set_up import Answers, Place
 
@@ -75,17 +77,14 @@ def init(  # noqa: PLR0913, PLR0917  # one argument an option
 
 
 def _write(answers: "Answers", place: "Place", *, force: bool) -> None:
-    from cdc_sync.config.load import PLACES
     from cdc_sync.config.write import lines_that_matter, render
     from cdc_sync.set_up import files_of, write_files, written_form
 
     text = render(written_form(answers, place))
     write_files(files_of(answers, place, text), force=force)
-    found = place.config.absolute() in {known.absolute() for known in PLACES}
-    command = "cdc-sync" if found else f"cdc-sync --config {place.config}"
     print(
         f"Wrote {place.config}: {lines_that_matter(text)} lines that matter,"
-        f" the rest commented with its default. Next: {command} check"
+        f" the rest commented with its default. Next: {command_with(place.config)} check"
     )
 
 

@@ -19,21 +19,36 @@ def delivering(state: Database) -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
     from rich.console import Console  # only where there is a terminal
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        total, looked_at = 0, 0.0
+        task = bar.add_task("", total=None, rate="")
+        began, total, looked_at = time.monotonic(), 0, 0.0
 
         def show() -> None:
-            nonlocal total, looked_at
-            if time.monotonic() - looked_at < REFRESH_SECONDS:
+            nonlocal began, total, looked_at
+            now = time.monotonic()
+            if now - looked_at < REFRESH_SECONDS:
                 return
-            looked_at = time.monotonic()
+            looked_at = now
             with state.read() as tx:
-                left = outbox.count_due(tx, utc_now())
+                left = outbox.count_left(tx, utc_now())
+            if not total:
+                began = now
             total = max(total, left)
-            bar.update(task, total=total, completed=total - left)
+            done = total - left
+            bar.update(
+                task,
+                description=f"{done:,} of {total:,}",
+                total=total,
+                completed=done,
+                rate=f"{done / (now - began):,.0f}/s" if done else "",
+            )
 
         yield show

@@ -51,8 +51,7 @@ class Requests:
             run = Run(kind, started).ended(self._sync.capture.now(), str(error))
         self._sync.delivery.wake()
         self._sync.delivery.wait_for_rest(stop, REST_WITHIN_SECONDS)
-        delivery = self._sync.delivery
-        return report_of(run, delivery.counts - before, self._sync.state, delivery.stopped_by())
+        return report_of(self._sync, run, before)
 
     def _reconcile(self, stop: threading.Event) -> Run:
         run = reconcile(self._sync.capture, stop)

@@ -1,14 +1,14 @@
 """What came back: judged, told, and kept until it is recorded."""
 
 import random
-from collections import Counter
+from collections import Counter, deque
 from datetime import datetime
 from typing import TypeAlias
 
 import structlog
 from sqlalchemy import Connection
 
-from cdc_sync.contract import payload_of
+from cdc_sync.contract import Reference, payload_of
 from cdc_sync.customergauge.sender import Sent
 from cdc_sync.delivery.access import Access
 from cdc_sync.delivery.accounts import Accounts, NewAccount
@@ -36,6 +36,7 @@ log = structlog.get_logger()
 
 Task: TypeAlias = Claimed | NewAccount
 NOTHING = payload_of({})
+MOST_NAMED = 100  # adopted references that are remembered, to be named
 
 
 class Answers:
@@ -54,6 +55,7 @@ class Answers:
         self._told_gate: dict[str, str | None] = {}
         self.gate = Gate()
         self.counts: Counter[str] = Counter()
+        self.adopted: deque[Reference] = deque(maxlen=MOST_NAMED)
 
     @property
     def unrecorded(self) -> bool:
@@ -140,6 +142,8 @@ class Answers:
 
     def _tell_surprise(self, settlement: Settlement) -> None:
         """What the status of an acceptance gives away, which nobody expected."""
+        if settlement.kind is Kind.ADOPTED:
+            self.adopted.append(settlement.claimed.reference)
         if settlement.kind in (Kind.RECREATED, Kind.ADOPTED):
             event = f"contract.{settlement.kind}"
             log.warning(

@@ -61,6 +61,7 @@ class Delivery:
         self._pacing = Pacing(config.rate_limit)
         self._answers = Answers(self._access, self._accounts, self._pacing, measures)
         self.counts = self._answers.counts  #: what became of attempts since the start, by kind
+        self.adopted = self._answers.adopted  #: references that were there before us, the latest
         self._wakes = threading.Event()
         self._called = True
         self._glanced_at = 0.0

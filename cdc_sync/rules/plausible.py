@@ -11,7 +11,7 @@ from cdc_sync.contract import WatermarkValue
 from cdc_sync.counting import counted
 
 MANY = 10  #: rows that hardly have one value by chance
-_AHEAD = timedelta(minutes=2)
+AHEAD = timedelta(minutes=2)  #: stamps beyond it lie in the future, by the source's clock
 _WIDEST_ZONE = timedelta(hours=14)
 _UNITS = {
     "d": timedelta(days=1),
@@ -36,7 +36,8 @@ class Finding:
 class Facts:
     """What was counted in the source; `doubled` are ids that several rows have, the first few.
 
-    `least` and `greatest` are of the watermark column, which is without zone where `naive`.
+    `least` and `greatest` are of the watermark column, which is without zone where `naive`; None
+    for one that no calendar has. `ahead` rows are stamped later than `AHEAD` after `clock`.
     """
 
     rows: int
@@ -46,6 +47,7 @@ class Facts:
     primary: tuple[str, ...]
     least: WatermarkValue | None
     greatest: WatermarkValue | None
+    ahead: int
     naive: bool
     clock: datetime
 
@@ -78,8 +80,8 @@ def of_watermark(facts: Facts, config: Config) -> Iterator[Finding]:
     if facts.null_watermarks:
         yield _nulls(facts, name)
     yield from _never_grows(facts, config)
-    if isinstance(facts.greatest, datetime) and facts.greatest > facts.clock + _AHEAD:
-        yield _ahead(name, facts.greatest, facts)
+    if facts.ahead:
+        yield _ahead(name, facts)
 
 
 def newest_as_read(facts: Facts, name: str, zone: ZoneInfo) -> str:
@@ -128,9 +130,10 @@ def _never_grows(facts: Facts, config: Config) -> Iterator[Finding]:
         yield Finding("watermark", ok=True, says=why, mend=mend)
 
 
-def _ahead(name: str, greatest: datetime, facts: Facts) -> Finding:
-    by = greatest - facts.clock
-    when = greatest.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+def _ahead(name: str, facts: Facts) -> Finding:
+    newest = facts.greatest if isinstance(facts.greatest, datetime) else None
+    when = newest.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if newest else "beyond year 9999"
+    by = newest - facts.clock if newest else timedelta.max
     if facts.naive and by <= _WIDEST_ZONE:
         hours = f"{by / timedelta(hours=1):.1f} h"
         return Finding(
@@ -140,10 +143,11 @@ def _ahead(name: str, greatest: datetime, facts: Facts) -> Finding:
             " it is written in another zone",
             mend="Set `source.time_zone` to the zone of whoever writes it, as in: Europe/Berlin",
         )
+    rows = "1 row lies" if facts.ahead == 1 else f"{counted(facts.ahead, 'row')} lie"
     return Finding(
         "watermark",
         ok=True,
-        says=f"out of range: the newest {name} lies in the future ({when}),"
+        says=f"out of range: the {name} of {rows} in the future (the newest: {when}),"
         " and every poll reads such rows again",
         mend=f"Mend those rows, or the clock that stamps {name}.",
     )

@@ -13,7 +13,7 @@ from sqlalchemy.engine import CursorResult, Engine
 from cdc_sync.config.model import SourceConfig
 from cdc_sync.contract import SourceId, SourceRow, WatermarkValue, decode_id, encode_id
 from cdc_sync.errors import SourceMistake, SourceUnavailable
-from cdc_sync.rules.plausible import Facts
+from cdc_sync.rules.plausible import AHEAD, Facts
 from cdc_sync.rules.watermark import Horizon, Remembered, WatermarkType
 from cdc_sync.source.columns import (
     Kind,
@@ -197,6 +197,7 @@ class Scan:
 
     def facts(self, clock: datetime) -> Facts:
         """What can be counted of the ids and the watermark; `clock` is the source's own."""
+        is_number = self.column.type is WatermarkType.INTEGER
         least, greatest = tuple(self._connection.execute(self._statements.extremes()).one())
         return Facts(
             rows=self.count_from(None),
@@ -206,6 +207,7 @@ class Scan:
             primary=primary_key(self._connection, self._config),
             least=self.column.value_of(least),
             greatest=self.column.value_of(greatest),
+            ahead=0 if is_number else self.count_from(clock + AHEAD),
             naive=self.column.naive_zone is not None,
             clock=clock,
         )

@@ -50,6 +50,8 @@ def _to_take(due: Select[Any]) -> dict[str, Select[Any]]:
 
 _TAKE_BY_NEED, _TAKE_AT_RANDOM = _to_take(_BY_NEED), _to_take(_AT_RANDOM)
 _COUNT_DUE = select(sa.func.count()).select_from(contract).where(*_WAITS, _IS_DUE)
+_LEFT = contract.c.next_attempt_at <= bindparam("now")
+_COUNT_LEFT = select(sa.func.count()).select_from(contract).where(_LEFT)
 _NEXT_DUE = (
     select(contract.c.next_attempt_at).where(*_WAITS).order_by(contract.c.next_attempt_at).limit(1)
 )
@@ -63,6 +65,11 @@ def due(tx: Connection, now: datetime, limit: int) -> Iterable[Row[Any]]:
 def count_due(tx: Connection, now: datetime) -> int:
     """How many contracts are to be sent now."""
     return int(tx.execute(_COUNT_DUE, _as_of(now)).scalar_one())
+
+
+def count_left(tx: Connection, now: datetime) -> int:
+    """As `count_due`, with those that are on their way."""
+    return int(tx.execute(_COUNT_LEFT, {"now": now}).scalar_one())
 
 
 def next_due_at(tx: Connection) -> datetime | None:

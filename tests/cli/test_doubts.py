@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from tests.support.commands import Installed, installed
 from tests.support.configs import write_config
-from tests.support.rows import INSTANT, rows_in
+from tests.support.rows import INSTANT, LONG_AGO, rows_in
 from tests.support.sandbox import Sandbox
 
 
@@ -121,7 +121,19 @@ def test_stamps_in_the_far_future_are_out_of_range(
         rows.add({"id": 1, "updated_at": datetime(2090, 1, 1, tzinfo=UTC)})
         found = findings(there)["watermark"]
 
-    assert "out of range: the newest updated_at lies in the future (2090-01-01" in found["says"]
+    assert "updated_at of 1 row lies in the future (the newest: 2090-01-01" in found["says"]
+
+
+def test_a_stamp_that_no_calendar_has_is_told(
+    postgresql_url: str, config_file: Path, sandbox: Sandbox
+):
+    there = Installed(write_config(config_file, postgresql_url, sandbox.url))
+    with rows_in(postgresql_url) as rows:
+        rows.add({"id": 1, "updated_at": LONG_AGO}, {"id": 2, "updated_at": LONG_AGO})
+        rows.execute("UPDATE contracts SET updated_at = 'infinity' WHERE id = 2")
+        found = findings(there)["watermark"]
+
+    assert "updated_at of 1 row lies in the future (the newest: beyond year 9999)" in found["says"]
 
 
 def test_a_text_watermark_that_holds_no_times_is_told(fresh: Installed):

@@ -293,6 +293,22 @@ def test_a_source_that_refuses_us_names_the_option_for_the_password(
     assert ran.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgresql://me:once@127.0.0.1:1/erp", "has a password, too"),
+        ("sqlite:///source.db", "names no user who could have it"),
+    ],
+)
+def test_a_password_is_given_once(url: str, why: str, tmp_path: Path, sandbox: Sandbox):
+    (tmp_path / "password").write_text("twice")
+    ran = by_options(tmp_path, url, sandbox, "--source-password-file", str(tmp_path / "password"))
+
+    assert ran.code == 2
+    assert why in ran.err
+    assert not (tmp_path / "made" / "config.yaml").exists()
+
+
 def test_a_configuration_that_is_valid_and_wrong_is_told_at_the_end(
     tmp_path: Path, fresh: Installed, sandbox: Sandbox
 ):

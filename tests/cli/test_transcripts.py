@@ -64,7 +64,7 @@ def test_check_looks_at_everything_that_a_run_needs_and_names_what_comes_next(
     assert "The first that does not, 4: account: must not be empty" in ran.out
     assert "CREATE INDEX" in ran.out
     assert "state.db (new)" in ran.out
-    assert lines[-1] == "Ready, 2 notes. Next: cdc-sync plan"
+    assert lines[-1] == f"Ready, 2 notes. Next: cdc-sync --config {fresh.config} plan"
     assert sandbox.puts() == []
     assert not (fresh.config.parent / "state.db").exists()
 

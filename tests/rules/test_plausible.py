@@ -21,6 +21,7 @@ FACTS = Facts(
     primary=("id",),
     least=NOW - timedelta(days=900),
     greatest=NOW - timedelta(minutes=3),
+    ahead=0,
     naive=True,
     clock=NOW,
 )
@@ -104,13 +105,16 @@ def test_a_watermark_that_does_not_grow_is_noticed(facts, name, says):
 
 
 def test_times_ahead_of_the_clock_are_another_zone_or_else_out_of_range():
-    (hours,) = of_watermark(replace(FACTS, greatest=NOW + timedelta(hours=2)), config())
-    (days,) = of_watermark(replace(FACTS, greatest=NOW + timedelta(days=900)), config())
+    two_hours, years = NOW + timedelta(hours=2), NOW + timedelta(days=900)
+    (hours,) = of_watermark(replace(FACTS, greatest=two_hours, ahead=40), config())
+    (days,) = of_watermark(replace(FACTS, greatest=years, ahead=2), config())
+    (never,) = of_watermark(replace(FACTS, greatest=None, ahead=1), config())
 
     assert hours.name == "time zone"
     assert "2.0 h ahead" in hours.says
     assert "`source.time_zone`" in hours.mend
-    assert "out of range" in days.says
+    assert "updated_at of 2 rows lie in the future (the newest: 2029-05-12 12:00:00Z)" in days.says
+    assert "updated_at of 1 row lies in the future (the newest: beyond year 9999)" in never.says
 
 
 @pytest.mark.parametrize(
