@@ -4,21 +4,15 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-from sqlalchemy.engine import make_url
 
 from cdc_sync.capture.loop import CaptureLoop
 from cdc_sync.capture.poll import poll
 from cdc_sync.capture.reconcile import reconcile
-from cdc_sync.clock import utc_now
-from cdc_sync.config.load import load_config
-from cdc_sync.contract import Status
 from cdc_sync.customergauge.client import Request
 from cdc_sync.customergauge.sender import Job, Sender
 from cdc_sync.customergauge.token import Token
@@ -27,79 +21,15 @@ from cdc_sync.demo import demo
 from cdc_sync.errors import SourceUnavailable, StateUnavailable
 from cdc_sync.redaction import Redaction
 from cdc_sync.source.reader import Scan
-from cdc_sync.state import contracts, outbox, watermark
-from cdc_sync.state.database import Database
-from cdc_sync.state.lease import ADVISORY_LOCK
-from cdc_sync.status import read_status
-from cdc_sync.sync import Sync, open_sync, redaction_of
+from cdc_sync.state import watermark
 from tests.support.configs import write_config
-from tests.support.rows import Rows, rows_in
+from tests.support.rows import rows_in
 from tests.support.sandbox import Sandbox, running_sandbox
+from tests.support.there import There, all_synced, running, status_of
 from tests.support.wait import wait_until
 from tests.support.warm import command
 
 STILL = threading.Event()
-
-
-class There:
-    """A SQLite source, a sandbox, and a configuration that a test may add to."""
-
-    def __init__(self, folder: Path, rows: Rows, sandbox: Sandbox) -> None:
-        self.folder = folder
-        self.rows = rows
-        self.sandbox = sandbox
-
-    @contextmanager
-    def open(self, **sections: dict[str, Any]) -> Iterator[Sync]:
-        file = write_config(
-            self.folder / "config.yaml", self.rows.url, self.sandbox.url, **sections
-        )
-        config = load_config(file, {})
-        with open_sync(config, redaction_of(config)) as sync:
-            yield sync
-
-
-@pytest.fixture
-def there(tmp_path: Path, sandbox: Sandbox) -> Iterator[There]:
-    with rows_in(f"sqlite:///{tmp_path / 'source.db'}") as rows:
-        yield There(tmp_path, rows, sandbox)
-
-
-@contextmanager
-def running(sync: Sync) -> Iterator[threading.Thread]:
-    """The daemon in a thread; at the end it must have ended."""
-    stop, failed = threading.Event(), list[BaseException]()
-
-    def work() -> None:
-        try:
-            Daemon(sync).run(stop)
-        except BaseException as error:  # what ended it is looked at below
-            failed.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.failed = failed  # type: ignore[attr-defined]
-    thread.start()
-    try:
-        yield thread
-    finally:
-        stop.set()
-        thread.join(20)
-        assert not thread.is_alive()
-
-
-def status_of(sync: Sync, source_id: str) -> str:
-    with sync.state.read() as tx:
-        found = contracts.find(tx, source_id)
-    assert found is not None
-    return str(found["status"])
-
-
-def all_synced(sync: Sync, count: int) -> bool:
-    try:
-        with sync.state.read() as tx:
-            return contracts.counts(tx)[Status.SYNCED] == count
-    except StateUnavailable:
-        return False
 
 
 def test_jobs_that_are_taken_back_as_soon_as_they_are_given_come_back_unsent(there: There):
@@ -271,55 +201,6 @@ def test_the_demo_ends_when_its_daemon_dies(monkeypatch: pytest.MonkeyPatch):
         demo.run_demo(60, threading.Event())
 
 
-def test_delivery_outlives_a_state_that_fails_between_two_turns(
-    there: There, monkeypatch: pytest.MonkeyPatch
-):
-    failed = threading.Event()
-    next_due_at = outbox.next_due_at
-
-    def fail_once(tx: Any) -> Any:
-        if not failed.is_set():
-            failed.set()
-            raise StateUnavailable("The state's server restarts.")
-        return next_due_at(tx)
-
-    with there.open() as sync, running(sync):
-        wait_until(lambda: sync.delivery.came_round, "delivery turns")
-        monkeypatch.setattr(outbox, "next_due_at", fail_once)
-        assert failed.wait(20)
-        there.rows.add({"id": 1})
-        reconcile(sync.capture, STILL)
-        wait_until(lambda: all_synced(sync, 1), "the contract was delivered")
-
-
-def test_a_full_disk_loses_nothing_and_delivery_goes_on_with_room(there: There):
-    there.rows.add(*({"id": n} for n in range(50)))
-    with there.open() as sync:
-        poll(sync.capture, STILL)
-        _pages_at_most(sync.state, 1)
-        with pytest.raises(StateUnavailable, match="full"):
-            _fill(there, sync)
-        _pages_at_most(sync.state, 1_000_000)
-        run = poll(sync.capture, STILL)
-        sync.delivery.drain(STILL)
-        assert run.error is None
-        with sync.state.read() as tx:
-            known = sum(contracts.counts(tx).values())
-    assert len(there.sandbox.contracts()) == len(there.sandbox.puts()) == known
-
-
-def _fill(there: There, sync: Sync) -> None:
-    for n in range(1, 100):
-        there.rows.add(*({"id": 1000 * n + k} for k in range(100)))
-        poll(sync.capture, STILL)
-
-
-def _pages_at_most(state: Database, pages: int) -> None:
-    state.engine.dispose()  # the limit is a connection's own, and there is one from here on
-    with state.engine.connect() as connection:
-        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-
-
 def test_the_state_and_what_lies_beside_it_are_for_us_alone(there: There):
     there.rows.add({"id": 1})
     with there.open() as sync:
@@ -356,66 +237,3 @@ def test_no_secret_is_in_any_output_or_in_the_state(there: There, secret_sandbox
     for secret in ("hush-hush-hush", token):
         assert secret not in out
         assert secret.encode() not in held
-
-
-@pytest.fixture
-def with_state_server(there: There, postgresql_url: str) -> dict[str, dict[str, Any]]:
-    return {"state": {"url": postgresql_url}}
-
-
-def test_a_state_server_that_drops_everybody_costs_no_put_and_no_lock(
-    there: There, with_state_server: dict[str, dict[str, Any]]
-):
-    sections = {**with_state_server, "schedule": {"poll": "1s"}}
-    with there.open(**sections) as sync, running(sync):
-        there.rows.add({"id": 1})
-        wait_until(lambda: all_synced(sync, 1), "the first contract was delivered")
-        _drop_all_sessions(with_state_server["state"]["url"])
-        there.rows.add({"id": 2})
-        wait_until(lambda: all_synced(sync, 2), "what was captured since was delivered")
-        address = with_state_server["state"]["url"]
-        wait_until(lambda: _is_locked(address), "the lock is ours again")
-    assert len(there.sandbox.puts()) == 2
-
-
-def test_a_daemon_whose_lock_another_process_took_stands_by_until_it_is_free(
-    there: There, with_state_server: dict[str, dict[str, Any]]
-):
-    address = with_state_server["state"]["url"]
-
-    def role() -> str | None:
-        return next((one["role"] for one in read_status(sync.state, utc_now())["instances"]), None)
-
-    with (
-        there.open(**with_state_server) as sync,
-        running(sync) as daemon,
-        psycopg.connect(address.replace("+psycopg", ""), autocommit=True) as thief,
-    ):
-        wait_until(lambda: role() == "active", "the daemon runs")
-        _drop_all_sessions(address, but=thief.info.backend_pid)
-        wait_until(lambda: _takes_lock(thief), "the lock is taken")
-        wait_until(lambda: role() == "standby", "it stands by")
-        with pytest.raises(StateUnavailable), sync.capture.state.begin():
-            pytest.fail("what it captured until now is not written any more")
-        thief.execute("SELECT pg_advisory_unlock_all()")
-        wait_until(lambda: role() == "active", "it captures again")
-        assert daemon.is_alive()
-
-
-def _drop_all_sessions(address: str, but: int = 0) -> None:
-    with psycopg.connect(address.replace("+psycopg", ""), autocommit=True) as server:
-        server.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
-            " AND pid NOT IN (pg_backend_pid(), %s)",
-            (make_url(address).database, but),
-        )
-
-
-def _is_locked(address: str) -> bool:
-    with psycopg.connect(address.replace("+psycopg", ""), autocommit=True) as server:
-        return not _takes_lock(server)
-
-
-def _takes_lock(server: psycopg.Connection) -> bool:
-    row = server.execute("SELECT pg_try_advisory_lock(%s)", (ADVISORY_LOCK,)).fetchone()
-    return bool(row and row[0])
