@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 import requests
+from playwright.sync_api import Browser, Page
 
 from cdc_sync.config.load import load_config
 from cdc_sync.daemon.daemon import Daemon
 from cdc_sync.recent import RecentLog
 from cdc_sync.sync import Sync, open_sync, redaction_of
+from tests.support.browser import TOKEN, chromium, log_in, looking
 from tests.support.commands import Installed, installed
 from tests.support.sandbox import Sandbox, running_sandbox
 from tests.support.wait import wait_until
 
-TOKEN = "correct-horse-battery"
 TIMEOUT = 20
 
 
@@ -142,3 +143,17 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         there = _there(tmp_path_factory.mktemp("standing"), sandbox)
         with _delivered(there, sandbox) as running:
             yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(browser: Browser, daemon) -> Iterator[Page]:
+    """Somebody who has logged in, on the overview."""
+    with looking(browser, daemon.url) as opened:
+        log_in(opened)
+        yield opened
