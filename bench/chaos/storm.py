@@ -36,8 +36,10 @@ FAULTS = (
     "lost share=3%",
     "lost=502 share=1%",
 )
-THROTTLED = "status=429 retry_after=1 share=0.3%"
-SELDOM_THROTTLED = "status=429 retry_after=1 share=0.05%"  # so that the limit itself is met, too
+# Not more often: a 429 that has nothing to do with the rate makes it fall all the same.
+THROTTLED = "status=429 retry_after=1 share=0.05%"
+#: Where one daemon alone sends: a limit of theirs below our own.
+LIMITED = "rate=60/s"
 #: How long a daemon lives at most, and how many of a hundred; but for the young after a first PUT.
 LIVES = {"young": (1.2, 25), "sending": (0.7, 65), "old": (3.0, 10)}
 FIRST_SCAN_SECONDS = 30.0
@@ -64,7 +66,7 @@ class Chaos:
         self.chance = random.Random(seed)
         self.fleet = Fleet(daemons, state, self.chance)
         self.crashes = 0
-        self.faults = (*FAULTS, THROTTLED if len(daemons) == 1 else SELDOM_THROTTLED)
+        self.faults = (*FAULTS, THROTTLED, *([LIMITED] if len(daemons) == 1 else []))
         self.basis: str | None = None
         self.ended: list[str] = []  #: daemons that ended by themselves, or not well
 

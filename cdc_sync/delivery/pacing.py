@@ -82,7 +82,8 @@ class Pacing:
         if self._pace is None or not count:
             return []
         lead = self._lead if self._shared else timedelta(0)
-        self._pace, starts = self._pace.reserve(self.their_time(now) + lead, count)
+        pace, self._taken = self._pace.answered(self._taken), 0
+        self._pace, starts = pace.reserve(self.their_time(now) + lead, count)
         if self._pace.per_second is not None:
             control.put(tx, control.PACE, self._pace.document())
         ours = [start - self._ahead for start in starts]
@@ -120,8 +121,8 @@ class Pacing:
 
     def _join(self, stored: dict[str, Any] | None) -> None:
         if self._pace is not None and stored is not None:
-            allowed = self._pace.allowed if self._is_news else stored["allowed"]
-            self._pace = self._pace.joined({**stored, "allowed": allowed})
+            ours = self._pace.joined(stored)
+            self._pace = ours.slowed_as(self._pace) if self._is_news else ours
 
 
 def _is_shared(tx: Connection) -> bool:

@@ -60,12 +60,34 @@ class Pace:
             next_at=max(filter(None, (self.next_at, next_at)), default=None),
             until=max(filter(None, (self.until, until)), default=None),
             allowed=stored["allowed"],
+            hold=stored.get("hold", self.hold),
+            holds=stored.get("holds", self.holds),
+            since=_instant(stored.get("since")),
+            taken=stored.get("taken", self.taken),
+        )
+
+    def slowed_as(self, other: "Pace") -> "Pace":
+        """This pace with what a 429 has just taught another."""
+        return replace(
+            self,
+            allowed=other.allowed,
+            hold=other.hold,
+            holds=other.holds,
+            since=other.since,
+            taken=other.taken,
         )
 
     def document(self) -> dict[str, Any]:
         """What the next process must know, and others that send beside us."""
-        next_at, until = (at and at.isoformat() for at in (self.next_at, self.until))
-        return {"next_at": next_at, "until": until, "allowed": self.allowed}
+        instants = {"next_at": self.next_at, "until": self.until, "since": self.since}
+        told = {name: at and at.isoformat() for name, at in instants.items()}
+        return {
+            **told,
+            "allowed": self.allowed,
+            "hold": self.hold,
+            "holds": self.holds,
+            "taken": self.taken,
+        }
 
     @property
     def per_second(self) -> float | None:

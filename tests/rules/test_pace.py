@@ -1,6 +1,7 @@
 """Never more requests in a second than were allowed."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -77,8 +78,17 @@ class Bucket:
         return True
 
 
+def next_process(pace: Pace) -> Pace:
+    limit = pace.limit and Rate(pace.limit)
+    return Pace.going_on(limit, json.loads(json.dumps(pace.document())))
+
+
 def sent_to(
-    limiter: Bucket, pace: Pace, now: datetime, seconds: float
+    limiter: Bucket,
+    pace: Pace,
+    now: datetime,
+    seconds: float,
+    process: Callable[[Pace], Pace] = lambda same: same,
 ) -> tuple[Pace, datetime, int, int]:
     """The pace after so many seconds of a backlog, when it is, what was taken, and the 429s."""
     until, taken, refused = now + timedelta(seconds=seconds), 0, 0
@@ -90,6 +100,7 @@ def sent_to(
         else:
             wait = timedelta(seconds=limiter.wait)
             pace, refused, now = pace.throttled(now, wait), refused + 1, now + wait
+        pace = process(pace)
     return pace, now, taken, refused
 
 
@@ -121,8 +132,9 @@ def test_one_429_for_nothing_is_soon_forgotten():
     assert pace.per_second == 20.0
 
 
-def test_the_next_process_goes_on_at_the_pace_that_was_found():
-    pace, _ = Pace(20.0).reserve(NOW, 3)
-    pace = pace.throttled(NOW, SECOND)
-    later = Pace.going_on(Rate(20.0), json.loads(json.dumps(pace.document())))
-    assert (later.per_second, later.next_at) == (pace.per_second, pace.next_at)
+@pytest.mark.parametrize("theirs", [5.0, 19.0])
+def test_processes_that_live_for_one_request_keep_the_pace_of_one_that_lives_on(theirs):
+    whole = sent_to(Bucket(theirs, 1.0), Pace(20.0), NOW, 60)
+    short = sent_to(Bucket(theirs, 1.0), Pace(20.0), NOW, 60, next_process)
+
+    assert short == whole
