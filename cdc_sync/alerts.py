@@ -16,6 +16,7 @@ from cdc_sync.redaction import Redaction
 from cdc_sync.rules.alerting import Kind
 
 TIMEOUT_SECONDS = 30.0
+UNREADABLE = "Apprise cannot read this URL. See the service's page at appriseit.com."
 _PARTS = re.compile(r"[^/:@?&=,;]+")
 
 
@@ -30,6 +31,14 @@ class Receiver:
         parts = _PARTS.findall(rest)
         self._redact = Redaction([url, *parts, *map(unquote, parts)])
 
+    def why_unusable(self) -> str | None:
+        """Why nothing can be sent there, as far as the URL tells; None where it can."""
+        try:
+            usable = _apprise().Apprise().add(self._url)
+        except Exception as error:  # noqa: BLE001  # as below
+            return self._redact(f"{type(error).__name__}: {error}")
+        return None if usable else UNREADABLE
+
     def send(self, kind: Kind | None, title: str, body: str) -> str | None:
         """Sends a message; None where it went, else why it did not."""
         try:
@@ -42,7 +51,7 @@ class Receiver:
         asset = apprise.AppriseAsset(app_id="cdc-sync", service_timeout=TIMEOUT_SECONDS)
         services = apprise.Apprise(asset=asset)
         if not services.add(self._url):
-            return "Apprise cannot read this URL. See the service's page at appriseit.com."
+            return UNREADABLE
         kind_said = kind.value if kind else "info"
         result = services.notify(body, title, kind_said, body_format="text")
         if result:

@@ -178,6 +178,14 @@ def _page(config: Config) -> Iterator[Finding]:
 
 
 def _alerts(config: Config) -> Iterator[Finding]:
-    if told := receivers(config.alerts):
+    told = receivers(config.alerts)
+    for receiver in told:
+        if why := receiver.why_unusable():
+            mend = f"Correct it in `alerts.urls`. {why}"
+            yield Finding(
+                "alerts", ok=False, says=f"no message can go to {receiver.name}", mend=mend
+            )
+            return
+    if told:
         says = f"{counted(len(told), 'receiver')}; to try: cdc-sync alerts test"
         yield Finding("alerts", ok=True, says=says)

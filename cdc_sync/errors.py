@@ -54,5 +54,9 @@ class TokenMisplaced(TokenUnavailable):
     """There is no token endpoint at the address; only a person can mend that."""
 
 
+class TokenThrottled(TokenUnavailable):
+    """The token endpoint asks us to wait."""
+
+
 class InstanceRunning(CdcSyncError):
     """Another process holds the instance lock of this state."""

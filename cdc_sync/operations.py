@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from cdc_sync.contract import SourceId
 from cdc_sync.errors import UserMistake
+from cdc_sync.rules.verdict import ApiState
 from cdc_sync.state import contracts, control, outbox
 from cdc_sync.state.database import Database
 
@@ -51,6 +52,17 @@ def resume(state: Database, now: datetime) -> bool:
         control.put(tx, control.PAUSED, None)
         _probe_at_once(tx, now)
     return was_paused
+
+
+def everybody_waits(state: Database, now: datetime) -> datetime | None:
+    """Until when a 429 makes everybody wait, which nobody shortens; None where none does."""
+    with state.read() as tx:
+        api = control.get(tx, control.API, {})
+    until = api.get("paused_until")
+    if api.get("state") != ApiState.THROTTLED or until is None:
+        return None
+    waits = datetime.fromisoformat(until)
+    return waits if waits > now else None
 
 
 def _make_due(

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from cdc_sync.capture.afresh import look_afresh
-from cdc_sync.capture.loop import CaptureLoop, count_rows, keep, note
+from cdc_sync.capture.loop import CaptureLoop, keep, keep_reconcile, note
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.contract import Status
 from cdc_sync.counting import counted
+from cdc_sync.errors import CdcSyncError
 from cdc_sync.state import contracts, control, history
 from cdc_sync.state.history import Run
 from cdc_sync.sync import Sync
 
-_FOR_PEOPLE = ("adopted", "there", "recreated", "missed", "balance", "afresh", "taken")
+_FOR_PEOPLE = ("why", "adopted", "there", "recreated", "missed", "balance", "afresh", "taken")
 _UPDATES = ("updated", "confirmed", "adopted", "recreated")
 NAMED = 3  # adopted references that are named
 
@@ -27,6 +28,7 @@ def report_of(sync: Sync, run: Run, before: Counter[str]) -> dict[str, Any]:
     adopted = delivered["adopted"]
     with sync.state.read() as tx:
         counts = contracts.counts(tx)
+        why = contracts.example_error(tx, Status.PENDING) if counts[Status.PENDING] else None
     return {
         "rows": run.rows,
         "created": delivered["created"],
@@ -41,6 +43,7 @@ def report_of(sync: Sync, run: Run, before: Counter[str]) -> dict[str, Any]:
         "held": counts[Status.HELD],
         "gone": run.gone,
         "left": counts[Status.PENDING],
+        "why": why,
         "error": run.error or sync.delivery.stopped_by(),
     }
 
@@ -48,6 +51,13 @@ def report_of(sync: Sync, run: Run, before: Counter[str]) -> dict[str, Any]:
 def public(report: dict[str, Any]) -> dict[str, Any]:
     """The report with the keys that are promised, and no others."""
     return {name: value for name, value in report.items() if name not in _FOR_PEOPLE}
+
+
+def failure(sync: Sync, kind: str, error: CdcSyncError) -> dict[str, Any]:
+    """The report of a run that could not read the source, and delivered nothing."""
+    now = sync.capture.now()
+    run = Run(kind, now).ended(now, str(error))
+    return report_of(sync, run, Counter(sync.delivery.counts))
 
 
 def once(
@@ -72,8 +82,7 @@ def reconcile_now(
 ) -> dict[str, Any]:
     """A full comparison, then deliver until nothing is due."""
     before = Counter(sync.delivery.counts)
-    run = reconcile(sync.capture, stop)
-    keep_reconcile(sync, run)
+    run = keep_reconcile(sync.capture, reconcile(sync.capture, stop))
     _deliver(sync, stop, None, progress)
     report = report_of(sync, run, before)
     with sync.state.read() as tx:
@@ -90,23 +99,6 @@ def discard_now(
     _deliver(sync, stop, None, progress)
     report = report_of(sync, run, before)
     return {**report, "afresh": run.rows}
-
-
-def keep_reconcile(sync: Sync, run: Run) -> None:
-    """Keeps a reconcile in the history, and where `status` reads it."""
-    keep(sync.capture, run)
-    count_rows(sync.capture, run)
-    with sync.state.begin() as tx:
-        finished = run.finished.isoformat() if run.finished else None
-        document = {
-            "started": run.started.isoformat().replace("+00:00", "Z"),
-            "finished": finished.replace("+00:00", "Z") if finished else None,
-            "rows": run.rows,
-            "changed": run.changed,
-            "missed": run.missed,
-            "error": run.error,
-        }
-        control.put(tx, control.LAST_RECONCILE, document)
 
 
 def _deliver(sync: Sync, stop: threading.Event, limit: int | None, progress: Progress) -> None:
@@ -131,11 +123,7 @@ def words(report: dict[str, Any], limit: int | None = None) -> str:
     if report["left"]:
         text += f", {report['left']:,} {'waits' if report['left'] == 1 else 'wait'}"
     text += "."
-    if limit is not None and done and report["left"]:
-        taken = " … ".join(report.get("taken") or ["them"])
-        text += f" Look at {taken} in CustomerGauge; then: cdc-sync once, or start the service."
-    elif report["left"] and not report["error"]:
-        text += "\nWhy they wait: cdc-sync contracts list --status pending"
+    text += _about_left(report, limit if done else None)
     if report.get("afresh"):
         text += f"\n{counted(report['afresh'], 'held contract')} looked at afresh in the source."
     if report["gone"]:
@@ -155,6 +143,16 @@ def words(report: dict[str, Any], limit: int | None = None) -> str:
     if report["error"]:
         text += f"\n{report['error']}"
     return text
+
+
+def _about_left(report: dict[str, Any], limit: int | None) -> str:
+    if limit is not None and report["left"]:
+        taken = " … ".join(report.get("taken") or ["them"])
+        return f" Look at {taken} in CustomerGauge; then: cdc-sync once, or start the service."
+    if report["left"] and not report["error"]:
+        why = f"Why: {report['why'].rstrip('.')}. See" if report.get("why") else "Why they wait"
+        return f"\n{why}: cdc-sync contracts list --status pending"
+    return ""
 
 
 def _were_there(report: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from cdc_sync.rules.alerting import Trouble
 from cdc_sync.rules.watermark import write_watermark
 from cdc_sync.state import contracts, control, watermark
 from cdc_sync.state.database import Database
+from cdc_sync.state.history import STOPPED
 
 KINDS = ("created", "updated", "recreated", "adopted", "unchanged", "rejected", "retried")
 POLLS_MISSED = 3  # intervals without a good poll after which it is not well
@@ -89,6 +90,9 @@ def findings(document: dict[str, Any], config: Config) -> Iterator[Trouble]:
     late = POLLS_MISSED * config.schedule.poll.total_seconds()
     if daemon["running"] and poll is not None and poll["good_age_seconds"] > max(late, 5):
         yield Trouble("poll", f"No poll has ended well for {poll['good_age_seconds']:.0f} s.")
+    error = (document["last_reconcile"] or {}).get("error")
+    if error and error != STOPPED:
+        yield Trouble("reconcile", f"The last reconcile failed: {error}")
     for status, (one, many) in _STUCK.items():
         if count := document["contracts"][status]:
             yield Trouble(status, (one if count == 1 else many).format(count=f"{count:,}"), count)
@@ -107,6 +111,10 @@ def sentence(words: str | None) -> str:
 _REJECTED = "rejected: cdc-sync contracts list --status rejected"
 _WAITING = "account: cdc-sync contracts list --status waiting"
 _HELD = "held by the guard: cdc-sync approve, or cdc-sync discard"
+_MENDS = {
+    "unauthorized": "Check `customergauge.client_id` and `client_secret`.",
+    "forbidden": "Have CustomerGauge let this client PUT contracts.",
+}
 _TOLD_OF_EACH = ("pid", "host", "role", "since")
 _STUCK = {
     "rejected": (f"{{count}} contract is {_REJECTED}", f"{{count}} contracts are {_REJECTED}"),
@@ -121,8 +129,10 @@ _STUCK = {
 def _standstill(api: dict[str, Any], pending: int) -> str:
     since = f" since {api['since'].partition('.')[0].removesuffix('Z')}Z" if api["since"] else ""
     wait = f"{counted(pending, 'contract')} {'waits' if pending == 1 else 'wait'}"
+    mend = _MENDS.get(api["state"], "")
+    asks = f" {mend}" if mend and "`customergauge." not in (api["reason"] or "") else ""
     return (
-        f"Delivery stands still{since} ({api['state']}): {sentence(api['reason'])}"
+        f"Delivery stands still{since} ({api['state']}): {sentence(api['reason'])}{asks}"
         f" Nothing is lost, {wait}."
     )
 

@@ -100,6 +100,8 @@ class CaptureLoop:
                 raise
             self._measure(began, well=True)
             count_rows(self._capture, run)
+            if run.kind != "poll":  # everything was read
+                note_reconcile(self._capture, run)
             self._ended(run)
             return run
 
@@ -162,6 +164,28 @@ def keep(capture: Capture, run: Run) -> None:
         history.log_run(tx, run)
 
 
+def keep_reconcile(capture: Capture, run: Run) -> Run:
+    """Counts a full scan and keeps it in the history, and where `status` reads it."""
+    keep(capture, run)
+    count_rows(capture, run)
+    note_reconcile(capture, run)
+    return run
+
+
+def note_reconcile(capture: Capture, run: Run) -> None:
+    """Puts how the last full scan ended where `status` reads it."""
+    document = {
+        "started": _z(run.started),
+        "finished": run.finished and _z(run.finished),
+        "rows": run.rows,
+        "changed": run.changed,
+        "missed": run.missed,
+        "error": run.error,
+    }
+    with capture.state.begin() as tx:
+        control.put(tx, control.LAST_RECONCILE, document)
+
+
 def horizon_document(capture: Capture) -> dict[str, Any] | None:
     """The last horizon as the state keeps it for `status`."""
     horizon, read_to = capture.horizon, capture.read_to
@@ -183,3 +207,7 @@ def note(capture: Capture, last: LastPoll | None) -> None:
         if last is not None:
             control.put(tx, control.LAST_POLL, last.document())
         control.put(tx, control.HORIZON, horizon_document(capture))
+
+
+def _z(instant: datetime) -> str:
+    return instant.isoformat().replace("+00:00", "Z")

@@ -40,12 +40,13 @@ class Plan:
     changes: list[Planned] = field(default_factory=list)
     sends: int = 0  #: how many PUTs
     held: int = 0  #: how many of the changes the guard would hold
+    later: int = 0  #: how many others are pending, and wait for their next try
+    departed: int = 0  #: how many of the rows count as gone
 
     def document(self) -> dict[str, Any]:
         """`plan --json`, key for key."""
-        unchanged = self.rows - sum(
-            self.counts[a] for a in (Action.CREATE, Action.UPDATE, Action.INVALID)
-        )
+        changed = sum(self.counts[a] for a in (Action.CREATE, Action.UPDATE, Action.INVALID))
+        unchanged = self.rows - changed - self.departed
         return {
             "rows": self.rows,
             "create": self.counts[Action.CREATE],
@@ -82,6 +83,7 @@ def plan(capture: Capture, *, full: bool, limit: int | None) -> Plan:
         else:
             planning.read_from(None if everything else known.value)
         planning.add_due()
+        planning.count_later()
         return planning.judged(is_first=shape is None)
 
 
@@ -134,6 +136,11 @@ class _Planning:
                 self._sends[None] += 1
                 self._show(planned)
 
+    def count_later(self) -> None:
+        """What is pending and not due yet: it goes by itself when its time comes."""
+        later = outbox.pending_later(self._tx, self._capture.now())
+        self._plan.later = sum(source_id not in self._seen for source_id in later)
+
     def judged(self, *, is_first: bool) -> Plan:
         """The plan, with what of it the guard would hold."""
         tally = Tally(*(self._weights[weight] for weight in Weight))
@@ -146,7 +153,9 @@ class _Planning:
     def _add_rows(self, page: Page) -> None:
         mapped = [self._map(row) for row in page.rows]
         self._plan.rows += len(mapped)
-        self._add(changes_of(self._tx, mapped, ends_on=self._ends_on))
+        changes = changes_of(self._tx, mapped, ends_on=self._ends_on)
+        self._plan.departed += sum(change.action is Action.GONE for change in changes)
+        self._add(changes)
 
     def _add(self, changes: list[Change]) -> None:
         for change in changes:

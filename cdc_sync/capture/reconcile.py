@@ -12,12 +12,11 @@ from cdc_sync.capture.horizon import ask_horizon
 from cdc_sync.capture.page import Capture, add_to_totals, changes_of, counted, gone_of
 from cdc_sync.capture.shape import shape_of
 from cdc_sync.contract import Mapped, SourceId, Status, WatermarkValue
-from cdc_sync.errors import SourceUnavailable
 from cdc_sync.rules.compare import Action, Change
 from cdc_sync.rules.watermark import Horizon, Watermark, WatermarkType, is_before, reached
 from cdc_sync.source.reader import Page, Scan
 from cdc_sync.state import contracts, control, watermark
-from cdc_sync.state.history import Run
+from cdc_sync.state.history import STOPPED, Run
 from cdc_sync.state.sweep import Sweep, sweeping
 
 
@@ -40,7 +39,7 @@ def reconcile(capture: Capture, stop: threading.Event) -> Run:
             full = _FullScan(capture, scan, sweep, guard, known.value if is_same else None)
             run = full.whole(Run(kind, capture.now()), stop)
         if stop.is_set():
-            return run.ended(capture.now(), "stopped before its end")
+            return run.ended(capture.now(), STOPPED)
         column_changed = shape.get("watermark") not in (None, shape_of(capture.config)["watermark"])
         _finish(capture, known, horizon, scan, restart=column_changed, due=due)
         full.balance(run)
@@ -62,7 +61,7 @@ def _finish(
     with capture.state.begin() as tx:
         if known.value is None or restart or not fits:
             to = reached(None, None, horizon, last=True)
-            if watermark.advance(tx, known, to, type_, capture.now()) is not None:
+            if watermark.begin_anew(tx, known, to, type_, capture.now()) is not None:
                 control.keep_horizon(tx, horizon)
         control.put(tx, control.SHAPE, shape_of(capture.config))
         if control.get(tx, control.RECONCILE_DUE) == due:
@@ -86,6 +85,7 @@ class _FullScan:
         self._guard = guard
         self._passed = passed
         self._map = capture.mapper(scan.zone)
+        self._departed = 0  # rows that count as gone
 
     def whole(self, run: Run, stop: threading.Event) -> Run:
         """Every row, then what no row was met of, and the guard's judgement of all of it."""
@@ -107,6 +107,7 @@ class _FullScan:
                 mapped = [self._map(row) for row in page.rows]
                 changes, missed = self._record(mapped, page)
             self._sweep.met(row.source_id for row in page.rows)
+            self._departed += sum(row.gone for row in page.rows)
             run = counted(run, len(mapped), changes)
             run = replace(run, missed=run.missed + missed)
             self._capture.progress(run)
@@ -115,30 +116,18 @@ class _FullScan:
     def _look_for_gone(self, run: Run, stop: threading.Event) -> Run:
         """Known contracts that were not met are asked for by id once more, and then are gone.
 
-        Where the source had no row at all, every one of them is held.
+        Where the source had no row at all, every one of them is held, guard or no guard.
         """
         is_empty = run.rows == 0
         for unmet in self._sweep.unmet(self._capture.config.source.page_size):
             if stop.is_set():
                 break
-            if is_empty:
-                self._expect_guard()
             ids = [row.source_id for row in unmet]
             run = counted(run, 0, self._second_look(ids, hold=is_empty))
         if is_empty:
             with self._capture.state.begin() as tx:
                 self._guard.tell(tx, self._capture.now())
         return run
-
-    def _expect_guard(self) -> None:
-        with self._capture.state.read() as tx:
-            is_on = self._guard.is_on(tx)
-        if not is_on:
-            raise SourceUnavailable(
-                "The source has no row in scope although contracts are known;"
-                " nothing is called gone.",
-                mend="Check `source.table`, `source.where` and the reader's rights.",
-            )
 
     def balance(self, run: Run) -> None:
         """The arithmetic of the scan: every row in scope is accounted for by a status."""
@@ -147,7 +136,7 @@ class _FullScan:
             counts, departing = contracts.counts(tx), contracts.departing(tx)
             document: dict[str, object] = {
                 "at": self._capture.now().isoformat(),
-                "rows": run.rows + nulls,
+                "rows": run.rows + nulls - self._departed,
                 **{
                     status.value: counts[status] - departing.get(status, 0)
                     for status in Status

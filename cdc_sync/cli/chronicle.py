@@ -45,7 +45,8 @@ def _tries(story: dict[str, Any]) -> list[Event]:
         status, error, changed = try_["http_status"], try_["error"], try_["changed"]
         sent = _sent(changed)
         if error is None:
-            says = f"acknowledged: {sent}"
+            had_it = not changed or any(old for old, _ in changed.values())
+            says = f"acknowledged: {sent if not had_it or status != 201 else _LOST}"
         else:  # the same once more is not said again
             says = reasons(error) + (f" ({sent})" if changed != before else "")
         before = changed
@@ -79,6 +80,9 @@ def _next(story: dict[str, Any], now: datetime) -> list[Event]:
         says = "once more, for an answer was lost before" if story["in_doubt"] else "once more"
         return [Event(max(due, now), "next", "", says)]
     return [Event(max(due, now), "next", "", f"attempt {story['attempts'] + 1}")]
+
+
+_LOST = "made anew, for CustomerGauge had lost it"
 
 
 def _sent(changed: dict[str, Any]) -> str:

@@ -38,9 +38,12 @@ def resume(context: typer.Context, as_json: Json = False) -> None:
 
     with state_of(context) as state:
         was_paused = operations.resume(state, utc_now())
-    human = (
-        "Delivery goes on." if was_paused else "Delivery was not paused; it tries again at once."
-    )
+        waits = operations.everybody_waits(state, utc_now())
+    human = "Delivery goes on." if was_paused else "Delivery was not paused."
+    if waits is not None:
+        human += f" CustomerGauge asks everybody to wait until {waits:%H:%M:%S}Z."
+    elif not was_paused:
+        human = "Delivery was not paused; it tries again at once."
     emit({"paused": False}, f"{human} {_HEEDED}", as_json=as_json)
 
 

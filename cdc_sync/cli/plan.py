@@ -45,6 +45,9 @@ def _words(plan: "Plan", limit: int | None) -> str:
     )
     if plan.held:
         head += f"\nThe guard would hold {plan.held:,} of them until: cdc-sync approve"
+    if plan.later:
+        wait = "1 more waits for its" if plan.later == 1 else f"{plan.later:,} more wait for their"
+        head += f"\n{wait} next try: cdc-sync contracts list --status pending"
     shown = _lines(plan.changes)
     changes = d["create"] + d["update"] + d["invalid"] + d["gone"]
     more = ["  …"] if limit is not None and changes > limit else []

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     Work: TypeAlias = Callable[[Sync, threading.Event, int | None, Progress], dict[str, Any]]
 
 Limit = Annotated[int | None, typer.Option(min=1, help="Send at most so many, for a first look.")]
+
+BUSY_SECONDS = 20.0  # for so long another command is waited for
 
 
 def once(context: typer.Context, limit: Limit = None, as_json: Json = False) -> None:
@@ -80,9 +83,9 @@ def work(  # what the commands differ in
 ) -> None:
     """Does it here, or has the running daemon do it; exit 1 where anything is left undelivered."""
     from cdc_sync.cli.progress import delivering
-    from cdc_sync.errors import InstanceRunning
+    from cdc_sync.errors import SourceMistake, SourceUnavailable
     from cdc_sync.log import configure_log
-    from cdc_sync.report import is_well, public, words
+    from cdc_sync.report import failure, is_well, public, words
     from cdc_sync.sync import open_sync, redaction_of
 
     config = config_of(context)
@@ -90,24 +93,54 @@ def work(  # what the commands differ in
     # The report says it all; a log is for who asks for one.
     level = "debug" if config.log.level == "debug" else "error"
     configure_log(level, "auto", redact)
-    try:
+
+    def here() -> dict[str, Any]:
         with (
             open_sync(config, redact, _token_folder()) as sync,
             delivering(sync.state) as progress,
         ):
-            report = do(sync, until_signal(), limit, progress)
-    except InstanceRunning:
-        report = _by_daemon(context, kind, limit)
+            try:
+                return do(sync, until_signal(), limit, progress)
+            except (SourceUnavailable, SourceMistake) as error:
+                if as_json:
+                    emit(public(failure(sync, kind, error)), "", as_json=True)
+                raise
+
+    report = _in_turn(here, lambda: _by_daemon(context, kind, limit))
     emit(public(report), words(report, limit), as_json=as_json)
     if not is_well(report, limit):
         raise typer.Exit(1)
 
 
-def _by_daemon(context: typer.Context, kind: str, limit: int | None) -> dict[str, Any]:
+def _in_turn(
+    here: Callable[[], dict[str, Any]], by_daemon: Callable[[], dict[str, Any] | None]
+) -> dict[str, Any]:
+    """Here; or by the daemon that is at work; or here, as soon as another command has ended."""
+    from cdc_sync.errors import CdcSyncError, InstanceRunning
+
+    until = time.monotonic() + BUSY_SECONDS
+    while time.monotonic() < until:
+        try:
+            return here()
+        except InstanceRunning:
+            if (report := by_daemon()) is not None:
+                return report
+        time.sleep(0.2)
+    raise CdcSyncError(
+        "Another cdc-sync is at work on this state.", mend="Wait for its end, or stop it."
+    )
+
+
+def _by_daemon(context: typer.Context, kind: str, limit: int | None) -> dict[str, Any] | None:
     from cdc_sync.cli.context import state_of
     from cdc_sync.cli.request import ask_daemon
+    from cdc_sync.clock import utc_now
     from cdc_sync.errors import UserMistake
+    from cdc_sync.status import read_status
 
+    with state_of(context) as state:
+        if not read_status(state, utc_now())["daemon"]["running"]:
+            return None
     if limit is not None:
         raise UserMistake(
             "A daemon is running, which sends everything.", mend="Stop it, or leave --limit out."

@@ -19,7 +19,7 @@ from requests_oauthlib import OAuth2Session
 from cdc_sync import __version__
 from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.customergauge.unreached import FAILURES, unreached
-from cdc_sync.errors import TokenMisplaced, TokenRefused, TokenUnavailable
+from cdc_sync.errors import TokenMisplaced, TokenRefused, TokenThrottled, TokenUnavailable
 from cdc_sync.redaction import Redaction
 from cdc_sync.rules.backoff import retry_after
 from cdc_sync.rules.verdict import json_object
@@ -132,7 +132,8 @@ class _Session(OAuth2Session):
             )
         if response.status_code != 200:
             wait = retry_after(response.headers.get("Retry-After"), self._asked_at)
-            raise TokenUnavailable(
+            kind = TokenThrottled if response.status_code == 429 else TokenUnavailable
+            raise kind(
                 f"The token endpoint answers {response.status_code} {words}",
                 wait=wait.total_seconds() if wait else None,
             )

@@ -24,7 +24,8 @@ log = structlog.get_logger()
 
 LOOK_EVERY = timedelta(seconds=10)
 LOOK_OFTENEST = timedelta(milliseconds=500)
-TOLD_OF = ("api", "poll", "held", "rejected", "unexplained")  #: findings that are alarms
+#: Findings that are alarms.
+TOLD_OF = ("api", "poll", "reconcile", "held", "rejected", "unexplained")
 STATE = "state"  #: the key of the trouble that only a daemon itself can know of
 TITLES = {Kind.TROUBLE: "cdc-sync needs a look", Kind.OVER: "cdc-sync is well again"}
 

@@ -2,19 +2,20 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from cdc_sync.capture.loop import CaptureLoop
+from cdc_sync.capture.loop import CaptureLoop, keep_reconcile
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.daemon.requests import Requests
 from cdc_sync.daemon.schedule import build_schedule
 from cdc_sync.delivery.leases import free_dead
 from cdc_sync.errors import CdcSyncError, StateUnavailable
-from cdc_sync.report import keep_reconcile
 from cdc_sync.source.listener import listen
 from cdc_sync.state import history
+from cdc_sync.state.history import Run
 from cdc_sync.sync import Sync
 
 log = structlog.get_logger()
@@ -96,14 +97,21 @@ class Capturing:
             self._reconcile_once(stop)
 
     def _reconcile_once(self, stop: threading.Event) -> None:
+        capture = self._sync.capture
+        run = Run("reconcile", capture.now())
         try:
-            run = reconcile(self._sync.capture, stop)
-            keep_reconcile(self._sync, run)
+            run = keep_reconcile(capture, reconcile(capture, stop))
             told = {"rows": run.rows, "changed": run.changed, "missed": run.missed}
             log.info("reconcile.finished", error=run.error, **told)
         except CdcSyncError as error:
             log.warning("reconcile.failed", reason=str(error))
+            self._keep_failure(run.ended(capture.now(), str(error)))
         self._sync.delivery.wake()
+
+    def _keep_failure(self, run: Run) -> None:
+        # Where it is the state that fails, that is told already.
+        with suppress(StateUnavailable):
+            keep_reconcile(self._sync.capture, run)
 
     def _prune(self) -> None:
         before = self._sync.capture.now() - self._sync.config.state.history

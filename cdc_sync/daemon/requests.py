@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from cdc_sync.capture.afresh import look_afresh
-from cdc_sync.capture.loop import CaptureLoop, keep
+from cdc_sync.capture.loop import CaptureLoop, keep, keep_reconcile
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.errors import CdcSyncError, StateUnavailable
-from cdc_sync.report import keep_reconcile, report_of
+from cdc_sync.report import report_of
 from cdc_sync.state import control
 from cdc_sync.state.history import Run
 from cdc_sync.sync import Sync
@@ -54,9 +54,7 @@ class Requests:
         return report_of(self._sync, run, before)
 
     def _reconcile(self, stop: threading.Event) -> Run:
-        run = reconcile(self._sync.capture, stop)
-        keep_reconcile(self._sync, run)
-        return run
+        return keep_reconcile(self._sync.capture, reconcile(self._sync.capture, stop))
 
     def _look_afresh(self, stop: threading.Event) -> Run:
         run = look_afresh(self._sync.capture, stop)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from cdc_sync.customergauge.token import Token, TokenKeeper
-from cdc_sync.errors import TokenMisplaced, TokenRefused, TokenUnavailable
+from cdc_sync.errors import TokenMisplaced, TokenRefused, TokenThrottled, TokenUnavailable
 from cdc_sync.rules.backoff import LONGEST, backoff
 from cdc_sync.rules.gate import PROBE_LONGEST, Gate
 from cdc_sync.rules.verdict import ApiState
@@ -34,8 +34,9 @@ class Access:
         return token is not None and self._tokens.refused(token)
 
     def failed(self) -> bool:
-        """Whether there is no token and the last request for one failed."""
-        return self._told is not None and self._tokens.current() is None
+        """Whether there is no token and the last request for one failed, not only for now."""
+        is_over = self._told is not None and not isinstance(self._told, TokenThrottled)
+        return is_over and self._tokens.current() is None
 
     def retried(self, gate: Gate) -> Gate:
         """A person's word: the next request for a token is due at once."""
@@ -71,11 +72,13 @@ class Access:
             log.warning("token.unavailable", reason=str(failure))
         if self._tokens.current() is not None:
             return gate  # the one at hand is still good
-        return gate.stopped(_state_of(failure), str(failure), now)
+        return gate.stopped(_state_of(failure), str(failure), now, wait)
 
 
 def _state_of(failure: TokenUnavailable) -> ApiState:
     if isinstance(failure, TokenRefused):
         return ApiState.UNAUTHORIZED
+    if isinstance(failure, TokenThrottled):
+        return ApiState.THROTTLED
     misplaced = isinstance(failure, TokenMisplaced)
     return ApiState.MISCONFIGURED if misplaced else ApiState.UNREACHABLE

@@ -52,6 +52,7 @@ class Answers:
         self._settled: list[Settlement] = []
         self._unsent: list[Claimed] = []
         self._delays = Delays()
+        self._surprising: set[int | None] = set()  # statuses of success that were told, once each
         self._told_gate: dict[str, str | None] = {}
         self.gate = Gate()
         self.counts: Counter[str] = Counter()
@@ -142,6 +143,9 @@ class Answers:
 
     def _tell_surprise(self, settlement: Settlement) -> None:
         """What the status of an acceptance gives away, which nobody expected."""
+        if settlement.http_status not in (200, 201, *self._surprising):
+            self._surprising.add(settlement.http_status)
+            log.info("api.other_success", status=settlement.http_status)
         if settlement.kind is Kind.ADOPTED:
             self.adopted.append(settlement.claimed.reference)
         if settlement.kind in (Kind.RECREATED, Kind.ADOPTED):

@@ -19,6 +19,7 @@ from cdc_sync.customergauge.token import TokenKeeper
 from cdc_sync.delivery.access import Access
 from cdc_sync.delivery.accounts import Accounts
 from cdc_sync.delivery.answers import Answers, Task
+from cdc_sync.delivery.brake import Brake
 from cdc_sync.delivery.claim import accounts_of, contracts_of, jobs_of, window_after
 from cdc_sync.delivery.leases import free_expired, our_name
 from cdc_sync.delivery.pacing import Pacing
@@ -26,7 +27,7 @@ from cdc_sync.errors import StateUnavailable
 from cdc_sync.measures import Measures
 from cdc_sync.redaction import Redaction
 from cdc_sync.rules.gate import Gate
-from cdc_sync.rules.verdict import ApiState, concerns_everybody
+from cdc_sync.rules.verdict import ApiState
 from cdc_sync.state import control, outbox
 from cdc_sync.state.database import Database
 
@@ -70,7 +71,7 @@ class Delivery:
             redact,
             now=now,
             token=self._access.token,
-            shuts=concerns_everybody,
+            shuts=Brake().pulled_by,
             wake=self._wakes.set,
         )
         self._owner = our_name()

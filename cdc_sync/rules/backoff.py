@@ -11,9 +11,10 @@ _MAX_DOUBLINGS = 10  # 2**10 s is past LONGEST; keeps the number small after yea
 def backoff(tries: int, jitter: float, longest: timedelta = LONGEST) -> timedelta:
     """The wait before the next try, after `tries` (at least 1) that failed.
 
-    `jitter`, in [0, 1), spreads contracts that failed together over the second half of the wait.
+    `jitter`, in [0, 1), spreads contracts that failed together over the second half of the wait,
+    which is never below 1 s.
     """
-    wait = min(longest, SHORTEST * (1 << min(tries - 1, _MAX_DOUBLINGS)))
+    wait = min(longest, SHORTEST * (1 << min(tries, _MAX_DOUBLINGS)))
     return wait * (0.5 + jitter / 2)
 
 

@@ -107,10 +107,12 @@ class Gate:
             case Halted(state, why):
                 return self.stopped(state, why, now)
 
-    def stopped(self, state: ApiState, why: str, now: datetime) -> "Gate":
-        """Delivery stops: one probe at 1, 2, 4 … s, at most every 5 min."""
-        wait = min(PROBE_LONGEST, timedelta(seconds=1) * (1 << min(self.tries, 9)))
-        return self._shut(state, why, now, wait)
+    def stopped(
+        self, state: ApiState, why: str, now: datetime, wait: timedelta | None = None
+    ) -> "Gate":
+        """Delivery stops for `wait`; None: one probe at 1, 2, 4 … s, at most every 5 min."""
+        growing = min(PROBE_LONGEST, timedelta(seconds=1) * (1 << min(self.tries, 9)))
+        return self._shut(state, why, now, wait or growing)
 
     def everybody_waits(self, now: datetime) -> bool:
         """Whether a 429's wait is not over."""

@@ -37,7 +37,8 @@ class Facts:
     """What was counted in the source; `doubled` are ids that several rows have, the first few.
 
     `least` and `greatest` are of the watermark column, which is without zone where `naive`; None
-    for one that no calendar has. `ahead` rows are stamped later than `AHEAD` after `clock`.
+    for one that no calendar has; `forms` are texts of it that are written in different ways, where
+    it holds texts. `ahead` rows are stamped later than `AHEAD` after `clock`.
     """
 
     rows: int
@@ -48,6 +49,7 @@ class Facts:
     least: WatermarkValue | None
     greatest: WatermarkValue | None
     ahead: int
+    forms: tuple[str, ...]
     naive: bool
     clock: datetime
 
@@ -80,6 +82,14 @@ def of_watermark(facts: Facts, config: Config) -> Iterator[Finding]:
     if facts.null_watermarks:
         yield _nulls(facts, name)
     yield from _never_grows(facts, config)
+    if len(facts.forms) > 1:
+        yield Finding(
+            "watermark",
+            ok=True,
+            says=f"{name} is written in {len(facts.forms)} forms: {', '.join(facts.forms)};"
+            " texts compare letter by letter, so that a poll may pass some",
+            mend="Write them all as 2026-01-31 12:00:00.",
+        )
     if facts.ahead:
         yield _ahead(name, facts)
 

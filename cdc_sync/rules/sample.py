@@ -143,4 +143,6 @@ def _instant(value: object) -> datetime | None:
 
 
 def _is_late(hour: time) -> bool:
-    return hour.hour >= 12 and hour.minute % 15 == 0 and hour.second == hour.microsecond == 0
+    # No zone is less than an hour away, and those that are off the hour are so by these minutes.
+    on_the_hour = hour.minute == 0 or (hour.hour < 23 and hour.minute in (15, 30))
+    return hour.hour >= 12 and on_the_hour and hour.second == hour.microsecond == 0

@@ -125,15 +125,15 @@ def judge(reply: Reply, sent: Payload, now: datetime) -> Verdict:
     if isinstance(reply, NoAnswer):
         return Unavailable(reply.why, reply.doubt)
     match reply.status:
-        case 200 | 201 | 202 | 204:
-            return Accepted(created=reply.status == 201)
+        case status if is_accepted(status):
+            return Accepted(created=status == 201)
         case 401:
             return TokenRejected(ApiState.UNAUTHORIZED, _said(reply))
         case 403:
             return TokenRejected(ApiState.FORBIDDEN, _said(reply))
         case 400 | 422:
             return _refusal(reply, sent)
-        case 413 | 414 | 415:
+        case status if is_refused(status):
             return Refused((Problem("", _said(reply)),))
         case 408:
             return TryLater(_said(reply), doubt=True)
@@ -148,6 +148,16 @@ def judge(reply: Reply, sent: Payload, now: datetime) -> Verdict:
             return Halted(ApiState.MISCONFIGURED, why)
         case status:
             return Unavailable(_said(reply), doubt=status >= 500)
+
+
+def is_accepted(status: int) -> bool:
+    """Whether CustomerGauge holds what was sent."""
+    return status in (200, 201, 202, 204)
+
+
+def is_refused(status: int) -> bool:
+    """Whether it is the contract that is not good, or its account."""
+    return status in (400, 413, 414, 415, 422)
 
 
 def concerns_everybody(reply: Reply) -> bool:

@@ -23,6 +23,11 @@ class Kind(StrEnum):
     OTHER = "other"
     ANY = "any"  # SQLite: a column has no type of its own
 
+    @property
+    def words(self) -> str:
+        """As what a person calls it."""
+        return "of another type" if self is Kind.OTHER else f"a {self.value}"
+
 
 # PostgreSQL: pg_type.dat; MySQL: the protocol's field types (its TIMESTAMP is an instant).
 _POSTGRESQL = {

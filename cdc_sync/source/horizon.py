@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from cdc_sync.config.model import SourceConfig
 from cdc_sync.contract import WatermarkValue
+from cdc_sync.errors import SourceMistake
 from cdc_sync.rules.horizon import Sight, look
 from cdc_sync.rules.watermark import Horizon, Pair, Pairs, Remembered, WatermarkType
 from cdc_sync.source.columns import WatermarkColumn
@@ -34,7 +35,8 @@ def read_horizon(  # one argument a fact
 ) -> Horizon:
     """The horizon; to be asked before the first page, with what the one before remembered.
 
-    `ours` is our own clock, by which a source's clock that falls back is noticed.
+    `ours` is our own clock, by which a source's clock that falls back is noticed. Raises
+    SourceMistake for a lookback that does not fit the column.
     """
     seen = glance(connection, _rows(connection, config), lambda: source_clock(connection))
     sight = look(
@@ -42,7 +44,7 @@ def read_horizon(  # one argument a fact
         remembered.memory,
         ours=ours,
         margin=config.clock_margin,
-        lookback=config.lookback if isinstance(config.lookback, timedelta) else _LOOKBACK,
+        lookback=_lookback(config, column),
         long_after=config.long_transaction,
     )
     horizon = Horizon(
@@ -68,6 +70,17 @@ def read_horizon(  # one argument a fact
         value=_aged(pairs.all, sight.value),
         ahead=_aged(pairs.young, sight.ahead),
         remembered=Remembered(sight.memory, next_pairs),
+    )
+
+
+def _lookback(config: SourceConfig, column: WatermarkColumn) -> timedelta:
+    if isinstance(config.lookback, timedelta):
+        return config.lookback
+    if column.type is WatermarkType.INTEGER:
+        return _LOOKBACK
+    raise SourceMistake(
+        f"`source.lookback` is a number, and the column {config.watermark} holds times.",
+        mend="Write it as a duration, as in: 5m",
     )
 
 

@@ -23,13 +23,15 @@ def has_watermark_index(connection: Connection, config: SourceConfig) -> bool | 
     return any(list(columns[: len(wanted)]) == wanted for columns in indexes)
 
 
-def index_statement(backend: str, config: SourceConfig) -> str:
+def index_statement(connection: Connection, config: SourceConfig) -> str:
     """The SQL that makes the index which a poll wants."""
-    columns = ", ".join([config.watermark, *config.id])
-    if backend == "postgresql":
-        return f"CREATE INDEX CONCURRENTLY ON {config.table} ({columns});"
-    name = f"{(config.table or '').rpartition('.')[2]}_{config.watermark}"
-    return f"CREATE INDEX {name} ON {config.table} ({columns});"
+    quote = connection.dialect.identifier_preparer.quote
+    columns = ", ".join(map(quote, [config.watermark, *config.id]))
+    schema, _, table = (config.table or "").rpartition(".")
+    place = ".".join(map(quote, [schema, table] if schema else [table]))
+    if connection.dialect.name == "postgresql":
+        return f"CREATE INDEX CONCURRENTLY ON {place} ({columns});"
+    return f"CREATE INDEX {quote(f'{table}_{config.watermark}')} ON {place} ({columns});"
 
 
 def primary_key(connection: Connection, config: SourceConfig) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from cdc_sync.source.inspection import (
     index_statement,
     primary_key,
 )
-from cdc_sync.source.sniffing import sniffed
+from cdc_sync.source.sniffing import forms, sniffed
 from cdc_sync.source.statements import Row, Statements
 
 IDS_ASKED_AT_ONCE = 200  # SQLite takes no condition of more than 1,000 terms
@@ -89,7 +89,7 @@ class Source:
                 if column[1] != column[2]
             )
             raise SourceMistake(
-                f"The source's column {name} was a {old.value} and is a {new.value} now.",
+                f"The source's column {name} was {old.words} and is {new.words} now.",
                 mend="If that is meant, restart cdc-sync.",
             )
 
@@ -146,11 +146,18 @@ class Scan:
         """The rows in scope with these ids."""
         wanted, rows = list(ids), list[SourceRow]()
         for first in range(0, len(wanted), IDS_ASKED_AT_ONCE):
-            some = set(wanted[first : first + IDS_ASKED_AT_ONCE])
-            forms = [form for source_id in some for form in self._forms_of(source_id)]
-            found = self._read(self._connection.execute(self._statements.by_id(forms)))
-            rows += [row for row in map(self._row, found) if row.source_id in some]
+            rows += self._with_ids(wanted[first : first + IDS_ASKED_AT_ONCE])
         return rows
+
+    def _with_ids(self, ids: Sequence[SourceId]) -> list[SourceRow]:
+        forms = [form for source_id in ids for form in self._forms_of(source_id)]
+        try:
+            found = self._read(self._connection.execute(self._statements.by_id(forms)))
+        except exc.DataError:
+            # One that is no value of the id's column, which was another, is no row's.
+            half = len(ids) // 2
+            return self._with_ids(ids[:half]) + self._with_ids(ids[half:]) if half else []
+        return [row for row in map(self._row, found) if row.source_id in set(ids)]
 
     def find(self, source_id: str) -> tuple[SourceRow, object, bool] | None:
         """A row by its id, in scope or not: the row, its raw watermark, whether it is in scope."""
@@ -193,7 +200,7 @@ class Scan:
         """The SQL of the index that polls want and the source lacks; None where all is well."""
         if has_watermark_index(self._connection, self._config) is not False:
             return None
-        return index_statement(self._backend, self._config)
+        return index_statement(self._connection, self._config)
 
     def facts(self, clock: datetime) -> Facts:
         """What can be counted of the ids and the watermark; `clock` is the source's own."""
@@ -208,6 +215,7 @@ class Scan:
             least=self.column.value_of(least),
             greatest=self.column.value_of(greatest),
             ahead=0 if is_number else self.count_from(clock + AHEAD),
+            forms=forms(self._connection, self._statements) if self.column.form else (),
             naive=self.column.naive_zone is not None,
             clock=clock,
         )

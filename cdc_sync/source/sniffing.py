@@ -38,6 +38,15 @@ def sniffed(connection: Connection, statements: Statements, zone: ZoneInfo) -> W
     return WatermarkColumn(WatermarkType.TIMESTAMP, zone, text_zone(texts, zone), text_form(texts))
 
 
+def forms(connection: Connection, statements: Statements) -> tuple[str, ...]:
+    """A text of each form in which the first rows write their times, and one that is none."""
+    values = connection.execute(statements.some_watermarks(_LOOKED_AT)).scalars()
+    found: dict[object, str] = {}
+    for text in filter(lambda value: isinstance(value, str), values):
+        found.setdefault(text_form([text]) if is_time(text) else None, text)
+    return tuple(found.values())
+
+
 def _has_times(connection: Connection, statements: Statements) -> bool:
     values = connection.execute(statements.some_watermarks(_LOOKED_AT)).scalars()
     return any(isinstance(value, str) and is_time(value) for value in values)

@@ -152,6 +152,13 @@ def counts(tx: Connection) -> dict[Status, int]:
     return {status: found.get(status, 0) for status in Status}
 
 
+def example_error(tx: Connection, status: Status) -> str | None:
+    """Why one of these contracts stands there; None where none says."""
+    has_error = (contract.c.status == status.value, contract.c.last_error.is_not(None))
+    text = tx.execute(select(contract.c.last_error).where(*has_error).limit(1)).scalar()
+    return "; ".join(problem.message for problem in problems_from_json(text)) or None
+
+
 def departing(tx: Connection) -> dict[Status, int]:
     """Those of `counts` whose row is gone from the source: to be ended, or held by the guard."""
     query = (

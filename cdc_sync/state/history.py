@@ -15,6 +15,8 @@ from cdc_sync.rules.outcome import Settlement
 from cdc_sync.state.given import ForRows
 from cdc_sync.state.tables import delivery, run
 
+STOPPED = "stopped before its end"  #: the error of a run that somebody ended
+
 
 @dataclass(frozen=True, slots=True)
 class Run:

@@ -72,6 +72,13 @@ def count_left(tx: Connection, now: datetime) -> int:
     return int(tx.execute(_COUNT_LEFT, {"now": now}).scalar_one())
 
 
+def pending_later(tx: Connection, now: datetime) -> list[SourceId]:
+    """What is pending and waits for its next try."""
+    is_pending = contract.c.status == Status.PENDING.value
+    query = select(contract.c.source_id).where(*_WAITS, is_pending, sa.not_(_IS_DUE))
+    return [SourceId(row[0]) for row in tx.execute(query, _as_of(now))]
+
+
 def next_due_at(tx: Connection) -> datetime | None:
     """When the next contract is due; None where none waits."""
     found: datetime | None = tx.execute(_NEXT_DUE).scalar()

@@ -10,6 +10,8 @@ from cdc_sync.contract import WatermarkValue
 from cdc_sync.rules.watermark import Watermark, WatermarkType, read_watermark, write_watermark
 from cdc_sync.state.tables import watermark, watermark_move
 
+ANOTHER_COLUMN = "the watermark column is another"
+
 _READ = select(watermark)
 _READ_TO_MOVE = _READ.with_for_update()
 
@@ -66,19 +68,17 @@ def move(  # noqa: PLR0913  # one argument a column of the history
 ) -> Watermark:
     """Moves the watermark for a person, and says so in the history."""
     known = _read_to_move(tx)
-    tx.execute(
-        watermark_move.insert().values(
-            {
-                "at": now,
-                "who": who,
-                "from": write_watermark(known.value),
-                "to": write_watermark(to),
-                "kind": kind,
-                "reason": reason,
-            }
-        )
-    )
+    _log(tx, known, to, now, kind=kind, who=who, reason=reason)
     return _write(tx, known.version, to, type_, now)
+
+
+def begin_anew(
+    tx: Connection, known: Watermark, to: WatermarkValue | None, type_: WatermarkType, now: datetime
+) -> Watermark | None:
+    """As `advance`, for a column that is another; the history says so."""
+    if known.value is not None and _read_to_move(tx).version == known.version:
+        _log(tx, known, to, now, kind="reset", who="cdc-sync", reason=ANOTHER_COLUMN)
+    return advance(tx, known, to, type_, now)
 
 
 def history(tx: Connection, limit: int) -> list[dict[str, Any]]:
@@ -86,6 +86,13 @@ def history(tx: Connection, limit: int) -> list[dict[str, Any]]:
     query = select(watermark_move).order_by(watermark_move.c.id.desc()).limit(limit)
     names = ("at", "who", "from", "to", "kind", "reason")
     return [{name: row[name] for name in names} for row in tx.execute(query).mappings()]
+
+
+def _log(
+    tx: Connection, known: Watermark, to: WatermarkValue | None, now: datetime, **said: str | None
+) -> None:
+    moved = {"at": now, "from": write_watermark(known.value), "to": write_watermark(to)}
+    tx.execute(watermark_move.insert().values({**moved, **said}))
 
 
 def _write(

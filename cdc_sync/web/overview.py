@@ -27,6 +27,7 @@ WINDOWS = ("hour", "day")
 _MENDED_AT = {
     "api": ("/log?level=warning", "see the log"),
     "poll": ("/runs", "see the runs"),
+    "reconcile": ("/runs", "see the runs"),
     "rejected": ("/refusals", "see the reasons"),
     "waiting": ("/refusals", "see the accounts"),
     "held": ("/guard", "see what is held"),

@@ -13,7 +13,7 @@ from cdc_sync.errors import StateUnavailable
 from cdc_sync.state.database import open_state
 from cdc_sync.status import read_status
 from tests.cli.test_daemon import NOW, Process
-from tests.delivery.test_delivery import most_at_once
+from tests.delivery.test_limits import most_at_once
 from tests.support.commands import Installed, installed
 from tests.support.sandbox import Sandbox
 from tests.support.wait import wait_until

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import requests
 
+from cdc_sync.capture.afresh import look_afresh
 from cdc_sync.capture.poll import poll
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.config.load import load_config
 from cdc_sync.contract import Status
-from cdc_sync.errors import SourceUnavailable
 from cdc_sync.state import contracts, control, outbox
 from cdc_sync.state.history import Run
 from cdc_sync.sync import Sync, open_sync, redaction_of
@@ -296,8 +296,13 @@ def test_an_empty_source_calls_nothing_gone(journey: Journey):
     journey.puts()
     journey.rows.remove()
 
-    with pytest.raises(SourceUnavailable, match="nothing is called gone"):
-        journey.run(reconcile)
+    run = journey.run(reconcile)
+    assert (run.gone, journey.contract()["status"], journey.puts()) == (1, "held", 0)
+
+    journey.run(look_afresh)  # as `discard` has it done
+    assert (journey.contract()["status"], journey.puts()) == ("held", 0)
+    journey.rows.add({"id": 1})
+    journey.run(look_afresh)
     assert (journey.contract()["status"], journey.puts()) == ("synced", 0)
 
 

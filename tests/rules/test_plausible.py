@@ -22,6 +22,7 @@ FACTS = Facts(
     least=NOW - timedelta(days=900),
     greatest=NOW - timedelta(minutes=3),
     ahead=0,
+    forms=(),
     naive=True,
     clock=NOW,
 )

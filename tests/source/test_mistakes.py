@@ -95,7 +95,7 @@ def test_a_column_that_changes_its_type_is_noticed(source_url, open_source):
         how = "ALTER COLUMN start_date TYPE" if "postgres" in source_url else "MODIFY start_date"
         rows.execute(f"ALTER TABLE contracts {how} varchar(40)")
 
-        with pytest.raises(SourceMistake, match="start_date was a date and is a other now"), source.scan():  # fmt: skip
+        with pytest.raises(SourceMistake, match="start_date was a date and is of another type now"), source.scan():  # fmt: skip
             pass
 
 
