@@ -64,7 +64,12 @@ def read_horizon(  # one argument a fact
     if isinstance(config.lookback, int):
         return _behind(horizon, greatest(), config.lookback)
     pairs = Pairs() if sight.afresh else remembered.pairs
-    next_pairs = _next_pairs(pairs, sight, greatest, lambda: source_clock(connection))
+    return _aged_numbers(
+        horizon, sight, pairs, _next_pairs(pairs, sight, greatest, lambda: source_clock(connection))
+    )
+
+
+def _aged_numbers(horizon: Horizon, sight: Sight, pairs: Pairs, next_pairs: Pairs) -> Horizon:
     return replace(
         horizon,
         value=_aged(pairs.all, sight.value),

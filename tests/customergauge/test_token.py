@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from cdc_sync.customergauge.token import DEFAULT_LIFE, Token, TokenKeeper
-from cdc_sync.errors import TokenMisplaced, TokenRefused, TokenUnavailable
+from cdc_sync.errors import TokenMisplaced, TokenRefused, TokenThrottled, TokenUnavailable
 from tests.support.commands import installed
 from tests.support.sandbox import running_sandbox
 
@@ -94,7 +94,8 @@ def test_an_endpoint_that_gives_no_token_is_told_in_words(raw, pointed_at, answe
 
 def test_a_429_hands_on_the_wait_that_is_asked_for(raw, pointed_at):
     server = raw(http(429, "", "Retry-After: 7"))
-    assert refusal_of(pointed_at(server.url)).wait_seconds == 7
+    refusal = refusal_of(pointed_at(server.url))
+    assert (type(refusal), refusal.wait_seconds) == (TokenThrottled, 7)
 
 
 def test_an_endpoint_that_is_not_there_is_told_in_words(pointed_at):

@@ -324,3 +324,13 @@ def test_one_trouble_of_many_contracts_is_one_line_and_then_one_a_minute_with_th
     assert len(told) >= 4
     assert [line["log_level"] for line in told].count("info") == 1
     assert told[0]["reason"] == told[-1]["reason"]
+
+
+def test_another_success_than_200_and_201_counts_and_is_noted_once(site):
+    site.open(rate_limit="none").add(3)
+    site.sandbox.strike("status=202")
+    with capture_logs() as logged:
+        site.deliver()
+
+    assert site.statuses() == {"synced": 3}
+    assert [line["status"] for line in logged if line["event"] == "api.other_success"] == [202]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from itertools import pairwise
 
+from cdc_sync.rules.verdict import ApiState
 from cdc_sync.sandbox.ledger import Entry
 from tests.support.wait import wait_until
 
@@ -78,3 +79,12 @@ def test_a_restart_is_no_way_around_the_rate_limit(site):
 
     assert len(starts) == 4
     assert fastest(starts, 2) > 1 - JITTER
+
+
+def test_no_more_than_are_on_their_way_follow_twenty_refusals_in_a_row(site):
+    site.open(concurrency=8, rate_limit="none").add(200)
+    site.sandbox.strike("status=422")
+    with site.delivering():
+        wait_until(lambda: site.sync.delivery.gate.state is ApiState.REFUSING, "it suspects itself")
+
+    assert 20 <= site.answers()[422] < 20 + 8

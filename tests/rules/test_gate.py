@@ -137,6 +137,11 @@ def test_a_persons_word_makes_the_next_probe_due_but_shortens_no_429():
 
 def test_a_token_that_came_again_opens_what_its_lack_had_shut():
     assert Gate().stopped(ApiState.UNREACHABLE, "no token", NOW).renewed() == Gate()
+
+
+def test_a_wait_that_the_token_endpoint_asks_for_is_the_gates():
+    wait = timedelta(seconds=6)
+    assert Gate().stopped(ApiState.THROTTLED, "429", NOW, wait).shut_until == NOW + wait
     assert after(UNAUTHORIZED, UNAUTHORIZED).renewed().room(NOW, 1) == 0
     assert after(WRONG).renewed().state is ApiState.MISCONFIGURED
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from cdc_sync.capture.poll import poll
 from cdc_sync.config.load import load_config
-from cdc_sync.sync import open_sync, redaction_of
+from cdc_sync.sync import Sync, open_sync, redaction_of
 from tests.support.configs import write_config
 from tests.support.warm import command
 
@@ -43,11 +43,17 @@ class Installed:
         with closing(sqlite3.connect(self.config.parent / "state.db")) as state, state:
             return state.execute(statement).fetchall()
 
+    @contextmanager
+    def open(self) -> Iterator[Sync]:
+        """The sync itself, in this process."""
+        config = load_config(self.config, os.environ)
+        with open_sync(config, redaction_of(config)) as sync:
+            yield sync
+
     def capture(self, *, deliver: bool = False) -> None:
         """One poll, and with `deliver` everything due is PUT."""
-        config = load_config(self.config, os.environ)
         stop = threading.Event()
-        with open_sync(config, redaction_of(config)) as sync:
+        with self.open() as sync:
             poll(sync.capture, stop)
             if deliver:
                 sync.delivery.drain(stop)

@@ -1,0 +1,210 @@
+"""What a stranger noticed who had only the promises: each command, as a process."""
+
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from cdc_sync import operations
+from cdc_sync.capture.poll import poll
+from cdc_sync.clock import utc_now
+from tests.support.commands import Installed, installed
+from tests.support.configs import write_config
+from tests.support.rows import rows_in
+from tests.support.sandbox import Sandbox
+from tests.support.wait import wait_until
+
+NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+
+
+def test_a_source_that_is_empty_is_held_although_few_contracts_are_known(
+    synced: Installed, sandbox: Sandbox
+) -> None:
+    before = len(sandbox.puts())
+    synced.source("DELETE FROM contracts")
+    report = synced.run("reconcile", "--json")
+    again = synced.run("discard", "--json").document
+    released = synced.run("approve", "--yes", "--json").document
+
+    assert (report.code, report.document["held"], report.document["gone"]) == (1, 4, 4)
+    assert again["held"] == 4
+    assert released == {"released": 4, "held": 0}
+    assert len(sandbox.puts()) == before
+
+
+def test_an_id_of_another_type_makes_other_contracts(
+    postgresql_url: str, config_file: Path, sandbox: Sandbox
+) -> None:
+    code = [
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("code", sa.String(20)),
+    ]
+    sections = {"source": {"id": "code"}, "mapping": {"reference": "erp-{id}"}}
+    there = Installed(write_config(config_file, postgresql_url, sandbox.url, **sections))
+    with rows_in(postgresql_url, *code) as rows:
+        rows.add({"id": 1, "code": "A1"}, {"id": 2, "code": "B2"})
+        first = there.run("once", "--json").document
+        sections = {"source": {"id": "id"}, "mapping": {"reference": "new-{id}"}}
+        write_config(config_file, postgresql_url, sandbox.url, **sections)
+        second = there.run("once", "--json").document
+
+    assert (first["created"], second["created"], second["gone"]) == (2, 2, 2)
+    assert (second["error"], second["rejected"]) == (None, 0)
+
+
+def test_a_once_beside_another_waits_for_its_end(synced: Installed, sandbox: Sandbox) -> None:
+    sandbox.strike("latency=1500ms")
+    synced.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 1")
+    first = threading.Thread(target=synced.run, args=("once",))
+    before = len(sandbox.puts())
+    first.start()
+    wait_until(lambda: sandbox.faults.listed()[0]["struck"] > 0, "its PUT has left")
+    second = synced.run("once", "--json")
+    first.join(20)
+
+    assert second.document["error"] is None
+    assert second.document["left"] == 0
+    assert len(sandbox.puts()) == before + 1
+
+
+def test_soft_deleted_rows_are_not_in_the_balance(tmp_path: Path, sandbox: Sandbox) -> None:
+    there = installed(tmp_path, sandbox.url, source={"deleted_when": "plan = 'Gone'"})
+    there.source("UPDATE contracts SET plan = 'Gone' WHERE id = 3")
+    there.run("once")
+    balance = there.run("status", "--json").document["balance"]
+
+    parts = ("pending", "synced", "rejected", "waiting", "held")
+    assert balance["rows"] == sum(balance[name] for name in parts) == 3
+    assert balance["unexplained"] == 0
+
+
+def test_a_plan_counts_gone_rows_as_gone_alone_and_tells_what_waits(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    there = installed(tmp_path, sandbox.url, source={"deleted_when": "plan = 'Gone'"})
+    there.capture(deliver=True)
+    sandbox.strike("status=503")
+    there.source(
+        "UPDATE contracts SET plan = 'Gone' WHERE id = 3",
+        f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 1",
+    )
+    there.run("once")
+    full, words = there.run("plan", "--full", "--json").document, there.run("plan").out
+
+    assert (full["rows"], full["unchanged"], full["gone"]) == (4, 3, 1)
+    assert "1 more waits for its next try: cdc-sync contracts list --status pending" in words
+
+
+def test_every_full_scan_is_the_last_reconcile(fresh: Installed) -> None:
+    fresh.run("once")
+    first = fresh.run("status", "--json").document["last_reconcile"]
+    text = fresh.config.read_text()
+    fresh.config.write_text(text.replace('"{plan}"', '"{plan} plan"'))
+    fresh.run("once")
+    second = fresh.run("status", "--json").document["last_reconcile"]
+
+    assert (first["rows"], first["error"]) == (4, None)
+    assert second["started"] > first["started"]
+
+
+def test_a_source_that_is_away_is_told_as_json_too(synced: Installed) -> None:
+    (synced.config.parent / "source.db").unlink()
+    ran = synced.run("once", "--json")
+
+    assert ran.code == 1
+    assert "does not exist" in ran.document["error"]
+    assert "does not exist" in ran.err
+
+
+def test_a_number_is_no_lookback_of_times(tmp_path: Path, sandbox: Sandbox) -> None:
+    there = installed(tmp_path, sandbox.url, source={"lookback": 500})
+    ran = there.run("once")
+
+    assert ran.code == 2
+    assert "`source.lookback` is a number, and the column updated_at holds times." in ran.err
+
+
+def test_an_alert_that_can_go_nowhere_is_found_before_the_night(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    there = installed(tmp_path, sandbox.url, alerts={"urls": ["nowhere://x"]})
+    found = {one["name"]: one for one in there.run("check", "--json").document["findings"]}
+
+    assert not found["alerts"]["ok"]
+    assert "Apprise cannot read this URL" in found["alerts"]["mend"]
+
+
+def test_stamps_in_two_forms_are_named(fresh: Installed) -> None:
+    fresh.source("UPDATE contracts SET updated_at = '2026-01-02T12:00:00' WHERE id = 2")
+
+    assert "updated_at is written in 2 forms: 2026-01-01 12:00:00, 2026-01-02T12" in (
+        fresh.run("check").out
+    )
+
+
+def test_what_nobody_can_reach_is_the_reason_why_contracts_wait(
+    fresh: Installed, sandbox: Sandbox
+) -> None:
+    sandbox.strike("status=503")
+    said = fresh.run("once").out
+
+    assert "3 wait.\nWhy: 503" in said
+    assert "See: cdc-sync contracts list --status pending" in said
+
+
+@pytest.mark.parametrize(
+    ("status", "mend"), [(401, "Check `customergauge.client_id`"), (403, "let this client PUT")]
+)
+def test_a_refused_client_is_told_with_the_mend(
+    fresh: Installed, sandbox: Sandbox, status: int, mend: str
+) -> None:
+    sandbox.strike(f"status={status}")
+    fresh.capture(deliver=True)
+
+    assert mend in fresh.run("status").out
+
+
+def test_resume_does_not_promise_what_a_429_forbids(fresh: Installed, sandbox: Sandbox) -> None:
+    sandbox.strike("status=429 retry_after=600 times=1")
+    stop = threading.Event()
+    with fresh.open() as sync:
+        poll(sync.capture, stop)
+        delivery = threading.Thread(target=sync.delivery.run, args=(stop,))
+        delivery.start()
+        wait_until(lambda: operations.everybody_waits(sync.state, utc_now()), "everybody waits")
+        stop.set()
+        delivery.join(20)
+
+    said = fresh.run("resume").out
+    assert "CustomerGauge asks everybody to wait until" in said
+    assert "at once" not in said
+
+
+def test_a_contract_that_was_lost_there_shows_that_it_was_made_anew(
+    synced: Installed, sandbox: Sandbox
+) -> None:
+    sandbox.ledger._contracts.clear()
+    synced.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 1")
+    synced.capture(deliver=True)
+
+    assert "made anew, for CustomerGauge had lost it" in synced.run("contracts", "show", "1").out
+
+
+def test_another_watermark_column_is_in_the_watermarks_history(synced: Installed) -> None:
+    synced.source("ALTER TABLE contracts ADD COLUMN touched TEXT DEFAULT '2026-03-01 12:00:00'")
+    text = synced.config.read_text()
+    synced.config.write_text(text.replace('"watermark": "updated_at"', '"watermark": "touched"'))
+    synced.run("once")
+    (move,) = synced.run("watermark", "history", "--json").document["moves"]
+
+    assert (move["kind"], move["reason"]) == ("reset", "the watermark column is another")
+
+
+def test_the_index_that_is_advised_has_names_that_are_quoted(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    there = installed(tmp_path, sandbox.url, source={"table": "my contracts"})
+    there.source('ALTER TABLE contracts RENAME TO "my contracts"')
+
+    assert 'ON "my contracts" (updated_at, id);' in there.run("check").out
