@@ -13,7 +13,8 @@ def held_document(state: Database) -> dict[str, Any] | None:
     with state.read() as tx:
         count = contracts.count_of(tx, Status.HELD)
         latest = control.get(tx, control.HOLD)
-    return latest and {"held": count, **latest} if count else None
+        examples = holds.examples(tx) if count else []
+    return latest and {"held": count, **latest, "examples": examples} if count else None
 
 
 def approve(state: Database, until_run: int, *, ends: bool, now: datetime) -> dict[str, int]:

@@ -11,7 +11,7 @@ from cdc_sync.contract import Status
 from cdc_sync.counting import counted
 from cdc_sync.rules.alerting import Trouble
 from cdc_sync.rules.watermark import write_watermark
-from cdc_sync.state import contracts, control, watermark
+from cdc_sync.state import contracts, control, holds, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.history import STOPPED
 
@@ -26,6 +26,7 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
         kept = control.get_all(tx)
         mark = watermark.read(tx)
         counts = contracts.counts(tx)
+        examples = holds.examples(tx) if counts[Status.HELD] else []
     poll = kept.get(control.LAST_POLL)
     horizon = kept.get(control.HORIZON) or {}
     api = kept.get(control.API) or {}
@@ -49,7 +50,7 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
         "last_poll": _aged(poll, now, daemon["since"]),
         "last_reconcile": kept.get(control.LAST_RECONCILE),
         "last_delivery": _at(kept.get(control.LAST_DELIVERY)),
-        "hold": _hold(kept.get(control.HOLD), counts[Status.HELD]),
+        "hold": _hold(kept.get(control.HOLD), counts[Status.HELD], examples),
         "balance": _at(kept.get(control.BALANCE)),
         "totals": _totals(kept),
         "api": {
@@ -195,8 +196,12 @@ def _aged(poll: dict[str, Any] | None, now: datetime, since: str | None) -> dict
     }
 
 
-def _hold(kept: dict[str, Any] | None, held: int) -> dict[str, Any] | None:
-    return {"held": held, **kept, "at": _z(kept["at"])} if kept is not None and held else None
+def _hold(
+    kept: dict[str, Any] | None, held: int, examples: list[dict[str, Any]]
+) -> dict[str, Any] | None:
+    if kept is None or not held:
+        return None
+    return {"held": held, **kept, "at": _z(kept["at"]), "examples": examples}
 
 
 def _totals(kept: dict[str, Any]) -> dict[str, int]:

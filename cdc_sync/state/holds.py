@@ -155,16 +155,16 @@ def tell(tx: Connection, run: int, kind: str, known: int, now: datetime) -> dict
         "updated": counts.updated,
         "new": counts.new,
         "gone": counts.gone,
-        "examples": examples(tx, which),
     }
     control.put(tx, control.HOLD, document)
     return document
 
 
-def examples(tx: Connection, which: ColumnElement[bool]) -> list[dict[str, Any]]:
-    """The first few of these contracts, and how each differs from what CustomerGauge holds."""
+def examples(tx: Connection) -> list[dict[str, Any]]:
+    """The first few that are held now, and how each differs from what CustomerGauge holds."""
+    is_held = contract.c.status == Status.HELD.value
     rows: Sequence[Any] = tx.execute(
-        select(contract).where(which).order_by(contract.c.source_id).limit(EXAMPLES)
+        select(contract).where(is_held).order_by(contract.c.source_id).limit(EXAMPLES)
     ).all()
     return [
         {
