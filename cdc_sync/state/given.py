@@ -70,7 +70,8 @@ def _sqlite_table(columns: Columns) -> FromClause:
         for name, type_ in columns.items()
     )
     named = (value.label(name) for value, name in zip(values, columns, strict=True))
-    return sa.select(*named).subquery("given")
+    # Each value is taken out of the text once, however often a statement names it.
+    return sa.select(*named).cte("given").prefix_with("MATERIALIZED")
 
 
 def _postgresql_table(columns: Columns) -> FromClause:
