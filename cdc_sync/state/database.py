@@ -1,6 +1,7 @@
 """Opens the state database: WAL and synchronous=FULL, or PostgreSQL; errors in our words."""
 
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from sqlalchemy.engine import URL, Engine, make_url
 from cdc_sync.errors import StateUnavailable
 
 BUSY_TIMEOUT_SECONDS = 30
+OLDEST_SQLITE = (3, 35)  # of 2021: UPDATE … FROM, MATERIALIZED
 _READ = {"cdc_sync_read": True}
 # A writer that is frozen or cut off holds its locks no longer: others wait for them.
 _END_WHEN_STUCK = "SET LOCAL idle_in_transaction_session_timeout = '5s'"
@@ -124,6 +126,11 @@ def give_to_owner_of_folder(path: Path) -> None:
 
 
 def _open_file(url: URL) -> Database:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise StateUnavailable(
+            f"This Python comes with SQLite {sqlite3.sqlite_version}, which is too old.",
+            mend="Use a Python with SQLite 3.35 or newer, or a `state.url` of PostgreSQL.",
+        )
     path = Path(url.database or "")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -106,6 +106,12 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path):
     assert told.mend
 
 
+def test_a_python_with_an_old_sqlite_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 34, 1))
+    with pytest.raises(StateUnavailable, match="which is too old"):
+        open_state(f"sqlite:///{tmp_path}/state.db")
+
+
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path):
     (tmp_path / "made").write_text("a file in its place")
     told = told_by(f"sqlite:///{tmp_path}/made/state.db")
