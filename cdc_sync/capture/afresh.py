@@ -35,7 +35,10 @@ def look_afresh(capture: Capture, stop: threading.Event) -> Run:
                 after = ids[-1]
         if not stop.is_set():
             with capture.state.begin() as tx:
-                guard.tell(tx, capture.now()) if is_empty else guard.end(tx, capture.now())
+                if is_empty:
+                    guard.tell(tx, capture.now())
+                else:
+                    guard.end(tx, capture.now())
                 holds.forget_if_none(tx)
     return run.ended(capture.now(), STOPPED if stop.is_set() else None)
 

@@ -185,5 +185,6 @@ def _pages(scan: Scan, start: WatermarkValue | None) -> Iterator[Page]:
 def _of_change(change: Change) -> Planned:
     acknowledged = change.known.acknowledged if change.known else None
     problem = "; ".join(f"{p.field}: {p.message}" for p in change.problems) or None
-    diff = {} if problem else changed_fields(acknowledged, change.payload)
+    never_sent = change.action is Action.GONE and acknowledged is None
+    diff = {} if problem or never_sent else changed_fields(acknowledged, change.payload)
     return Planned(change.source_id, change.reference, change.action, diff, problem)

@@ -141,11 +141,11 @@ def _by_daemon(context: typer.Context, kind: str, limit: int | None) -> dict[str
     with state_of(context) as state:
         if not read_status(state, utc_now())["daemon"]["running"]:
             return None
-    if limit is not None:
-        raise UserMistake(
-            "A daemon is running, which sends everything.", mend="Stop it, or leave --limit out."
-        )
-    with state_of(context) as state:
+        if limit is not None:
+            raise UserMistake(
+                "A daemon is running, which sends everything.",
+                mend="Stop it, or leave --limit out.",
+            )
         return ask_daemon(state, kind)
 
 
