@@ -48,6 +48,8 @@ class Access:
         gate = self._noted(gate, now)
         # Further away than any wait there is: our clock was set back since.
         waits = self._not_before is not None and now < self._not_before <= now + LONGEST
+        # A stop needs no token before its next probe.
+        waits = waits or (gate.is_probing and gate.is_shut(now))
         if not waits and self._tokens.wants_renewal():
             self._tokens.renew(self._wake)
         return gate

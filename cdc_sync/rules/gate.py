@@ -57,7 +57,7 @@ class Gate:
 
     def room(self, now: datetime, wanted: int) -> int:
         """How many contracts may be claimed now."""
-        if self._shut_at(now):
+        if self.is_shut(now):
             return 0
         if not self.is_probing:
             return wanted
@@ -116,9 +116,10 @@ class Gate:
 
     def everybody_waits(self, now: datetime) -> bool:
         """Whether a 429's wait is not over."""
-        return self.state is ApiState.THROTTLED and self._shut_at(now)
+        return self.state is ApiState.THROTTLED and self.is_shut(now)
 
-    def _shut_at(self, now: datetime) -> bool:
+    def is_shut(self, now: datetime) -> bool:
+        """Whether nothing leaves now, a probe neither."""
         # Further away than any wait there is: our clock was set back since.
         return self.shut_until is not None and now < self.shut_until <= now + LONGEST
 
@@ -151,7 +152,7 @@ class Gate:
 
     def _shut(self, state: ApiState, why: str, now: datetime, wait: timedelta) -> "Gate":
         until = now + min(wait, LONGEST)
-        if self.state is state and self.shut_until is not None and self._shut_at(now):
+        if self.state is state and self.shut_until is not None and self.is_shut(now):
             # Another answer of the same moment: it makes nothing worse, but a 429 may ask for more.
             longer = max(until, self.shut_until) if state is ApiState.THROTTLED else self.shut_until
             return replace(self, shut_until=longer, probing=False)
