@@ -201,7 +201,8 @@ class Daemon:
         age = time.monotonic() - self._told_at
         if told == self._told and age < PRESENCE_SECONDS:
             return
-        if age < 2 * BEAT_SECONDS and last is not None and not last.run.changed and self._told:
+        is_news = last is None or last.run.changed or self._told.get(control.HORIZON) is None
+        if age < 2 * BEAT_SECONDS and not is_news:
             return
         self._told, self._told_at = told, time.monotonic()
         with self._sync.state.begin() as tx:
