@@ -51,7 +51,7 @@ class CaptureLoop:
         self._wakes = threading.Event()
         self._one_at_a_time = threading.Lock()
         self._failures = 0
-        self._told_at = 0.0
+        self._told_at, self._told_reason = 0.0, ""
         self._since = capture.now()
         self.last: LastPoll | None = None
         self.came_round = time.monotonic()  #: the last progress, for the watchdog
@@ -142,8 +142,9 @@ class CaptureLoop:
         good_at = self.last.good_at if self.last else self._since
         self.last = LastPoll(run.ended(self._capture.now(), str(error)), good_at)
         now = time.monotonic()
-        if self._failures == 1 or now - self._told_at >= TOLD_EVERY_SECONDS:
-            self._told_at = now
+        is_due = now - self._told_at >= TOLD_EVERY_SECONDS
+        if self._failures == 1 or is_due or str(error) != self._told_reason:
+            self._told_at, self._told_reason = now, str(error)
             log.warning("poll.failed", reason=str(error), failures=self._failures)
 
     def _progressed(self, run: Run) -> None:

@@ -27,8 +27,13 @@ def _seen(story: dict[str, Any]) -> list[Event]:
     events = [Event(first, "seen", "", "in the source, for the first time")]
     says = _changes(story)
     if changed > first and (says or story["gone_at"] != changed):
-        events.append(Event(changed, "changed", "", says or "to what CustomerGauge has"))
+        events.append(Event(changed, "changed", "", says or _back(story)))
     return events
+
+
+def _back(story: dict[str, Any]) -> str:
+    known = story["acknowledged"] and not story["diff"]
+    return "to what CustomerGauge has" if known else "in the source"
 
 
 def _changes(story: dict[str, Any]) -> str:

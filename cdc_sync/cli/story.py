@@ -1,5 +1,6 @@
 """Contracts in words: a list as a table, one as its story."""
 
+import shlex
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ def listed(document: dict[str, Any], now: datetime) -> str:
         return "There are none."
     lines = [table([_HEAD, *(_line(contract, now) for contract in found)])]
     if document["next"] is not None:
-        lines.append(f"There are more: add --after={shown(document['next'])}")
+        lines.append(f"There are more: add --after={shlex.quote(shown(document['next']))}")
     return "\n".join(lines)
 
 

@@ -90,13 +90,14 @@ class _Reading:
         for name, section in self.document.sections.items():
             if isinstance(section, dict):
                 found[str(name)] = self._section(str(name), section)
-            elif section is not None:
+            elif section is not None or name not in Config.model_fields:
                 found[str(name)] = section
         return found
 
     def _section(self, name: str, section: Mapping[Any, Any]) -> dict[str, Any]:
         resolved = {str(key): self._value((name, str(key)), raw) for key, raw in section.items()}
-        return {key: value for key, value in resolved.items() if value is not None}
+        known = SECTIONS[name].model_fields if name in SECTIONS else {}
+        return {k: value for k, value in resolved.items() if value is not None or k not in known}
 
     def _value(self, place: tuple[str, str], raw: object) -> object:
         if not isinstance(raw, list):

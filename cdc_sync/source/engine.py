@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import sqlalchemy as sa
 from sqlalchemy import exc
+from sqlalchemy.dialects.sqlite.base import SQLiteIdentifierPreparer
 from sqlalchemy.engine import URL, Engine, make_url
 
 from cdc_sync.errors import SourceMistake, SourceUnavailable
@@ -62,6 +63,11 @@ def open_source(url_text: str) -> Engine:
             f"The driver for {backend} is not installed ({error.name}).",
             mend="Install it: pip install 'cdc-sync[mysql]'",
         ) from error
+    if backend == "sqlite":
+        # To SQLite a name in double quotes that no column has is a text: each row would have it.
+        engine.dialect.identifier_preparer = SQLiteIdentifierPreparer(
+            engine.dialect, initial_quote="`", escape_quote="`"
+        )
     sa.event.listen(engine, "connect", _SETTINGS[backend])
     return engine
 

@@ -10,7 +10,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from cdc_sync.contract import Payload, Problem, SourceId, Status, problems_to_json
 from cdc_sync.rules.backoff import LONGEST
-from cdc_sync.rules.outcome import ACCOUNT_LONGEST, Claimed
+from cdc_sync.rules.outcome import ACCOUNT_LONGEST, CONFIRM_AFTER, Claimed
 from cdc_sync.state.columns import among
 from cdc_sync.state.given import ForRows
 from cdc_sync.state.settlements import FREE
@@ -213,7 +213,17 @@ def retry(tx: Connection, ids: Sequence[SourceId] | None, now: datetime) -> int:
 
 
 def resend(tx: Connection, ids: Sequence[SourceId] | None, now: datetime) -> int:
-    """Makes synced contracts due once more, although CustomerGauge acknowledged them."""
+    """Makes synced contracts due once more, although CustomerGauge acknowledged them.
+
+    What it holds of these, and of others that are not sent now, is in doubt until it takes them: a
+    source that goes back to what was acknowledged before does not end that.
+    """
+    doubt = sa.func.coalesce(contract.c.in_doubt, now - CONFIRM_AFTER)  # too old to be confirmed
+    was_sent = (contract.c.reference.is_not(None), contract.c.acknowledged.is_not(None))
+    change = sa.update(contract).where(*was_sent, contract.c.status != Status.GONE.value)
+    if ids is not None:
+        change = change.where(among(tx, contract.c.source_id, ids))
+    tx.execute(change.values(in_doubt=doubt))
     return _make_due(tx, ids, now, contract.c.status == Status.SYNCED.value)
 
 

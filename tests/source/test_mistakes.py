@@ -43,6 +43,16 @@ def test_a_server_that_is_not_there_is_told(open_source, driver, host):
     assert told.what == f"The source at {host} cannot be reached."
 
 
+def test_a_column_that_is_not_there_is_told_and_never_a_text(source_url, open_source):
+    with rows_in(source_url) as rows:
+        rows.add({"id": 1})
+        with (
+            pytest.raises(SourceMistake, match=r"(?i)no such column|does not exist|unknown column"),
+            open_source(rows.url, columns=("Account Name",)).scan() as scan,
+        ):
+            scan.full_page(None)
+
+
 def test_an_unknown_database_is_told(postgresql_url, open_source):
     url = make_url(postgresql_url).set(database="nowhere").render_as_string(hide_password=False)
     told = told_by(open_source, url)
