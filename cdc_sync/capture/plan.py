@@ -11,7 +11,7 @@ from cdc_sync.capture.page import Capture, changes_of, gone_of
 from cdc_sync.capture.shape import shape_of
 from cdc_sync.contract import FieldDiff, Status, WatermarkValue, changed_fields
 from cdc_sync.rules.compare import Action, Change
-from cdc_sync.rules.guard import Tally, Weight, judge, weight_of
+from cdc_sync.rules.guard import Held, Tally, Weight, judge, weight_of
 from cdc_sync.source.reader import Page, Scan
 from cdc_sync.source.statements import Row
 from cdc_sync.state import contracts, control, outbox, watermark
@@ -99,6 +99,7 @@ class _Planning:
         self._ends_on = capture.ends_on()
         self._plan = Plan()
         self._seen: set[str] = set()  # what has changed
+        self._is_empty = False  # a full scan found no row at all
         self._met: set[str] | None = set()  # what a poll would read; None: everything
         self._weights: Counter[Weight | None] = Counter()
         self._sends: Counter[Weight | None] = Counter()
@@ -115,9 +116,11 @@ class _Planning:
     def read_everything(self) -> None:
         """What a reconcile would read, and what it would find gone."""
         self._met = None
+        self._is_empty = True
         with sweeping(self._capture.state) as sweep:
             for page in _pages(self._scan, None):
                 self._add_rows(page)
+                self._is_empty = self._is_empty and not page.rows
                 sweep.met(row.source_id for row in page.rows)
             for unmet in sweep.unmet(self._capture.config.source.page_size):
                 ids = [row.source_id for row in unmet]
@@ -146,6 +149,8 @@ class _Planning:
         tally = Tally(*(self._weights[weight] for weight in Weight))
         known = 0 if is_first else contracts.count_known(self._tx)
         held = judge(self._capture.config.guard, tally, known)
+        if self._is_empty and self._plan.counts[Action.GONE]:
+            held = Held(changes=True)  # such a source is held whatever the share
         self._plan.held = sum(n for weight, n in self._weights.items() if weight in held)
         self._plan.sends = sum(n for weight, n in self._sends.items() if weight not in held)
         return self._plan

@@ -82,6 +82,10 @@ def _lines(document: dict[str, Any]) -> list[str]:
     lines.append(f"  {rows} = {parts}; unexplained {unexplained:,}")
     if counts["gone"]:
         lines.append(f"  {counts['gone']:,} gone from the source")
+    api = document["api"]
+    if api["state"] == "throttled" and api["paused_until"]:
+        until = api["paused_until"].partition(".")[0].removesuffix("Z")
+        lines.append(f"  API           asks everybody to wait (429), until {until}Z")
     if len(document["instances"]) > 1:
         told = (f"{one['host']} {one['pid']} ({one['role']})" for one in document["instances"])
         lines.append(f"  daemons       {', '.join(told)}")

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -10,11 +11,11 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from cdc_sync.capture.loop import CaptureLoop, keep_reconcile
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.daemon.requests import Requests
-from cdc_sync.daemon.schedule import build_schedule
+from cdc_sync.daemon.schedule import build_schedule, was_missed
 from cdc_sync.delivery.leases import free_dead
 from cdc_sync.errors import CdcSyncError, StateUnavailable
 from cdc_sync.source.listener import listen
-from cdc_sync.state import history
+from cdc_sync.state import control, history
 from cdc_sync.state.history import Run
 from cdc_sync.sync import Sync
 
@@ -49,6 +50,8 @@ class Capturing:
         self._sync.capture.forget()
         free_dead(self._sync.state)
         self._schedule = self._build_schedule()
+        if self._reconcile_was_missed():
+            self._reconcile_due.set()
         work = {
             "capture": self._loop.run,
             "requests": Requests(self._sync, self._loop).run,
@@ -90,6 +93,15 @@ class Capturing:
         url, channel = source.url.get_secret_value(), source.notify_channel
         if channel is not None:
             listen(url, channel, self._loop.wake, stop)
+
+    def _reconcile_was_missed(self) -> bool:
+        with self._sync.state.read() as tx:
+            last = control.get(tx, control.LAST_RECONCILE)
+        if last is None:
+            return False  # the first run reads everything
+        text = self._sync.config.schedule.reconcile
+        started = datetime.fromisoformat(last["started"])
+        return was_missed(text, started, self._sync.capture.now())
 
     def _reconcile(self, stop: threading.Event) -> None:
         while self._reconcile_due.wait() and not stop.is_set():

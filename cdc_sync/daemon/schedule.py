@@ -1,7 +1,7 @@
 """APScheduler: wakes the poll on its interval, the reconcile by cron; housekeeping hourly."""
 
 from collections.abc import Callable
-from datetime import UTC
+from datetime import UTC, datetime
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
@@ -30,6 +30,13 @@ def build_schedule(
         scheduler.add_job(wake_reconcile, trigger, id="reconcile")
     scheduler.add_job(prune, IntervalTrigger(hours=1), id="prune")
     return scheduler
+
+
+def was_missed(text: str, last: datetime, now: datetime) -> bool:
+    """Whether a reconcile was due since the last one began, while nobody ran."""
+    trigger = _trigger(text)
+    due = trigger and trigger.get_next_fire_time(last, last)
+    return due is not None and due <= now
 
 
 def _trigger(text: str) -> BaseTrigger | None:

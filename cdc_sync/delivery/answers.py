@@ -111,6 +111,12 @@ class Answers:
         self._measures.put(sent.ended, status, sent.seconds, settlement.arrival)
         self._tell(settlement, verdict, sent.seconds)
 
+    def heed_pace(self, now: datetime) -> None:
+        """Everybody waits for a 429, also one of a process before us or of another beside us."""
+        wait = self._pacing.waits(now)
+        if wait is not None and self.gate.state is ApiState.OK:
+            self.pass_gate(self.gate.stopped(ApiState.THROTTLED, "429", now, wait))
+
     def pass_gate(self, gate: Gate) -> None:
         """From now on this gate; told where its state is another."""
         before, self.gate = self.gate, gate

@@ -235,6 +235,7 @@ class Delivery:
             resumed_at = control.get(tx, control.RESUMED_AT)
             self._pacing.learn(tx, self._now())
             self._accounts.learn(tx)
+        self._answers.heed_pace(self._now())
         if paused and not self._paused:
             self._sender.take_back()
         if resumed_at != self._resumed_at:

@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import Connection
 
 from cdc_sync.config.units import Rate
+from cdc_sync.rules.backoff import LONGEST
 from cdc_sync.rules.pace import Pace
 from cdc_sync.state import control
 
@@ -50,6 +51,12 @@ class Pacing:
     def step_seconds(self) -> float:
         """The time between two requests; 0: none."""
         return self._pace.step.total_seconds() if self._pace else 0.0
+
+    def waits(self, now: datetime) -> timedelta | None:
+        """For how long everybody waits for a 429 still; None where nobody does."""
+        until = self._pace.until if self._pace else None
+        left = until - self.their_time(now) if until else timedelta(0)
+        return left if timedelta(0) < left <= LONGEST else None
 
     def submitted(self, after: timedelta) -> None:
         """What was reserved could leave so long after it was asked for."""

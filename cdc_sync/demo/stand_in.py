@@ -38,7 +38,11 @@ def run_sandbox(  # what a person can choose
             create_source(source)
             open_parts.enter_context(changing(source, lambda _change: None))
         url = open_parts.enter_context(serving(app, host, int(port)))
-        print(f"sandbox  {url}     token {url}/oauth2/token     Ctrl-C ends it", flush=True)
+        print(
+            f"sandbox  {url}     token {url}/oauth2/token     Ctrl-C ends it\n"
+            "         client_id and client_secret: sandbox",
+            flush=True,
+        )
         if source is not None:
             print(f"source   {source}, which keeps changing", flush=True)
         stop.wait()

@@ -1,6 +1,7 @@
 """What persons and the daemon tell each other through the state: small JSON values by name."""
 
 import json
+import uuid
 from datetime import datetime
 from typing import Any
 
@@ -129,9 +130,10 @@ def instances(kept: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def ask(tx: Connection, name: str, kind: str, options: dict[str, Any]) -> None:
-    """Leaves a request of a command for the running daemon."""
-    put(tx, _REQUEST + name, {"kind": kind, "options": options, "report": None})
+def ask(tx: Connection, name: str, kind: str, now: datetime) -> None:
+    """Leaves a request for the running daemon; one of this name before it is forgotten."""
+    request = {"id": uuid.uuid4().hex, "kind": kind, "at": now.isoformat(), "report": None}
+    put(tx, _REQUEST + name, request)
 
 
 def requests(tx: Connection) -> dict[str, dict[str, Any]]:
@@ -143,11 +145,23 @@ def requests(tx: Connection) -> dict[str, dict[str, Any]]:
     return {name: request for name, request in found.items() if request["report"] is None}
 
 
-def answer(tx: Connection, name: str, report: dict[str, Any]) -> None:
-    """The daemon's answer to a request."""
-    request = get(tx, _REQUEST + name)
-    if request is not None:
+def answer(tx: Connection, name: str, request: dict[str, Any], report: dict[str, Any]) -> None:
+    """The daemon's answer to a request, unless it was withdrawn or asked anew since."""
+    asked = get(tx, _REQUEST + name)
+    if asked is not None and asked["id"] == request["id"]:
         put(tx, _REQUEST + name, {**request, "report": report})
+
+
+def drop_requests(tx: Connection, before: datetime) -> None:
+    """Forgets what was asked before then: whoever asked has gone."""
+    for name, request in requests(tx).items():
+        if "at" not in request or datetime.fromisoformat(request["at"]) < before:
+            withdraw(tx, name)
+
+
+def is_asked(tx: Connection, name: str) -> bool:
+    """Whether a request is there, answered or not."""
+    return get(tx, _REQUEST + name) is not None
 
 
 def peek_answer(tx: Connection, name: str) -> dict[str, Any] | None:

@@ -114,7 +114,7 @@ def _planned(desk: Desk, target: moves.Target) -> moves.Move:
 def _ask(desk: Desk, kind: str) -> None:
     # One name a kind: however often it is asked for, it is one request, and one row.
     with desk.state.begin() as tx:
-        control.ask(tx, f"page-{kind}", kind, {})
+        control.ask(tx, f"page-{kind}", kind, desk.now())
 
 
 def _done(

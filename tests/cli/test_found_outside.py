@@ -251,3 +251,25 @@ def test_an_unknown_key_is_a_mistake_without_a_value_too(fresh: Installed) -> No
     fresh.config.write_text(text.rstrip().removesuffix("}") + ', "guards": null}')
 
     assert fresh.run("config", "show").code == 2
+
+
+def test_a_wait_for_a_429_is_shown_also_after_a_restart(fresh: Installed, sandbox: Sandbox) -> None:
+    sandbox.strike("status=429 retry_after=600 times=1")
+    for _ in range(2):  # each as a new process
+        stop = threading.Event()
+        with fresh.open() as sync:
+            poll(sync.capture, stop)
+            delivery = threading.Thread(target=sync.delivery.run, args=(stop,))
+            delivery.start()
+            wait_until(lambda: operations.everybody_waits(sync.state, utc_now()), "everybody waits")
+            stop.set()
+            delivery.join(20)
+
+    assert "asks everybody to wait (429), until" in fresh.run("status").out
+
+
+def test_a_full_plan_of_an_empty_source_says_that_it_would_be_held(synced: Installed) -> None:
+    synced.source("DELETE FROM contracts")
+    planned = synced.run("plan", "--full", "--json").document
+
+    assert (planned["gone"], planned["held"]) == (4, 3)  # one was never acknowledged
