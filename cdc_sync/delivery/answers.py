@@ -64,8 +64,11 @@ class Answers:
         told = self._told_gate == self.gate.document()
         return bool(self._settled or self._unsent or self._accounts.unrecorded or not told)
 
-    def take(self, sent: Sent[Task]) -> None:
-        """What an answer means for its contract or account, and for everybody."""
+    def take(self, sent: Sent[Task]) -> bool:
+        """What an answer means for its contract or account, and for everybody.
+
+        False where that was no try: it never left, or its account is made first.
+        """
         task = sent.task
         if sent.reply is None:
             self.pass_gate(self.gate.unsent())
@@ -74,7 +77,7 @@ class Answers:
                 self._accounts.unsent(task)
             else:
                 self._unsent.append(task)
-            return
+            return False
         payload = NOTHING if isinstance(task, NewAccount) else task.payload
         verdict = judge(sent.reply, payload, sent.ended)
         self._heed(sent, verdict)
@@ -82,6 +85,7 @@ class Answers:
             self._accounts.answered(task, verdict, sent.ended)
         else:
             self._settle(task, sent, sent.reply, verdict)
+        return not (isinstance(verdict, AccountMissing) and self._accounts.creates)
 
     def _heed(self, sent: Sent[Task], verdict: Verdict) -> None:
         """What concerns everybody."""

@@ -164,8 +164,9 @@ class Delivery:
         """Takes in what came back; how many that were."""
         before, sent = self.gate.state, self._sender.collect()
         for one in sent:
-            self._answers.take(one)
-            if one.reply is None and self.allowance is not None:
+            was_tried = self._answers.take(one)
+            is_contract = bool(contracts_of([one.task]))
+            if is_contract and not was_tried and self.allowance is not None:
                 self.allowance += 1
         self._sender.step_seconds = self._pacing.step_seconds
         if self.gate.state is not before and self.gate.shut_until is not None:
@@ -191,7 +192,7 @@ class Delivery:
             self._in_flight.update(one.source_id for one in contracts_of(tasks))
             self._accounts.submitted(accounts_of(tasks))
             if self.allowance is not None:
-                self.allowance -= len(jobs)
+                self.allowance -= len(contracts_of(tasks))
             self._sender.step_seconds = self._pacing.step_seconds
             self._sender.submit(jobs)
             self._pacing.submitted(self._now() - now)

@@ -73,6 +73,7 @@ class Desk:
     sandbox_url: str | None = None  #: the stand-in's own page, beside the demo's
     asking: Asking = field(default_factory=Asking)
     snapshots: Snapshots = field(init=False)
+    acts: int = 0  #: how often a person acted: what was rendered before is old
     began: datetime = field(init=False)  #: what is measured is measured since then
 
     def __post_init__(self) -> None:
@@ -82,4 +83,5 @@ class Desk:
     def acted(self) -> None:
         """A person's action is in the state: delivery heeds it at once, and so does the page."""
         self.snapshots.expire()
+        self.acts += 1
         self.wake()

@@ -44,7 +44,7 @@ class Overview:
         self._desk = desk
         self._lock = threading.Lock()
         self._charts: dict[str, tuple[float, list[Chart]]] = {}
-        self._regions: dict[tuple[str, bool], tuple[float, dict[str, str]]] = {}
+        self._regions: dict[tuple[str, bool, int], tuple[float, dict[str, str]]] = {}
 
     def answer(self, desk: Desk, request: Request) -> Response:
         """The page."""
@@ -56,7 +56,8 @@ class Overview:
     def regions(self, window: str, *, may_act: bool) -> dict[str, str]:
         """The regions by their names, as HTML, not older than a second."""
         with self._lock:
-            made_at, regions = self._regions.get((window, may_act), (0.0, {}))
+            asked = (window, may_act, self._desk.acts)
+            made_at, regions = self._regions.get(asked, (0.0, {}))
             if time.monotonic() - made_at < REGIONS_FRESH_SECONDS:
                 return regions
             document = self._desk.snapshots.latest()
@@ -65,7 +66,8 @@ class Overview:
                 name: TEMPLATES.get_template(f"overview/{name}.html").render(shown)
                 for name in REGIONS
             }
-            self._regions[window, may_act] = (time.monotonic(), regions)
+            self._regions = {key: kept for key, kept in self._regions.items() if key[2] == asked[2]}
+            self._regions[asked] = (time.monotonic(), regions)
             return regions
 
     def _shown(self, document: dict[str, Any], window: str, *, may_act: bool) -> dict[str, Any]:

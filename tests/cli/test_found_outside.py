@@ -12,7 +12,7 @@ from cdc_sync.clock import utc_now
 from tests.support.commands import Installed, installed
 from tests.support.configs import write_config
 from tests.support.rows import rows_in
-from tests.support.sandbox import Sandbox
+from tests.support.sandbox import Sandbox, running_sandbox
 from tests.support.wait import wait_until
 
 NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
@@ -273,3 +273,14 @@ def test_a_full_plan_of_an_empty_source_says_that_it_would_be_held(synced: Insta
     planned = synced.run("plan", "--full", "--json").document
 
     assert (planned["gone"], planned["held"]) == (4, 3)  # one was never acknowledged
+
+
+def test_a_first_few_are_sent_with_their_accounts(tmp_path: Path) -> None:
+    with running_sandbox(strict_accounts=True) as strict:
+        keys = {"create_missing_accounts": True}
+        there = installed(tmp_path, strict.url, customergauge={"base_url": strict.url, **keys})
+        first = there.run("once", "--limit", "2", "--json").document
+        rest = there.run("once", "--json").document
+
+    assert (first["created"], first["left"] + first["waiting"]) == (2, 1)
+    assert (rest["created"], rest["waiting"]) == (1, 0)
