@@ -100,6 +100,8 @@ class Capturing:
         if last is None:
             return False  # the first run reads everything
         text = self._sync.config.schedule.reconcile
+        if last["error"] and text != "never":
+            return True  # it failed, or was stopped before its end
         started = datetime.fromisoformat(last["started"])
         return was_missed(text, started, self._sync.capture.now())
 

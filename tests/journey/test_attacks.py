@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cdc_sync.capture.loop import CaptureLoop
+from cdc_sync.capture.loop import CaptureLoop, keep_reconcile
 from cdc_sync.capture.poll import poll
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.customergauge.client import Request
@@ -22,6 +22,8 @@ from cdc_sync.errors import SourceUnavailable, StateUnavailable
 from cdc_sync.redaction import Redaction
 from cdc_sync.source.reader import Scan
 from cdc_sync.state import watermark
+from cdc_sync.state.history import STOPPED, Run
+from cdc_sync.status import read_status
 from tests.support.configs import write_config
 from tests.support.rows import rows_in
 from tests.support.sandbox import Sandbox, running_sandbox
@@ -163,6 +165,18 @@ def test_a_thread_that_dies_ends_the_daemon(there: There, monkeypatch: pytest.Mo
         daemon.join(20)
         assert not daemon.is_alive()
     assert isinstance(daemon.failed[0], ZeroDivisionError)  # type: ignore[attr-defined]
+
+
+def test_a_reconcile_that_was_stopped_begins_anew_with_the_next_daemon(there: There):
+    there.rows.add({"id": 1})
+    with there.open() as sync:
+        poll(sync.capture, STILL)
+        now = datetime.now(UTC)
+        keep_reconcile(sync.capture, Run("reconcile", now).ended(now, STOPPED))
+        with running(sync):
+            wait_until(
+                lambda: read_status(sync.state, now)["last_reconcile"]["error"] is None, "it ended"
+            )
 
 
 def test_a_nightly_reconcile_that_dies_ends_the_daemon(
