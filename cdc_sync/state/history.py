@@ -83,13 +83,17 @@ def latest_deliveries(tx: Connection, limit: int) -> list[dict[str, Any]]:
 
 
 def taken_since(tx: Connection, at: datetime) -> list[str]:
-    """Of the references that were acknowledged since an instant the first and the latest."""
+    """Of the references that were acknowledged since an instant the least and the greatest.
+
+    As people count: erp-9 is before erp-10.
+    """
     taken = (
         select(delivery.c.reference)
         .where(delivery.c.at >= at, delivery.c.http_status.between(200, 299))
         .limit(1)
     )
-    ends = (taken.order_by(delivery.c.id), taken.order_by(delivery.c.id.desc()))
+    length, name = sa.func.length(delivery.c.reference), delivery.c.reference
+    ends = (taken.order_by(length, name), taken.order_by(length.desc(), name.desc()))
     found = [tx.execute(query).scalar() for query in ends]
     return list(dict.fromkeys(reference for reference in found if reference is not None))
 
