@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from cdc_sync import operations
 from cdc_sync.capture.poll import poll
 from cdc_sync.clock import utc_now
+from cdc_sync.rules.verdict import ApiState
 from tests.support.commands import Installed, installed
 from tests.support.configs import write_config
 from tests.support.rows import rows_in
@@ -165,16 +166,29 @@ def test_a_refused_client_is_told_with_the_mend(
     assert mend in fresh.run("status").out
 
 
-def test_resume_does_not_promise_what_a_429_forbids(fresh: Installed, sandbox: Sandbox) -> None:
-    sandbox.strike("status=429 retry_after=600 times=1")
+def deliver_until_throttled(there: Installed) -> None:
+    """One process delivers until it waits for a 429 itself, and has written that down."""
     stop = threading.Event()
-    with fresh.open() as sync:
+    with there.open() as sync:
         poll(sync.capture, stop)
         delivery = threading.Thread(target=sync.delivery.run, args=(stop,))
         delivery.start()
-        wait_until(lambda: operations.everybody_waits(sync.state, utc_now()), "everybody waits")
-        stop.set()
-        delivery.join(20)
+        try:
+            wait_until(
+                lambda: (
+                    sync.delivery.gate.state is ApiState.THROTTLED
+                    and operations.everybody_waits(sync.state, utc_now())
+                ),
+                "everybody waits",
+            )
+        finally:
+            stop.set()
+            delivery.join(20)
+
+
+def test_resume_does_not_promise_what_a_429_forbids(fresh: Installed, sandbox: Sandbox) -> None:
+    sandbox.strike("status=429 retry_after=600 times=1")
+    deliver_until_throttled(fresh)
 
     said = fresh.run("resume").out
     assert "CustomerGauge asks everybody to wait until" in said
@@ -256,14 +270,7 @@ def test_an_unknown_key_is_a_mistake_without_a_value_too(fresh: Installed) -> No
 def test_a_wait_for_a_429_is_shown_also_after_a_restart(fresh: Installed, sandbox: Sandbox) -> None:
     sandbox.strike("status=429 retry_after=600 times=1")
     for _ in range(2):  # each as a new process
-        stop = threading.Event()
-        with fresh.open() as sync:
-            poll(sync.capture, stop)
-            delivery = threading.Thread(target=sync.delivery.run, args=(stop,))
-            delivery.start()
-            wait_until(lambda: operations.everybody_waits(sync.state, utc_now()), "everybody waits")
-            stop.set()
-            delivery.join(20)
+        deliver_until_throttled(fresh)
 
     assert "asks everybody to wait (429), until" in fresh.run("status").out
 
