@@ -26,8 +26,7 @@ from cdc_sync import operations
 from cdc_sync.capture.poll import poll
 from cdc_sync.clock import utc_now
 from cdc_sync.contract import Status
-from cdc_sync.log import configure_log
-from cdc_sync.redaction import Redaction
+from cdc_sync.log import Redaction, configure_log
 from cdc_sync.state import contracts
 from cdc_sync.sync import Sync
 from tests.support.wait import wait_until

@@ -16,8 +16,8 @@ import requests
 
 from cdc_sync.config.load import load_config
 from cdc_sync.contract import payload_of
+from cdc_sync.log import RecentLog
 from cdc_sync.measures import Measures
-from cdc_sync.recent import RecentLog
 from cdc_sync.state.database import Database, open_state
 from cdc_sync.state.migrate import upgrade
 from cdc_sync.state.tables import contract

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from cdc_sync.config.model import AlertsConfig
 from cdc_sync.errors import UserMistake
-from cdc_sync.redaction import Redaction
+from cdc_sync.log import Redaction
 from cdc_sync.rules.alerting import Kind
 
 TIMEOUT_SECONDS = 30.0

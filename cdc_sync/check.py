@@ -14,18 +14,17 @@ from cdc_sync.config.model import Config
 from cdc_sync.config.units import format_duration
 from cdc_sync.config.urls import masked
 from cdc_sync.contract import Mapped
-from cdc_sync.counting import counted
 from cdc_sync.customergauge.probe import unreachable_because
 from cdc_sync.customergauge.token_request import request_token
 from cdc_sync.errors import CdcSyncError
-from cdc_sync.planning import open_for_plan
 from cdc_sync.rules.plausible import Finding, newest_as_read, of_ids, of_watermark
 from cdc_sync.rules.sample import of_sample
 from cdc_sync.rules.watermark import Horizon, Remembered
 from cdc_sync.source.reader import Scan
 from cdc_sync.state.database import open_memory, state_file
-from cdc_sync.sync import capture_of
+from cdc_sync.sync import capture_of, open_for_plan
 from cdc_sync.web.access import is_loopback
+from cdc_sync.wording import counted
 
 SAMPLE_ROWS = 100
 SHORTEST_TOKEN = 16  # characters, where others than this machine may guess

@@ -1,15 +1,19 @@
-"""structlog set up once: console on a terminal, JSON otherwise; secrets are masked last."""
+"""structlog set-up, the redaction of secrets, and the recent lines that the page shows."""
 
 import logging
 import os
+import re
 import sys
-from collections.abc import MutableMapping
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, MutableMapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
-from cdc_sync.recent import RecentLog
-from cdc_sync.redaction import Redaction
+from cdc_sync.clock import utc_now
 
 _LEVELS = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error")}
 # At DEBUG these log tokens, headers and bodies, whatever our own level is.
@@ -22,6 +26,73 @@ _QUIET = (
     "apscheduler",
     "alembic",
 )
+KEPT = timedelta(hours=1)
+MOST_LINES = 2000
+LONGEST = 500  # characters of a value
+_APART = {"event", "level", "timestamp"}
+MASK = "***"
+_BEARER = re.compile(r"(?i)(bearer\s+)[^\s\"',;}]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One event of the log."""
+
+    at: datetime
+    level: str
+    event: str
+    fields: tuple[tuple[str, str], ...]
+
+
+class RecentLog:
+    """A processor of structlog that keeps what passes; it stands behind the one that redacts."""
+
+    def __init__(self, now: Callable[[], datetime] = utc_now) -> None:
+        self._now = now
+        self._lock = threading.Lock()
+        self._lines: deque[Line] = deque(maxlen=MOST_LINES)
+        self.count = 0  #: of all lines that ever passed
+
+    def __call__(
+        self, _logger: Any, method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Keeps an event, and hands it on as it is."""
+        fields = tuple(
+            (name, _shown(name, value))
+            for name, value in event.items()
+            if name not in _APART and value is not None
+        )
+        line = Line(self._now(), str(event.get("level", method)), str(event["event"]), fields)
+        with self._lock:
+            self._lines.append(line)
+            self.count += 1
+        return event
+
+    def lines(self) -> list[Line]:
+        """The newest first."""
+        since = self._now() - KEPT
+        with self._lock:
+            return [line for line in reversed(self._lines) if line.at >= since]
+
+
+class Redaction:
+    """Masks the secrets it was told of, and whatever follows `Bearer`."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = sorted({s for s in secrets if len(s) >= 4}, key=len, reverse=True)
+
+    def learn(self, secret: str) -> None:
+        """Adds a secret that came later: a token."""
+        if secret not in self._secrets:
+            # The last few tokens are enough; the configured secrets come first for ever.
+            self._secrets = [*self._secrets[:64], secret]
+
+    def __call__(self, text: str) -> str:
+        """The text without them."""
+        for secret in self._secrets:
+            if secret in text:
+                text = text.replace(secret, MASK)
+        return _BEARER.sub(rf"\1{MASK}", text)
 
 
 def configure_log(
@@ -103,3 +174,10 @@ def _renderer(form: str) -> Any:
     if form == "console" or (form == "auto" and sys.stderr.isatty()):
         return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     return structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
+
+
+def _shown(name: str, value: Any) -> str:
+    text = str(value).strip()
+    if name == "exception":
+        text = text.rpartition("\n")[2]  # the page is no place for a traceback and its paths
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -9,11 +9,11 @@ from cdc_sync.capture.afresh import look_afresh
 from cdc_sync.capture.loop import CaptureLoop, keep, keep_reconcile, note
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.contract import Status
-from cdc_sync.counting import counted
 from cdc_sync.errors import CdcSyncError
 from cdc_sync.state import contracts, control, history
 from cdc_sync.state.history import Run
 from cdc_sync.sync import Sync
+from cdc_sync.wording import counted
 
 _FOR_PEOPLE = ("why", "adopted", "there", "recreated", "missed", "balance", "afresh", "taken")
 _UPDATES = ("updated", "confirmed", "adopted", "recreated")

@@ -8,12 +8,12 @@ from typing import Any
 
 from cdc_sync.config.model import Config
 from cdc_sync.contract import Status
-from cdc_sync.counting import counted
 from cdc_sync.rules.alerting import Trouble
 from cdc_sync.rules.watermark import write_watermark
 from cdc_sync.state import contracts, control, holds, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.history import STOPPED
+from cdc_sync.wording import counted
 
 KINDS = ("created", "updated", "recreated", "adopted", "unchanged", "rejected", "retried")
 POLLS_MISSED = 3  # intervals without a good poll after which it is not well

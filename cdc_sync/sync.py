@@ -11,14 +11,14 @@ from cdc_sync.config.model import Config
 from cdc_sync.customergauge.token import TokenKeeper
 from cdc_sync.delivery.leases import free_left_behind
 from cdc_sync.delivery.loop import Delivery
+from cdc_sync.log import Redaction
 from cdc_sync.measures import Measures
 from cdc_sync.ownership import expect_own
-from cdc_sync.redaction import Redaction
 from cdc_sync.rules.mapping import mapped_columns
 from cdc_sync.source.reader import Source
-from cdc_sync.state.database import Database, open_state, state_file
+from cdc_sync.state.database import Database, open_memory, open_state, state_file
 from cdc_sync.state.lease import Lease, instance_lock
-from cdc_sync.state.migrate import await_current, upgrade
+from cdc_sync.state.migrate import await_current, current, expect_current, upgrade
 
 
 @dataclass(slots=True)
@@ -103,3 +103,31 @@ def redaction_of(config: Config) -> Redaction:
         secrets.append(config.web.token.get_secret_value())
     secrets += [url.get_secret_value() for url in config.alerts.urls]
     return Redaction([*secrets, *(password for password in passwords if password)])
+
+
+@contextmanager
+def open_for_plan(config: Config) -> Iterator[Capture]:
+    """Opens the state as it is; where there is none yet, an empty one that is gone afterwards.
+
+    Raises StateUnavailable, StateRefused.
+    """
+    url = config.state.url.get_secret_value()
+    file = state_file(url)
+    state = open_memory() if file is not None and not file.exists() else open_state(url)
+    try:
+        if state.file is None and file is not None:
+            upgrade(state)
+        elif current(state) is None:
+            state.close()
+            state = open_memory()
+            upgrade(state)
+        else:
+            expect_current(state)
+            expect_own(state, config.customergauge, adopting=False)
+        capture = capture_of(config, state)
+        try:
+            yield capture
+        finally:
+            capture.source.close()
+    finally:
+        state.close()

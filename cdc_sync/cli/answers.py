@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from cdc_sync.cli.words import shown, table, value_or_dash
+from cdc_sync.cli.words import shown, table
 from cdc_sync.config.template import columns_of
 from cdc_sync.contract import Mapped, fields_of
-from cdc_sync.counting import counted
 from cdc_sync.errors import UserMistake
 from cdc_sync.rules.proposal import Proposal, looks_right
+from cdc_sync.wording import counted, value_or_dash
 
 LISTED = 12  # tables; the others can be named
 ALONE = "leave alone"

@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from cdc_sync.cli.words import clock, difference, in_order, reasons, table
+from cdc_sync.cli.words import clock, difference, table
+from cdc_sync.wording import in_order, reasons
 
 
 class Event(NamedTuple):

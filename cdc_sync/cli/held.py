@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from cdc_sync.cli.words import clock, difference, in_order, table, value_or_dash
-from cdc_sync.counting import counted
+from cdc_sync.cli.words import clock, difference, table
+from cdc_sync.wording import counted, in_order, value_or_dash
 
 
 def described(hold: dict[str, Any], now: datetime) -> str:

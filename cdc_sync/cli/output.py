@@ -2,12 +2,13 @@
 
 import json
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
 from cdc_sync.errors import UserMistake
+from cdc_sync.wording import rfc3339
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -25,14 +26,6 @@ def confirm(question: str, *, yes: bool) -> bool:
     if not sys.stdin.isatty():
         raise UserMistake("This asks before it acts, and there is no terminal.", mend="Add --yes.")
     return typer.confirm(question, default=False, err=True)
-
-
-def rfc3339(value: datetime | str | None) -> str | None:
-    """An instant as JSON documents say it, in UTC with a Z; None stays None."""
-    if value is None:
-        return None
-    instant = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _json_form(value: object) -> str | None:

@@ -6,8 +6,8 @@ import typer
 
 from cdc_sync.cli.context import config_of
 from cdc_sync.cli.output import Json, emit
-from cdc_sync.cli.words import WIDEST, difference, in_order, table, value_or_dash
-from cdc_sync.counting import counted
+from cdc_sync.cli.words import WIDEST, difference, table
+from cdc_sync.wording import counted, in_order, value_or_dash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ def plan(  # one argument an option
 ) -> None:
     """Show what a sync would do now; writes and sends nothing."""
     from cdc_sync.capture.plan import plan as planned
-    from cdc_sync.planning import open_for_plan
+    from cdc_sync.sync import open_for_plan
 
     with open_for_plan(config_of(context)) as capture:
         result = planned(capture, full=full, limit=limit)

@@ -14,8 +14,8 @@ from cdc_sync.cli.names import stay
 from cdc_sync.cli.output import Json, emit
 from cdc_sync.cli.words import shown
 from cdc_sync.clock import utc_now
-from cdc_sync.counting import counted
 from cdc_sync.errors import UserMistake
+from cdc_sync.wording import counted
 
 if TYPE_CHECKING:
     from cdc_sync.references import Imported

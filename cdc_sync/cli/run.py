@@ -42,8 +42,7 @@ def run(context: typer.Context) -> None:
     """Run the daemon until SIGTERM or Ctrl-C; SIGHUP makes it read its configuration again."""
     from cdc_sync.daemon.daemon import Daemon
     from cdc_sync.daemon.reload import Reload
-    from cdc_sync.log import configure_log
-    from cdc_sync.recent import RecentLog
+    from cdc_sync.log import RecentLog, configure_log
     from cdc_sync.sync import open_sync, redaction_of
 
     config = config_of(context)

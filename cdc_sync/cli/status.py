@@ -8,7 +8,7 @@ import typer
 from cdc_sync.cli.context import config_of, config_path, state_of
 from cdc_sync.cli.held import described
 from cdc_sync.cli.output import Json, emit
-from cdc_sync.counting import counted
+from cdc_sync.wording import counted
 
 if TYPE_CHECKING:
     from cdc_sync.config.model import Config

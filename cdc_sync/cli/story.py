@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from cdc_sync.cli.chronicle import chronicle
-from cdc_sync.cli.words import clock, difference, in_order, reasons, shown, table, value_or_dash
+from cdc_sync.cli.words import clock, difference, shown, table
+from cdc_sync.wording import in_order, reasons, value_or_dash
 
 _HEAD = ("ID", "REFERENCE", "ACCOUNT", "STATUS", "NEXT TRY", "REASON")
 

@@ -1,10 +1,11 @@
 """Values as a terminal shows them: tables, times, a contract's problems and differences."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-FIELDS = ("account", "start", "end", "description")  # as people think of a contract
+from cdc_sync.wording import value_or_dash
+
 WIDEST = 60  # characters of a cell that is not the last of its line
 
 
@@ -31,29 +32,10 @@ def clock(instant: datetime | None, now: datetime) -> str:
     return local.strftime(form)
 
 
-def reasons(problems: list[dict[str, str]] | None) -> str:
-    """Why a contract is refused, in one line."""
-    found = [
-        f"{problem['field']}: {problem['message']}" if problem["field"] else problem["message"]
-        for problem in problems or ()
-    ]
-    return "; ".join(found)
-
-
-def in_order(fields: Iterable[str]) -> list[str]:
-    """A payload's fields in the order in which people think of them."""
-    return sorted(fields, key=FIELDS.index)
-
-
 def difference(field: str, diff: dict[str, Any]) -> str:
     """A field that differs, as old → new."""
     old, new = (value_or_dash(value) for value in diff[field])
     return f"{old} → {new}"
-
-
-def value_or_dash(value: str | None) -> str:
-    """A field's value; a dash for none."""
-    return "—" if value is None or value == "" else value
 
 
 def _cut(cell: str) -> str:

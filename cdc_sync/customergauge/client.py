@@ -14,7 +14,7 @@ from cdc_sync import __version__
 from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.customergauge.token import Token
 from cdc_sync.customergauge.window import Departure
-from cdc_sync.redaction import Redaction
+from cdc_sync.log import Redaction
 from cdc_sync.rules.verdict import Answer, NoAnswer, Reply
 
 BODY_READ = 64 * 1024  # bytes of an answer that are read

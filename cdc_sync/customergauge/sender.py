@@ -19,7 +19,7 @@ from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.customergauge.client import Client, Request
 from cdc_sync.customergauge.token import Token
 from cdc_sync.customergauge.window import Departure, Window
-from cdc_sync.redaction import Redaction
+from cdc_sync.log import Redaction
 from cdc_sync.rules.verdict import NoAnswer, Reply
 
 Task = TypeVar("Task")

@@ -20,7 +20,7 @@ from cdc_sync import __version__
 from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.customergauge.unreached import FAILURES, unreached
 from cdc_sync.errors import TokenMisplaced, TokenRefused, TokenThrottled, TokenUnavailable
-from cdc_sync.redaction import Redaction
+from cdc_sync.log import Redaction
 from cdc_sync.rules.backoff import retry_after
 from cdc_sync.rules.verdict import json_object
 

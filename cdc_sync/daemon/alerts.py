@@ -12,7 +12,7 @@ import structlog
 from cdc_sync.alerts import Receiver, receivers
 from cdc_sync.config.model import Config
 from cdc_sync.errors import StateUnavailable, UserMistake
-from cdc_sync.redaction import Redaction
+from cdc_sync.log import Redaction
 from cdc_sync.rules import unsent
 from cdc_sync.rules.alerting import Kind, Known, Trouble, decide, known_from
 from cdc_sync.rules.unsent import Unsent

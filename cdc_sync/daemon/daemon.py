@@ -21,7 +21,7 @@ from cdc_sync.daemon.status_line import polls_of, status_line
 from cdc_sync.daemon.systemd import notify, watchdog_seconds
 from cdc_sync.delivery.leases import our_name
 from cdc_sync.errors import StateUnavailable
-from cdc_sync.recent import RecentLog
+from cdc_sync.log import RecentLog
 from cdc_sync.source.engine import STATEMENT_TIMEOUT_SECONDS
 from cdc_sync.state import control
 from cdc_sync.sync import Sync, redaction_of

@@ -24,8 +24,8 @@ from cdc_sync.delivery.claim import accounts_of, contracts_of, jobs_of, window_a
 from cdc_sync.delivery.leases import free_expired, our_name
 from cdc_sync.delivery.pacing import Pacing
 from cdc_sync.errors import StateUnavailable
+from cdc_sync.log import Redaction
 from cdc_sync.measures import Measures
-from cdc_sync.redaction import Redaction
 from cdc_sync.rules.gate import Gate
 from cdc_sync.rules.verdict import ApiState
 from cdc_sync.state import control, outbox

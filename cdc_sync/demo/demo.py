@@ -10,8 +10,7 @@ from cdc_sync.contract import Status
 from cdc_sync.daemon.daemon import Daemon
 from cdc_sync.demo.parts import Parts, changing, demo_parts
 from cdc_sync.demo.view import Events, summarise
-from cdc_sync.log import configure_log
-from cdc_sync.recent import RecentLog
+from cdc_sync.log import RecentLog, configure_log
 from cdc_sync.report import reconcile_now
 from cdc_sync.status import read_status
 from cdc_sync.sync import Sync, open_sync, redaction_of

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from cdc_sync.config.model import Config
 from cdc_sync.contract import WatermarkValue
-from cdc_sync.counting import counted
+from cdc_sync.wording import counted
 
 MANY = 10  #: rows that hardly have one value by chance
 AHEAD = timedelta(minutes=2)  #: stamps beyond it lie in the future, by the source's clock

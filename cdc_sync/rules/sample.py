@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 from cdc_sync.config.model import MappingConfig
 from cdc_sync.config.template import columns_of
 from cdc_sync.contract import Field, Mapped, SourceRow, fields_of
-from cdc_sync.counting import counted
 from cdc_sync.rules.mapping import mapped_columns
 from cdc_sync.rules.plausible import MANY, Finding
+from cdc_sync.wording import counted
 
 ENOUGH = 3  #: rows from which a habit is told from chance
 _YEARS = range(1950, 2101)

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from cdc_sync.config.model import Config
+from cdc_sync.log import RecentLog
 from cdc_sync.measures import Measures
-from cdc_sync.recent import RecentLog
 from cdc_sync.state.database import Database
 from cdc_sync.status import read_status
 from cdc_sync.web.asking import Asking

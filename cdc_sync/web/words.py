@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from cdc_sync.counting import counted
+from cdc_sync.wording import counted
 
 _PATH = re.compile(r"(?<![\w:/.])/(?:[\w@+.~-]+/)+")
 _SQLITE = re.compile(r"(sqlite:/{2,3})(?:[^/\s'\"]*/)+")

@@ -15,7 +15,7 @@ from cdc_sync import __version__
 from cdc_sync.customergauge.client import BODY_READ, Client, Request
 from cdc_sync.customergauge.token import Token
 from cdc_sync.customergauge.window import Departure, Window
-from cdc_sync.redaction import Redaction
+from cdc_sync.log import Redaction
 from cdc_sync.rules.verdict import Answer, NoAnswer
 
 TOKEN = Token("the-access-token", datetime.now(UTC) + timedelta(hours=1))

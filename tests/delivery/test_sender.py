@@ -10,7 +10,7 @@ from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.customergauge.client import Request
 from cdc_sync.customergauge.sender import Job, Sender
 from cdc_sync.customergauge.token import Token
-from cdc_sync.redaction import Redaction
+from cdc_sync.log import Redaction
 from cdc_sync.rules.verdict import concerns_everybody
 from tests.support.wait import wait_until
 

@@ -19,7 +19,7 @@ from cdc_sync.customergauge.token import Token
 from cdc_sync.daemon.daemon import Daemon
 from cdc_sync.demo import demo
 from cdc_sync.errors import SourceUnavailable, StateUnavailable
-from cdc_sync.redaction import Redaction
+from cdc_sync.log import Redaction
 from cdc_sync.source.reader import Scan
 from cdc_sync.state import watermark
 from cdc_sync.state.history import STOPPED, Run

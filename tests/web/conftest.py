@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 
 from cdc_sync.config.load import load_config
 from cdc_sync.daemon.daemon import Daemon
-from cdc_sync.recent import RecentLog
+from cdc_sync.log import RecentLog
 from cdc_sync.sync import Sync, open_sync, redaction_of
 from tests.support.browser import TOKEN, chromium, log_in, looking
 from tests.support.commands import Installed, installed

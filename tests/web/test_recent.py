@@ -6,9 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import structlog
 
-from cdc_sync.log import configure_log
-from cdc_sync.recent import KEPT, LONGEST, MOST_LINES, RecentLog
-from cdc_sync.redaction import Redaction
+from cdc_sync.log import KEPT, LONGEST, MOST_LINES, RecentLog, Redaction, configure_log
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
