@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from cdc_sync.alerts import receivers
+from cdc_sync.alerts.notifier import receivers
 from cdc_sync.capture.page import Capture
 from cdc_sync.clock import utc_now
 from cdc_sync.config.model import Config

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+from cdc_sync.alerts.policy import Trouble
 from cdc_sync.config.model import Config
 from cdc_sync.contract import Status
-from cdc_sync.rules.alerting import Trouble
 from cdc_sync.rules.watermark import write_watermark
 from cdc_sync.state import contracts, control, holds, watermark
 from cdc_sync.state.database import Database

@@ -18,7 +18,7 @@ def try_out(context: typer.Context, as_json: Json = False) -> None:
     """Send a test message to each of `alerts.urls`; exit 1 where one did not go."""
     import socket
 
-    from cdc_sync.alerts import receivers
+    from cdc_sync.alerts.notifier import receivers
     from cdc_sync.cli.words import table
     from cdc_sync.errors import UserMistake
     from cdc_sync.log import configure_log

@@ -10,10 +10,10 @@ from typing import Any
 
 import structlog
 
+from cdc_sync.alerts.notifier import Alerts
 from cdc_sync.capture.loop import CaptureLoop, horizon_document
 from cdc_sync.config.model import Config
 from cdc_sync.contract import Status
-from cdc_sync.daemon.alerts import Alerts
 from cdc_sync.daemon.capturing import Capturing
 from cdc_sync.daemon.page import Page
 from cdc_sync.daemon.reload import Reload

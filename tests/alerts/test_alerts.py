@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 import structlog
 
-from cdc_sync import alerts as sending
-from cdc_sync.alerts import receivers
+from cdc_sync.alerts import notifier as sending
+from cdc_sync.alerts.notifier import Alerts, receivers
 from cdc_sync.config.load import load_config
 from cdc_sync.config.model import AlertsConfig
-from cdc_sync.daemon.alerts import Alerts
 from cdc_sync.daemon.daemon import Daemon
 from cdc_sync.errors import UserMistake
 from cdc_sync.state.database import open_state

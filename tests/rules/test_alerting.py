@@ -2,8 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cdc_sync.rules import unsent
-from cdc_sync.rules.alerting import Kind, Known, Message, Trouble, decide, known_from
+from cdc_sync.alerts import policy
+from cdc_sync.alerts.policy import Kind, Known, Message, Trouble, decide, known_from
 
 pytestmark = pytest.mark.quick
 
@@ -124,25 +124,25 @@ TOLD = [Message(Kind.TROUBLE, f"{n}") for n in range(3)]
 
 
 def test_each_receiver_has_every_message_in_order_and_one_that_fails_waits_alone():
-    queue = unsent.queued([], TOLD, RECEIVERS, NOON)
-    first_a, first_b = unsent.due(queue, NOON)
+    queue = policy.queued([], TOLD, RECEIVERS, NOON)
+    first_a, first_b = policy.due(queue, NOON)
     assert (first_a.message, first_b.message) == (TOLD[0], TOLD[0])
 
     queue[queue.index(first_a)] = first_a.failed(NOON, 0.5)
     queue.remove(first_b)
-    assert [(one.to, one.message) for one in unsent.due(queue, NOON)] == [("b", TOLD[1])]
-    later = unsent.due(queue, NOON + timedelta(minutes=1))
+    assert [(one.to, one.message) for one in policy.due(queue, NOON)] == [("b", TOLD[1])]
+    later = policy.due(queue, NOON + timedelta(minutes=1))
     assert [(one.to, one.message) for one in later] == [("a", TOLD[0]), ("b", TOLD[1])]
 
 
 def test_what_is_nobodys_or_too_old_is_dropped_and_a_queue_has_an_end():
-    queue = unsent.queued([], TOLD, RECEIVERS, NOON)
-    assert {one.to for one in unsent.queued(queue, [], ["b"], NOON)} == {"b"}
-    assert unsent.queued(queue, [], RECEIVERS, NOON + unsent.KEPT) == []
-    assert len(unsent.queued(queue, TOLD * 100, ["a"], NOON)) == unsent.MOST
+    queue = policy.queued([], TOLD, RECEIVERS, NOON)
+    assert {one.to for one in policy.queued(queue, [], ["b"], NOON)} == {"b"}
+    assert policy.queued(queue, [], RECEIVERS, NOON + policy.KEPT) == []
+    assert len(policy.queued(queue, TOLD * 100, ["a"], NOON)) == policy.MOST
 
 
 def test_a_queue_passes_through_the_state():
-    (one,) = unsent.queued([], TOLD[:1], ["a"], NOON)
+    (one,) = policy.queued([], TOLD[:1], ["a"], NOON)
     for each in (one, one.failed(NOON, 0.5)):
-        assert unsent.unsent_from(each.document()) == each
+        assert policy.unsent_from(each.document()) == each

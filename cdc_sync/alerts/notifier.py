@@ -1,33 +1,38 @@
 """Tells people of troubles: looks every few seconds, remembers in the state what was told."""
 
+import hashlib
+import logging
 import random
+import re
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 from typing import Any
+from urllib.parse import unquote
 
 import structlog
 
-from cdc_sync.alerts import Receiver, receivers
-from cdc_sync.config.model import Config
+from cdc_sync.alerts import policy
+from cdc_sync.alerts.policy import Kind, Known, Trouble, Unsent, decide, known_from
+from cdc_sync.config.model import AlertsConfig, Config
 from cdc_sync.errors import StateUnavailable, UserMistake
 from cdc_sync.log import Redaction
-from cdc_sync.rules import unsent
-from cdc_sync.rules.alerting import Kind, Known, Trouble, decide, known_from
-from cdc_sync.rules.unsent import Unsent
 from cdc_sync.state import control
 from cdc_sync.state.database import Database
 from cdc_sync.status import findings, read_status
 
 log = structlog.get_logger()
-
 LOOK_EVERY = timedelta(seconds=10)
 LOOK_OFTENEST = timedelta(milliseconds=500)
 #: Findings that are alarms.
 TOLD_OF = ("api", "poll", "reconcile", "held", "rejected", "unexplained")
 STATE = "state"  #: the key of the trouble that only a daemon itself can know of
 TITLES = {Kind.TROUBLE: "cdc-sync needs a look", Kind.OVER: "cdc-sync is well again"}
+TIMEOUT_SECONDS = 30.0
+UNREADABLE = "Apprise cannot read this URL. See the service's page at appriseit.com."
+_PARTS = re.compile(r"[^/:@?&=,;]+")
 
 
 class Alerts:
@@ -80,9 +85,9 @@ class Alerts:
         after = self._config.alerts.after
         messages, self._memory = decide(troubles, self._memory, now, after)
         names = [receiver.key for receiver in self._receivers]
-        self._queue = unsent.queued(self._queue, messages, names, now)
+        self._queue = policy.queued(self._queue, messages, names, now)
         self._keep()
-        while due := unsent.due(self._queue, now):
+        while due := policy.due(self._queue, now):
             for one in due:
                 self._send(one, now)
                 self._keep()
@@ -98,7 +103,7 @@ class Alerts:
             return False
         told = {key: known_from(known) for key, known in kept["known"].items()}
         self._memory = told | self._memory
-        self._queue += [unsent.unsent_from(document) for document in kept["unsent"]]
+        self._queue += [policy.unsent_from(document) for document in kept["unsent"]]
         self._kept = kept
         return True
 
@@ -149,9 +154,67 @@ class Alerts:
         self._kept = document
 
 
+class Receiver:
+    """One of `alerts.urls`."""
+
+    def __init__(self, place: int, url: str) -> None:
+        self._url = url
+        scheme, _, rest = url.partition("://")
+        self.name = f"{place} {scheme}"
+        self.key = hashlib.sha256(url.encode()).hexdigest()[:16]
+        parts = _PARTS.findall(rest)
+        self._redact = Redaction([url, *parts, *map(unquote, parts)])
+
+    def why_unusable(self) -> str | None:
+        """Why nothing can be sent there, as far as the URL tells; None where it can."""
+        try:
+            usable = _apprise().Apprise().add(self._url)
+        except Exception as error:  # noqa: BLE001  # as below
+            return self._redact(f"{type(error).__name__}: {error}")
+        return None if usable else UNREADABLE
+
+    def send(self, kind: Kind | None, title: str, body: str) -> str | None:
+        """Sends a message; None where it went, else why it did not."""
+        try:
+            return self._sent(kind, title, body)
+        except Exception as error:  # noqa: BLE001  # a hundred services, each with errors of its own
+            return self._redact(f"{type(error).__name__}: {error}")
+
+    def _sent(self, kind: Kind | None, title: str, body: str) -> str | None:
+        apprise = _apprise()
+        asset = apprise.AppriseAsset(app_id="cdc-sync", service_timeout=TIMEOUT_SECONDS)
+        services = apprise.Apprise(asset=asset)
+        if not services.add(self._url):
+            return UNREADABLE
+        kind_said = kind.value if kind else "info"
+        result = services.notify(body, title, kind_said, body_format="text")
+        if result:
+            return None
+        said = [entry.asdict()["message"] for entry in result.logs()]
+        return self._redact(said[-1]) if said else "Apprise gives no reason."
+
+
 def _receivers(config: Config) -> Sequence[Receiver]:
     try:
         return receivers(config.alerts)
     except UserMistake as error:  # the sync is worth running all the same
         log.warning("alerts.unavailable", reason=error.what, mend=error.mend)
         return ()
+
+
+def receivers(config: AlertsConfig) -> list[Receiver]:
+    """Whom to tell. Raises UserMistake where that needs Apprise and it is not installed."""
+    if config.urls and find_spec("apprise") is None:
+        raise UserMistake(
+            "`alerts.urls` needs Apprise, which is not installed.",
+            mend="Install it: pip install 'cdc-sync[alerts]'",
+        )
+    return [Receiver(place, url.get_secret_value()) for place, url in enumerate(config.urls, 1)]
+
+
+def _apprise() -> Any:
+    import apprise  # noqa: PLC0415  # it costs 300 ms and 20 MB, and is an extra
+
+    # What goes wrong is in the result; in its log the URLs are.
+    logging.getLogger("apprise").propagate = False
+    return apprise
