@@ -5,9 +5,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from cdc_sync.capture.afresh import look_afresh
 from cdc_sync.capture.loop import CaptureLoop, keep, keep_reconcile, note
-from cdc_sync.capture.reconcile import reconcile
+from cdc_sync.capture.reconcile import look_afresh, reconcile
 from cdc_sync.contract import Status
 from cdc_sync.errors import CdcSyncError
 from cdc_sync.state import contracts, control, history

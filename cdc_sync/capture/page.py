@@ -1,5 +1,7 @@
 """The step that poll, reconcile and plan share: a page of rows becomes changes."""
 
+import hashlib
+import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,11 +16,13 @@ from cdc_sync.contract import Known, Mapped, Payload, Problem, Reference, Source
 from cdc_sync.measures import Measures
 from cdc_sync.rules.compare import Action, Change, compare, gone
 from cdc_sync.rules.mapping import RowMapper, compile_mapping
-from cdc_sync.rules.watermark import Horizon, ReadTo
-from cdc_sync.source.reader import Source
-from cdc_sync.state import contracts, control
+from cdc_sync.rules.watermark import Horizon, ReadTo, WatermarkType, is_before
+from cdc_sync.source.reader import Scan, Source
+from cdc_sync.state import contracts, control, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.history import Run
+
+AFRESH = "another server answers, or the source's clock was set back"
 
 
 @dataclass
@@ -171,3 +175,60 @@ def add_to_totals(tx: Connection, run: Run) -> None:
     """Adds what a run found to `totals`, beside what became of deliveries."""
     found = {"unchanged": run.unchanged, "rejected": run.rejected}
     control.add(tx, control.TOTALS, {name: number for name, number in found.items() if number})
+
+
+def shape_of(config: Config) -> dict[str, str]:
+    """Two hashes: of all that shapes payloads, and of the watermark column alone."""
+    source = config.source
+    everything = [
+        source.table,
+        source.query,
+        source.id,
+        source.watermark,
+        source.where,
+        source.deleted_when,
+        source.time_zone,
+        config.mapping.model_dump(mode="json"),
+        config.customergauge.clear_end_with,
+    ]
+    return {"payloads": _hash(everything), "watermark": _hash([source.watermark])}
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def ask_horizon(capture: Capture, scan: Scan) -> Horizon:
+    """The horizon of a scan that has not begun. The watermark may have gone back after it.
+
+    Raises SourceUnavailable and StateUnavailable.
+    """
+    with capture.horizon_lock:
+        if capture.horizon is None:
+            with capture.state.read() as tx:
+                remembered = control.remembered(tx)
+        else:
+            remembered = capture.horizon.remembered
+        horizon = scan.horizon(remembered, capture.now())
+        if horizon.afresh:
+            _begin_afresh(capture, horizon, scan.column.type)
+        # Only now: a horizon that begins afresh must do so again where that was not recorded.
+        capture.horizon = horizon
+        return horizon
+
+
+def _begin_afresh(capture: Capture, horizon: Horizon, type_: WatermarkType) -> None:
+    """The watermark goes back with the horizon, and a reconcile is due.
+
+    The new server may stamp below the old horizon, and may lack commits that were delivered.
+    """
+    now = capture.now()
+    with capture.state.begin() as tx:
+        known = watermark.read(tx)
+        back = horizon.value
+        if back is not None and known.value is not None and is_before(back, known.value):
+            watermark.move(
+                tx, back, type_=type_, kind="source", who="cdc-sync", reason=AFRESH, now=now
+            )
+        control.put(tx, control.RECONCILE_DUE, now.isoformat())
+        control.keep_horizon(tx, horizon)

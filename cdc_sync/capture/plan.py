@@ -7,8 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from cdc_sync.capture.page import Capture, changes_of, gone_of
-from cdc_sync.capture.shape import shape_of
+from cdc_sync.capture.page import Capture, changes_of, gone_of, shape_of
 from cdc_sync.contract import FieldDiff, Status, WatermarkValue, changed_fields
 from cdc_sync.rules.compare import Action, Change
 from cdc_sync.rules.guard import Held, Tally, Weight, judge, weight_of

@@ -4,11 +4,9 @@ import threading
 from collections.abc import Sequence
 from datetime import datetime
 
-from cdc_sync.capture.guarded import Guarded, cut_short, guarded
-from cdc_sync.capture.horizon import ask_horizon
-from cdc_sync.capture.page import Capture, add_to_totals, changes_of, counted
+from cdc_sync.capture.guard import Guarded, cut_short, guarded
+from cdc_sync.capture.page import Capture, add_to_totals, ask_horizon, changes_of, counted, shape_of
 from cdc_sync.capture.reconcile import reconcile
-from cdc_sync.capture.shape import shape_of
 from cdc_sync.contract import Mapped, WatermarkValue
 from cdc_sync.rules.compare import Change
 from cdc_sync.rules.watermark import (

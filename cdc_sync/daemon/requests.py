@@ -6,9 +6,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from cdc_sync.capture.afresh import look_afresh
 from cdc_sync.capture.loop import CaptureLoop, keep, keep_reconcile
-from cdc_sync.capture.reconcile import reconcile
+from cdc_sync.capture.reconcile import look_afresh, reconcile
 from cdc_sync.errors import CdcSyncError, StateUnavailable
 from cdc_sync.report import report_of
 from cdc_sync.state import control

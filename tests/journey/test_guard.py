@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from cdc_sync import approval
-from cdc_sync.capture.afresh import look_afresh
 from cdc_sync.capture.page import Capture
 from cdc_sync.capture.poll import poll
-from cdc_sync.capture.reconcile import reconcile
+from cdc_sync.capture.reconcile import look_afresh, reconcile
 from cdc_sync.contract import Status
 from cdc_sync.state.history import Run
 from tests.journey.test_journey import STILL, Journey

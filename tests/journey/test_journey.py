@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from cdc_sync.capture.afresh import look_afresh
 from cdc_sync.capture.poll import poll
-from cdc_sync.capture.reconcile import reconcile
+from cdc_sync.capture.reconcile import look_afresh, reconcile
 from cdc_sync.config.load import load_config
 from cdc_sync.contract import Status
 from cdc_sync.state import contracts, control, outbox
