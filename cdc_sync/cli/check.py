@@ -9,8 +9,8 @@ from cdc_sync.cli.context import command_with, config_of, config_path
 from cdc_sync.cli.output import Json, emit
 
 if TYPE_CHECKING:
+    from cdc_sync.check.findings import Finding
     from cdc_sync.config.model import Config
-    from cdc_sync.rules.plausible import Finding
 
 
 def check(context: typer.Context, as_json: Json = False) -> None:
@@ -20,7 +20,7 @@ def check(context: typer.Context, as_json: Json = False) -> None:
 
 def report(config: "Config", path: Path, *, as_json: bool) -> None:
     """Prints what was found. Raises typer.Exit where something is wrong."""
-    from cdc_sync.check import check as look
+    from cdc_sync.check.check import check as look
     from cdc_sync.log import configure_log
     from cdc_sync.sync import redaction_of
 

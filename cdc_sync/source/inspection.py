@@ -1,13 +1,17 @@
 """Facts about the source for `check`: its index on the watermark, its keys, ids that are equal."""
 
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from cdc_sync.config.model import SourceConfig
-from cdc_sync.contract import encode_id
+from cdc_sync.contract import WatermarkValue, encode_id
 from cdc_sync.source.statements import Statements
 
 EXAMPLES = 3
+AHEAD = timedelta(minutes=2)  #: stamps beyond it lie in the future, by the source's clock
 
 
 def has_watermark_index(connection: Connection, config: SourceConfig) -> bool | None:
@@ -68,3 +72,25 @@ def _table(connection: Connection, config: SourceConfig) -> tuple[str | None, st
     schema, _, table = config.table.rpartition(".")
     names = sa.inspect(connection).get_table_names(schema=schema or None)
     return (schema or None, table) if table in names else None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was counted in the source; `doubled` are ids that several rows have, the first few.
+
+    `least` and `greatest` are of the watermark column, which is without zone where `naive`; None
+    for one that no calendar has; `forms` are texts of it that are written in different ways, where
+    it holds texts. `ahead` rows are stamped later than `AHEAD` after `clock`.
+    """
+
+    rows: int
+    null_watermarks: int
+    null_ids: int
+    doubled: tuple[str, ...]
+    primary: tuple[str, ...]
+    least: WatermarkValue | None
+    greatest: WatermarkValue | None
+    ahead: int
+    forms: tuple[str, ...]
+    naive: bool
+    clock: datetime

@@ -13,7 +13,6 @@ from sqlalchemy.engine import CursorResult, Engine
 from cdc_sync.config.model import SourceConfig
 from cdc_sync.contract import SourceId, SourceRow, WatermarkValue, decode_id, encode_id
 from cdc_sync.errors import SourceMistake, SourceUnavailable
-from cdc_sync.rules.plausible import AHEAD, Facts
 from cdc_sync.rules.watermark import Horizon, Remembered, WatermarkType
 from cdc_sync.source.columns import (
     Kind,
@@ -24,6 +23,8 @@ from cdc_sync.source.columns import (
 from cdc_sync.source.engine import in_our_words, open_source
 from cdc_sync.source.horizon import read_horizon
 from cdc_sync.source.inspection import (
+    AHEAD,
+    Facts,
     doubled_ids,
     has_watermark_index,
     index_statement,

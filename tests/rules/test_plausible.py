@@ -4,11 +4,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from cdc_sync.check.findings import newest_as_read, of_ids, of_sample, of_watermark
 from cdc_sync.config.model import Config
 from cdc_sync.contract import SourceRow
 from cdc_sync.rules.mapping import compile_mapping, mapped_columns
-from cdc_sync.rules.plausible import Facts, newest_as_read, of_ids, of_watermark
-from cdc_sync.rules.sample import of_sample
+from cdc_sync.source.inspection import Facts
 
 pytestmark = pytest.mark.quick
 

@@ -9,6 +9,7 @@ from time import perf_counter
 
 from cdc_sync.alerts.notifier import receivers
 from cdc_sync.capture.page import Capture
+from cdc_sync.check.findings import Finding, newest_as_read, of_ids, of_sample, of_watermark
 from cdc_sync.clock import utc_now
 from cdc_sync.config.model import Config
 from cdc_sync.config.units import format_duration
@@ -17,8 +18,6 @@ from cdc_sync.contract import Mapped
 from cdc_sync.customergauge.probe import unreachable_because
 from cdc_sync.customergauge.token_request import request_token
 from cdc_sync.errors import CdcSyncError
-from cdc_sync.rules.plausible import Finding, newest_as_read, of_ids, of_watermark
-from cdc_sync.rules.sample import of_sample
 from cdc_sync.rules.watermark import Horizon, Remembered
 from cdc_sync.source.reader import Scan
 from cdc_sync.state.database import open_memory, state_file
