@@ -7,8 +7,7 @@ from typing import Any
 
 import typer
 
-from cdc_sync.cli import commands
-from cdc_sync.cli.app import options
+from cdc_sync.cli.app import options, register
 from cdc_sync.config import units
 from cdc_sync.config.mistakes import SECTIONS
 from cdc_sync.config.present import config_schema
@@ -55,7 +54,7 @@ def command_line() -> Any:
     """The whole command, as a shell sees it."""
     app = typer.Typer(name="cdc-sync")
     app.callback()(options)
-    commands.register(app)
+    register(app)
     return typer.main.get_command(app)
 
 

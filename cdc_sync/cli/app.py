@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cdc_sync import __version__
+from cdc_sync.cli import admin, contracts, init, operate, plan, references, run, status, watermark
 from cdc_sync.cli.context import Given
 from cdc_sync.errors import CdcSyncError
 
@@ -15,6 +16,13 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+)
+TRY, SYNC, LOOK, ACT, SET_UP = (
+    "Try it",
+    "Sync",
+    "Look",
+    "Act",
+    "Set up",
 )
 
 
@@ -44,9 +52,7 @@ def options(
 
 def main() -> None:
     """The console script: exit code 0 fine, 1 something is wrong, 2 the user's mistake."""
-    from cdc_sync.cli import commands  # it imports `app` of this module
-
-    commands.register(app)
+    register(app)
     try:
         app()
     except CdcSyncError as error:
@@ -55,3 +61,22 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+
+
+def register(app: typer.Typer) -> None:
+    """Puts the commands on the application."""
+    for panel, functions in (
+        (TRY, (admin.demo, admin.sandbox)),
+        (SYNC, (init.init, admin.check, plan.plan, run.once, run.run, run.reconcile)),
+        (LOOK, (status.status,)),
+        (ACT, (operate.retry, operate.approve, operate.discard, operate.pause, operate.resume)),
+    ):
+        for function in functions:
+            app.command(rich_help_panel=panel)(function)
+    app.add_typer(contracts.app, rich_help_panel=LOOK)
+    app.add_typer(watermark.app, rich_help_panel=ACT)
+    app.add_typer(references.app, rich_help_panel=ACT)
+    app.add_typer(admin.alerts_app, rich_help_panel=SET_UP)
+    app.add_typer(admin.config_app, rich_help_panel=SET_UP)
+    app.add_typer(admin.db_app, rich_help_panel=SET_UP)
+    app.add_typer(admin.service_app, rich_help_panel=SET_UP)

@@ -65,8 +65,7 @@ def init(  # noqa: PLR0913, PLR0917  # one argument an option
 ) -> None:
     """Write a commented config.yaml from a few questions, or by options alone; then check it."""
     flags = {name.replace("_", "-"): value for name, value in locals().items()}
-    from cdc_sync.cli.asking import Asker
-    from cdc_sync.cli.conversation import converse
+    from cdc_sync.cli.wizard import Asker, converse
     from cdc_sync.set_up import Place
 
     place = Place(output or context.obj.config or Path("config.yaml"))
@@ -91,7 +90,7 @@ def _write(answers: "Answers", place: "Place", *, force: bool) -> None:
 def _check(place: "Place") -> None:
     import os
 
-    from cdc_sync.cli.check import report
+    from cdc_sync.cli.admin import report
     from cdc_sync.config.load import load_config
 
     print()

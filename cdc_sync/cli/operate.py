@@ -1,11 +1,28 @@
 """The commands that act on delivery: retry, pause, resume."""
 
+import sys
+from datetime import datetime
+from typing import Any
+
 import typer
 
-from cdc_sync.cli.context import state_of
-from cdc_sync.cli.names import All, Names, are, named, stay
-from cdc_sync.cli.output import Json, emit
+from cdc_sync.cli.context import config_of, config_path, state_of
+from cdc_sync.cli.output import (
+    All,
+    Json,
+    Names,
+    Yes,
+    are,
+    clock,
+    confirm,
+    difference,
+    emit,
+    named,
+    stay,
+    table,
+)
 from cdc_sync.clock import utc_now
+from cdc_sync.wording import counted, in_order, value_or_dash
 
 _HEEDED = "A running daemon heeds it within a second."
 
@@ -56,3 +73,78 @@ def _said(count: int, names: list[str] | None) -> str:
         f"{due} {stay(others)}: not rejected by CustomerGauge, waiting or backing off"
         " (what our own rules refuse is mended in the source)."
     )
+
+
+def approve(context: typer.Context, yes: Yes = False, as_json: Json = False) -> None:
+    """Release what the guard holds: it is sent."""
+    from cdc_sync import approval  # SQLAlchemy costs 200 ms
+
+    ends = config_of(context, secrets=False).deletes.policy == "end"
+    with state_of(context) as state:
+        hold = approval.held_document(state)
+        if hold is None:
+            emit({"released": 0, "held": 0}, "Nothing is held.", as_json=as_json)
+            return
+        _ask(context, hold, "Send them?", yes=yes, as_json=as_json)
+        done = approval.approve(state, hold["run"], ends=ends, now=utc_now())
+    later = f" {done['held']:,} came meanwhile and stay held." if done["held"] else ""
+    words = f"{done['released']:,} released; a running daemon sends them within a second, else: "
+    emit(done, f"{words}cdc-sync once.{later}", as_json=as_json)
+
+
+def discard(context: typer.Context, yes: Yes = False, as_json: Json = False) -> None:
+    """Drop what the guard holds, and look at it afresh in the source; then deliver."""
+    from cdc_sync import approval
+    from cdc_sync.cli.run import work
+    from cdc_sync.report import discard_now
+
+    with state_of(context) as state:
+        hold = approval.held_document(state)
+    if hold is None:
+        emit({"released": 0, "held": 0}, "Nothing is held.", as_json=as_json)
+        return
+    _ask(context, hold, "Drop them, and ask the source anew?", yes=yes, as_json=as_json)
+    work(context, "discard", None, discard_now, as_json=as_json)
+
+
+def _ask(
+    context: typer.Context, hold: dict[str, Any], question: str, *, yes: bool, as_json: bool
+) -> None:
+    """On a terminal asks; a script that says approve or discard means it."""
+    typer.echo(f"config {config_path(context)}\n{described(hold, utc_now())}", err=as_json)
+    if not confirm(question, yes=yes or not sys.stdin.isatty()):
+        typer.echo("Nothing was changed.", err=as_json)
+        raise typer.Exit(1)
+
+
+def described(hold: dict[str, Any], now: datetime) -> str:
+    """How much is held, why, and a few of them."""
+    return "\n".join([_why(hold, now), *examples(hold)])
+
+
+def examples(hold: dict[str, Any]) -> list[str]:
+    """A few of what is held, one line each."""
+    lines = [table([_example(one) for one in hold["examples"]])] if hold["examples"] else []
+    if hold["held"] > len(hold["examples"]):
+        lines.append("  and more: cdc-sync contracts list --status held")
+    return lines
+
+
+def _why(hold: dict[str, Any], now: datetime) -> str:
+    parts = [f"{hold[name]:,} {name}" for name in ("updated", "new", "gone") if hold[name]]
+    when = clock(datetime.fromisoformat(hold["at"]), now)
+    return (
+        f"{counted(hold['held'], 'contract')} held by the guard. The {hold['kind']} of {when} would"
+        f" have changed {hold['changes']:,} at once ({', '.join(parts)}),"
+        f" of {hold['known']:,} known."
+    )
+
+
+def _example(one: dict[str, Any]) -> tuple[str, str]:
+    if one["gone"]:
+        return one["reference"] or one["source_id"], "gone from the source"
+    diff = one["diff"]
+    if diff.get("account", ("", ""))[0] is None:
+        return one["reference"], f"new: {value_or_dash(diff.get('account', ('', ''))[1])}"
+    told = (f"{field} {difference(field, diff)}" for field in in_order(diff))
+    return one["reference"], ", ".join(told) or "as CustomerGauge has it, but in doubt"

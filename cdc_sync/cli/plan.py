@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cdc_sync.cli.context import config_of
-from cdc_sync.cli.output import Json, emit
-from cdc_sync.cli.words import WIDEST, difference, table
+from cdc_sync.cli.output import WIDEST, Json, difference, emit, table
 from cdc_sync.wording import counted, in_order, value_or_dash
 
 if TYPE_CHECKING:

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from cdc_sync.cli.context import config_of, state_of
-from cdc_sync.cli.names import stay
-from cdc_sync.cli.output import Json, emit
-from cdc_sync.cli.words import shown
+from cdc_sync.cli.output import Json, emit, shown, stay
 from cdc_sync.clock import utc_now
 from cdc_sync.errors import UserMistake
 from cdc_sync.wording import counted

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -12,16 +13,22 @@ import typer
 
 from cdc_sync.cli.context import config_of
 from cdc_sync.cli.output import Json, emit
+from cdc_sync.clock import utc_now
+from cdc_sync.errors import CdcSyncError
+from cdc_sync.state import control
+from cdc_sync.state.database import Database
+from cdc_sync.status import read_status
+
+Limit = Annotated[int | None, typer.Option(min=1, help="Send at most so many, for a first look.")]
+BUSY_SECONDS = 20.0  # for so long another command is waited for
+HEARD_WITHIN_SECONDS = 20.0
+
 
 if TYPE_CHECKING:
     from cdc_sync.report import Progress
     from cdc_sync.sync import Sync
 
     Work: TypeAlias = Callable[[Sync, threading.Event, int | None, Progress], dict[str, Any]]
-
-Limit = Annotated[int | None, typer.Option(min=1, help="Send at most so many, for a first look.")]
-
-BUSY_SECONDS = 20.0  # for so long another command is waited for
 
 
 def once(context: typer.Context, limit: Limit = None, as_json: Json = False) -> None:
@@ -81,7 +88,7 @@ def work(  # what the commands differ in
     as_json: bool,
 ) -> None:
     """Does it here, or has the running daemon do it; exit 1 where anything is left undelivered."""
-    from cdc_sync.cli.progress import delivering
+    from cdc_sync.cli.output import delivering
     from cdc_sync.errors import SourceMistake, SourceUnavailable
     from cdc_sync.log import configure_log
     from cdc_sync.report import failure, is_well, public, words
@@ -132,7 +139,6 @@ def _in_turn(
 
 def _by_daemon(context: typer.Context, kind: str, limit: int | None) -> dict[str, Any] | None:
     from cdc_sync.cli.context import state_of
-    from cdc_sync.cli.request import ask_daemon
     from cdc_sync.clock import utc_now
     from cdc_sync.errors import UserMistake
     from cdc_sync.status import read_status
@@ -151,3 +157,33 @@ def _by_daemon(context: typer.Context, kind: str, limit: int | None) -> dict[str
 def _token_folder() -> Path | None:
     folder = os.environ.get("STATE_DIRECTORY")
     return Path(folder.split(":")[0]) if folder else None
+
+
+def ask_daemon(state: Database, kind: str) -> dict[str, Any]:
+    """The daemon's report. Raises CdcSyncError where it ends, or never heard us."""
+    name = uuid.uuid4().hex
+    with state.begin() as tx:
+        control.ask(tx, name, kind, utc_now())
+    try:
+        return _answered(state, name)
+    finally:
+        with state.begin() as tx:
+            control.withdraw(tx, name)
+
+
+def _answered(state: Database, name: str) -> dict[str, Any]:
+    silent_since = time.monotonic()
+    while time.monotonic() - silent_since < HEARD_WITHIN_SECONDS:
+        if read_status(state, utc_now())["daemon"]["running"]:
+            silent_since = time.monotonic()
+        with state.read() as tx:
+            answered, is_asked = control.peek_answer(tx, name), control.is_asked(tx, name)
+        if answered is not None:
+            return answered
+        if not is_asked:
+            break  # a daemon that was started since did not expect us to wait still
+        time.sleep(0.1)
+    raise CdcSyncError(
+        "Another cdc-sync is at work on this state and does not take requests.",
+        mend="Wait for its end, or stop it.",
+    )

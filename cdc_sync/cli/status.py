@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cdc_sync.cli.context import config_of, config_path, state_of
-from cdc_sync.cli.held import described
+from cdc_sync.cli.operate import described
 from cdc_sync.cli.output import Json, emit
 from cdc_sync.wording import counted
 

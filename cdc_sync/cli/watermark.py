@@ -1,25 +1,27 @@
 """The commands about the watermark: where it stands, and moves by hand."""
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 
-from cdc_sync.cli.context import config_path, state_of, who
-from cdc_sync.cli.needs import config_with_source
-from cdc_sync.cli.output import Json, Yes, confirm, emit
-from cdc_sync.cli.positions import described, history_lines, proposed
+from cdc_sync.cli.context import config_path, config_with_source, state_of, who
+from cdc_sync.cli.output import Json, Yes, clock, confirm, emit, table
 from cdc_sync.clock import utc_now
-
-if TYPE_CHECKING:
-    from cdc_sync.moves import Target
-    from cdc_sync.state.database import Database
+from cdc_sync.config.units import format_duration
 
 app = typer.Typer(
     name="watermark", help="Look at the watermark, and move it.", no_args_is_help=True
 )
-
 Reason = Annotated[str | None, typer.Option(help="Why; kept in the history.")]
+_AGAIN = "only what differs is sent. To send again what does not differ: contracts resend"
+_KEPT = "references and acknowledged payloads stay; nothing is sent that does not differ."
+
+
+if TYPE_CHECKING:
+    from cdc_sync.moves import Target
+    from cdc_sync.state.database import Database
 
 
 @app.command()
@@ -128,3 +130,72 @@ def _then(state: "Database", interval: timedelta) -> str:
     left = max(0.0, interval.total_seconds() - poll["age_seconds"]) if poll else None
     soon = "" if left is None else f", in {left:.0f} s"
     return f"The daemon reads from there at its next poll{soon}."
+
+
+if TYPE_CHECKING:
+    from cdc_sync.moves import Move
+
+
+def described(document: dict[str, Any], now: datetime) -> str:
+    """`watermark show` for people."""
+    if document["value"] is None:
+        return "There is no watermark yet: the next poll reads everything."
+    reason = f": {document['basis_reason']}" if document["basis_reason"] else ""
+    return table(
+        [
+            ("watermark", f"{document['value']} ({document['type']})"),
+            ("moved", f"{clock(document['moved_at'], now)} (version {document['version']})"),
+            ("horizon", f"{document['horizon'] or 'not known'} ({document['basis']}{reason})"),
+        ]
+    )
+
+
+def proposed(move: "Move") -> str:
+    """From where to where, and what is read again."""
+    start, end = (written(value, move.zone) for value in (move.known.value, move.to))
+    return f"from {start} to {end}{_distance(move)}\n{_meaning(move)}"
+
+
+def history_lines(document: dict[str, Any], now: datetime) -> str:
+    """`watermark history` for people."""
+    if not document["moves"]:
+        return "Nobody has moved it by hand."
+    return table(
+        [
+            (
+                clock(move["at"], now),
+                move["who"],
+                move["kind"],
+                f"{move['from'] or 'none'} → {move['to'] or 'none'}",
+                move["reason"] or "",
+            )
+            for move in document["moves"]
+        ]
+    )
+
+
+def written(value: object, zone: ZoneInfo) -> str:
+    """A watermark in its column's zone."""
+    if isinstance(value, datetime):
+        return value.astimezone(zone).isoformat(sep=" ", timespec="seconds")
+    return "none" if value is None else str(value)
+
+
+def _distance(move: "Move") -> str:
+    before, after = move.known.value, move.to
+    if move.kind != "rewind":
+        return ""
+    if isinstance(before, datetime) and isinstance(after, datetime):
+        return f" ({format_duration(before - after)} before where it stands)"
+    return f" ({before - after} before where it stands)"  # type: ignore[operator]  # two numbers
+
+
+def _meaning(move: "Move") -> str:
+    if move.rows is None:
+        rows = f"The source cannot be asked how many rows are read again ({move.unasked})"
+        return f"{rows.rstrip('.')}; {_KEPT if move.to is None else _AGAIN}"
+    count = "1 row is" if move.rows == 1 else f"{move.rows:,} rows are"
+    if move.to is None:
+        return f"{'The' if move.rows == 1 else 'All'} {count} read once more; {_KEPT}"
+    ahead = "\nIt goes forward: what changed before it and is not read yet waits for a reconcile."
+    return f"{count} read again; {_AGAIN}{ahead if move.goes_forward else ''}"

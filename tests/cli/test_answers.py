@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from cdc_sync.cli.answers import (
+from cdc_sync.cli.wizard import (
+    Asker,
+    _time_zone,
     check_columns,
     chosen,
     listing,
@@ -10,8 +12,6 @@ from cdc_sync.cli.answers import (
     mapping_question,
     samples,
 )
-from cdc_sync.cli.asking import Asker
-from cdc_sync.cli.conversation import _time_zone
 from cdc_sync.contract import Mapped, Problem, payload_of
 from cdc_sync.errors import UserMistake
 from cdc_sync.rules.proposal import Proposal

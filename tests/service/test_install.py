@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cdc_sync.cli import service as command
+from cdc_sync.cli import admin as command
 from cdc_sync.config.load import load_config
 from cdc_sync.errors import UserMistake
 from cdc_sync.service.host import ids_of

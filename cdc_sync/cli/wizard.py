@@ -1,12 +1,18 @@
 """The conversation of `init`: from a source's URL to every answer that a configuration needs."""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
 
-from cdc_sync.cli import answers as told
-from cdc_sync.cli.asking import Asker, nobody_to_ask
+import typer
+
+from cdc_sync.cli.output import shown, table
 from cdc_sync.config.readers import time_zone
-from cdc_sync.errors import SourceUnavailable, UserMistake
+from cdc_sync.config.template import columns_of
+from cdc_sync.contract import Mapped, fields_of
+from cdc_sync.errors import CdcSyncError, SourceUnavailable, UserMistake
 from cdc_sync.rules.proposal import Proposal, Table, in_order, looks_right, propose, reference_of
 from cdc_sync.set_up import (
     PASSWORD,
@@ -21,10 +27,16 @@ from cdc_sync.set_up import (
     source_address,
 )
 from cdc_sync.source.catalog import open_catalog
+from cdc_sync.wording import counted, value_or_dash
 
 REGIONS = ("eu", "us", "au")
 SAMPLES = 3
 _LATER = "later"  # rows can be looked at without a client
+LISTED = 12  # tables; the others can be named
+ALONE = "leave alone"
+FIELDS = ("account", "start", "end", "description")
+Rows = tuple[int | None, bool]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +45,54 @@ class Seen:
 
     tables: Mapping[str, Table]
     likely: Sequence[Proposal]
-    rows: Sequence[told.Rows]
+    rows: Sequence[Rows]
     odd_zone: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who answers; `flags` are the options by name without dashes, None where not given."""
+
+    flags: Mapping[str, str | None]
+    terminal: bool
+
+    def given(self, *flags: str) -> bool:
+        """Whether every one of these options was given."""
+        return all(self.flags[flag] is not None for flag in flags)
+
+    def ask(self, flag: str, question: str, default: str | None = None) -> str:
+        """The answer. Raises UserMistake where there is none and nobody can be asked."""
+        if (given := self.flags[flag]) is not None:
+            return given
+        if not self.terminal and default is None:
+            raise nobody_to_ask([flag])
+        return self.prompt(question, default) if self.terminal else str(default)
+
+    def prompt(self, question: str, default: str | None = None) -> str:
+        """A person's answer; without one the default, which the question shows."""
+        answer: str = typer.prompt(question, default=default, show_default=bool(default))
+        return answer.strip()
+
+    def secret(self, flag: str, question: str, default: str | None = None) -> str:
+        """A secret: the content of the file that a flag names, else typed without an echo."""
+        if (file := self.flags[flag]) is not None:
+            return _content(file, flag)
+        if not self.terminal:
+            if default is None:
+                raise nobody_to_ask([flag])
+            return default
+        typed: str = typer.prompt(question, default=default, hide_input=True, show_default=False)
+        return typed
+
+    def until(self, attempt: Callable[[], T], *flags: str) -> T:
+        """Asks again where a person can answer better; an option gets no second chance."""
+        while True:
+            try:
+                return attempt()
+            except CdcSyncError as error:
+                if not self.terminal or any(map(self.given, flags)):
+                    raise
+                print(f"  {error}")
 
 
 def converse(asker: Asker, place: Place, *, force: bool) -> Answers:
@@ -107,7 +165,7 @@ def _look(address: SourceAddress) -> Seen:
     with open_catalog(address.with_password) as catalog:
         tables = {table.name: table for table in catalog.tables()}
         likely = in_order(map(propose, tables.values()))
-        shown = likely[: told.LISTED]
+        shown = likely[:LISTED]
         rows = [(None, False) if one.is_view else catalog.rows(one.table) for one in shown]
         return Seen(tables, likely, rows, catalog.odd_zone)
 
@@ -115,14 +173,14 @@ def _look(address: SourceAddress) -> Seen:
 def _table(asker: Asker, seen: Seen) -> Table:
     if not asker.given("table"):
         print("Tables with a key and a time column:")
-        print(told.listing(seen.likely, seen.rows))
+        print(listing(seen.likely, seen.rows))
     best = [one for one in seen.likely if looks_right(one)]
     if not asker.terminal and not asker.given("table") and len(best) != 1:
         raise nobody_to_ask(["table"])
     default = "1" if seen.likely else None
-    name = told.chosen(asker.ask("table", "Table", default), seen.likely)
+    name = chosen(asker.ask("table", "Table", default), seen.likely)
     if name not in seen.tables:
-        names = ", ".join(sorted(seen.tables)[: told.LISTED]) or "none that this user may see"
+        names = ", ".join(sorted(seen.tables)[:LISTED]) or "none that this user may see"
         raise UserMistake(f"There is no table {name}.", mend=f"There are: {names}")
     return seen.tables[name]
 
@@ -136,7 +194,7 @@ def _columns(
         if guess is not None and not asker.given(flag):
             return tuple(guess)
         names = tuple(name.strip() for name in asker.ask(flag, question).split(","))
-        told.check_columns({f"--{flag}": f"{{{name}}}" for name in names}, _names(table))
+        check_columns({f"--{flag}": f"{{{name}}}" for name in names}, _names(table))
         return names
 
     return asker.until(attempt, flag)
@@ -164,23 +222,23 @@ def _mapping(asker: Asker, answers: Answers, guess: Proposal, table: Table) -> d
 
     def reference() -> str:
         template = asker.ask("reference", question, default)
-        told.check_columns({"reference": template}, _names(table))
+        check_columns({"reference": template}, _names(table))
         return template
 
     first = {"reference": asker.until(reference, "reference")}
     guesses: dict[str, str | None] = {
-        field: told.template_of(given) if (given := asker.flags[field]) is not None else guessed
+        field: template_of(given) if (given := asker.flags[field]) is not None else guessed
         for field, guessed in zip(
-            told.FIELDS, (guess.account, guess.start, guess.end, guess.description), strict=True
+            FIELDS, (guess.account, guess.start, guess.end, guess.description), strict=True
         )
     }
 
     def attempt() -> dict[str, str]:
         fields = guesses
         if asker.terminal and not asker.given("account", "start"):
-            answer = asker.prompt(told.mapping_question(guesses), "")
-            fields = told.mapping_answer(answer, guesses)
-        told.check_columns(fields, _names(table))
+            answer = asker.prompt(mapping_question(guesses), "")
+            fields = mapping_answer(answer, guesses)
+        check_columns(fields, _names(table))
         if missing := [field for field in ("account", "start") if not fields[field]]:
             if not asker.terminal:
                 raise nobody_to_ask(missing)
@@ -194,7 +252,7 @@ def _mapping(asker: Asker, answers: Answers, guess: Proposal, table: Table) -> d
 
 def _show(asker: Asker, answers: Answers) -> None:
     rows = first_rows(config_from(answers), SAMPLES)
-    print(told.samples(rows))
+    print(samples(rows))
     if rows and asker.terminal and all(row.problems for row in rows):
         raise UserMistake(
             "None of these is a contract that CustomerGauge takes.",
@@ -229,3 +287,123 @@ def _region(asker: Asker) -> str:
 
 def _names(table: Table) -> list[str]:
     return [column.name for column in table.columns]
+
+
+def listing(proposals: Sequence[Proposal], rows: Sequence[Rows]) -> str:
+    """The tables, numbered from 1, the likeliest first."""
+    lines = [
+        (
+            str(number),
+            one.table,
+            _rows(count) if not one.is_view else "a view",
+            f"{', '.join([*(one.id or ()), one.watermark or ''])} {_index(one)}",
+            "← looks right" if number == 1 and looks_right(one) else "",
+        )
+        for number, (one, count) in enumerate(zip(proposals, rows, strict=False), 1)
+    ]
+    more = len(proposals) - len(lines)
+    rest = f"\n  … and {more:,} more; the name of any table will do" if more else ""
+    return (table(lines) if lines else "  none; the name of any table or view will do") + rest
+
+
+def chosen(answer: str, proposals: Sequence[Proposal]) -> str:
+    """The name of the table that a number, or a name, stands for."""
+    number = int(answer) if answer.isdecimal() else 0
+    return proposals[number - 1].table if 0 < number <= len(proposals) else answer
+
+
+def mapping_question(guesses: Mapping[str, str | None]) -> str:
+    """One question for the four fields, each with its guess."""
+    said = ", ".join(f"{field} [{guesses[field] or _without(field)}]" for field in FIELDS)
+    return said[0].upper() + said[1:]
+
+
+def mapping_answer(answer: str, guesses: Mapping[str, str | None]) -> dict[str, str | None]:
+    """What the answer makes of the guesses: `field=column`, or columns in the fields' order.
+
+    Raises UserMistake for more of them than there are fields.
+    """
+    found = dict(guesses)
+    parts = [part.strip() for part in answer.split(",")]
+    named = [part.partition("=") for part in parts if "=" in part]
+    if named:
+        unknown = [name.strip() for name, _, _ in named if name.strip().lower() not in FIELDS]
+        if unknown or len(named) < len(parts):
+            raise UserMistake(f"Write field=column with one of {', '.join(FIELDS)} each time.")
+        return found | {n.strip().lower(): template_of(value) for n, _, value in named}
+    if len(parts) > len(FIELDS):
+        raise UserMistake("These are more than four; write field=column for some of them.")
+    return found | {f: template_of(part) for f, part in zip(FIELDS, parts, strict=False) if part}
+
+
+def check_columns(templates: Mapping[str, str | None], columns: Sequence[str]) -> None:
+    """Raises UserMistake for a template with a column that the table has not."""
+    for key, template in templates.items():
+        try:
+            named = columns_of(template) if template else ()
+        except ValueError as error:
+            raise UserMistake(f"{key} {error}") from None
+        for name in named:
+            if name not in columns:
+                raise UserMistake(
+                    f"There is no column {name} for {key}.",
+                    mend=f"There are: {', '.join(columns)}",
+                )
+
+
+def samples(rows: Sequence[Mapped]) -> str:
+    """The first rows as payloads, or as what is wrong with them."""
+    if not rows:
+        return "  (no row yet)"
+    return table([_sample(row) for row in rows])
+
+
+def _sample(row: Mapped) -> tuple[str, ...]:
+    fields = fields_of(row.payload)
+    reference, account = row.reference or row.source_id, value_or_dash(fields.get("account"))
+    if row.problems:
+        said = "; ".join(f"{problem.field}: {problem.message}" for problem in row.problems)
+        return reference, account, shown(said)
+    dates = f"{fields.get('start')} … {fields.get('end') or 'open'}"
+    description = fields.get("description")
+    return reference, account, f"{dates}  {shown(description)}" if description else dates
+
+
+def _rows(rows: Rows) -> str:
+    count, exact = rows
+    if count is None:
+        return "cannot be counted"
+    return counted(count, "row") if exact else f"about {counted(count, 'row')}"
+
+
+def _index(one: Proposal) -> str:
+    return "(indexed)" if one.indexed else "" if one.is_view else "(no index)"
+
+
+def _without(field: str) -> str:
+    return ALONE if field in ("end", "description") else "?"
+
+
+def template_of(text: str) -> str | None:
+    """A field's template; None for what leaves the field alone."""
+    text = text.strip()
+    return None if text in ("", "-", ALONE) else text
+
+
+def nobody_to_ask(flags: Sequence[str]) -> UserMistake:
+    """That options are missing, by their names."""
+    named = ", ".join(f"--{flag}" for flag in flags)
+    return UserMistake(
+        "This asks for what no option says, and there is no terminal.", mend=f"Add {named}."
+    )
+
+
+def _content(file: str, flag: str) -> str:
+    try:
+        text = sys.stdin.readline() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UserMistake(
+            f"{file} cannot be read ({why}).", mend=f"Correct the path in --{flag}."
+        ) from None
+    return text.removesuffix("\n").removesuffix("\r")
