@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy.engine import make_url
 
 from cdc_sync.config.interpolate import Surroundings
-from cdc_sync.config.load import PLACES
-from cdc_sync.config.mistakes import sentence_of
+from cdc_sync.config.load import PLACES, sentence_of
 from cdc_sync.config.model import Config, StateConfig
 from cdc_sync.config.urls import (
     MYSQL,

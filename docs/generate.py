@@ -9,8 +9,8 @@ import typer
 
 from cdc_sync.cli.app import options, register
 from cdc_sync.config import units
-from cdc_sync.config.mistakes import SECTIONS
-from cdc_sync.config.present import config_schema
+from cdc_sync.config.load import SECTIONS
+from cdc_sync.config.write import config_schema
 
 HERE = Path(__file__).resolve().parent
 MARK = "<!-- From here on made by `make docs`, of the program's own words. -->"

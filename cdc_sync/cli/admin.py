@@ -73,7 +73,7 @@ def adopt(context: typer.Context, yes: Yes = False) -> None:
 @config_app.command()
 def schema() -> None:
     """Print the JSON Schema of config.yaml, for editors."""
-    from cdc_sync.config.present import config_schema  # only here is it made
+    from cdc_sync.config.write import config_schema  # only here is it made
 
     print(json.dumps(config_schema(), indent=2, ensure_ascii=False))
 
@@ -81,8 +81,7 @@ def schema() -> None:
 @config_app.command()
 def show(context: typer.Context, as_json: Json = False) -> None:
     """Show the configuration in force, defaults and variables put in, secrets masked."""
-    from cdc_sync.config.present import effective
-    from cdc_sync.config.written import as_yaml
+    from cdc_sync.config.write import as_yaml, effective
 
     document = effective(config_of(context))
     emit(document, f"# {config_path(context)}\n{as_yaml(document)}", as_json=as_json)

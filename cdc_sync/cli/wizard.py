@@ -9,7 +9,7 @@ from typing import TypeVar
 import typer
 
 from cdc_sync.cli.output import shown, table
-from cdc_sync.config.readers import time_zone
+from cdc_sync.config.fields import time_zone
 from cdc_sync.config.template import columns_of
 from cdc_sync.contract import Mapped, fields_of
 from cdc_sync.errors import CdcSyncError, SourceUnavailable, UserMistake

@@ -1,23 +1,25 @@
 """Finds config.yaml, puts in `${…}`, checks it; every mistake is told at once, with its line."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
-from cdc_sync.config.document import Document, read_document
 from cdc_sync.config.interpolate import Surroundings, UnresolvedError
-from cdc_sync.config.mistakes import SECTIONS, sentence_of
-from cdc_sync.config.model import Config
+from cdc_sync.config.model import Config, Section
 from cdc_sync.config.urls import anchored
 from cdc_sync.errors import ConfigMistake
 
 VARIABLE = "CDC_SYNC_CONFIG"
 PLACES = (Path("config.yaml"), Path("/etc/cdc-sync/config.yaml"))
-
 _URLS = {("source", "url"), ("state", "url")}
 _CREDENTIALS = {
     ("source", "url"),
@@ -25,6 +27,17 @@ _CREDENTIALS = {
     ("customergauge", "client_secret"),
 }
 _SECRETS = _CREDENTIALS | {("web", "token"), ("alerts", "urls")}
+SECTIONS: dict[str, type[Section]] = {
+    name: cast("type[Section]", field.annotation) for name, field in Config.model_fields.items()
+}
+_PHRASES = {
+    "literal_error": "must be {expected}.",
+    "greater_than_equal": "must be at least `{ge}`.",
+    "less_than_equal": "must be at most `{le}`.",
+    "string_too_short": "is empty.",
+    "model_type": "must be a section: keys of its own, indented below it.",
+}
+_PHRASE = "has a value that cannot be used here."
 
 
 def find_config(given: Path | None, environ: Mapping[str, str]) -> Path:
@@ -72,6 +85,30 @@ def _existing(path: Path, named_by: str) -> Path:
     raise ConfigMistake(
         f"{path}, {named_by}, {said}.", mend="Correct the path, or create the file."
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The sections of a file, as YAML gave them; `path` is the file as the user named it."""
+
+    path: Path
+    sections: CommentedMap
+
+    def line(self, *place: str | int) -> int | None:
+        """The line of a key or a list's item, from 1; of what holds it, where it is not there."""
+        node: Any = self.sections
+        line = None
+        for step in place:
+            key = _own_key(node, step)
+            found = _position(node, key)
+            if found is None:
+                return line
+            line, node = found + 1, node[key]
+        return line
+
+    def says(self, sentence: str, line: int | None) -> str:
+        """A mistake as it is told: file, line, sentence."""
+        return f"{self.path}, line {line}: {sentence}" if line else f"{self.path}: {sentence}"
 
 
 @dataclass(slots=True)
@@ -177,3 +214,130 @@ def _plain(value: object) -> object:
     if isinstance(value, int) and not isinstance(value, bool):
         return int(value)
     return float(value) if isinstance(value, float) else value
+
+
+def read_document(path: Path) -> Document:
+    """Reads a file. Raises ConfigMistake where it cannot be read or is no mapping of sections."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigMistake(f"{path} is not UTF-8 text.", mend="Save it as UTF-8.") from None
+    except OSError as error:
+        raise ConfigMistake(
+            f"{path} cannot be read ({error.strerror}).",
+            mend="Name the file with --config, or let this user read it.",
+        ) from None
+    return Document(path, _sections(path, text))
+
+
+def _sections(path: Path, text: str) -> CommentedMap:
+    try:
+        top = YAML(typ="rt").load(text)
+    except DuplicateKeyError as error:
+        raise ConfigMistake(_duplicate(path, error)) from None
+    except YAMLError as error:
+        raise ConfigMistake(
+            _broken(path, error),
+            mend="Look at the indentation, quotes and colons there and on the line before.",
+        ) from None
+    except ValueError as error:
+        raise ConfigMistake(
+            f"{path}: a value looks like a date and is none ({error}).",
+            mend="Put quotes around it.",
+        ) from None
+    except TypeError:
+        raise ConfigMistake(
+            f"{path}: a key is a list or a section.", mend="Write plain names before the colons."
+        ) from None
+    if top is None:
+        raise ConfigMistake(
+            f"{path} is empty.", mend="Start from the example config.yaml of cdc-sync."
+        )
+    if not isinstance(top, CommentedMap):
+        raise ConfigMistake(
+            f"{path}, line 1: the file must hold sections such as `source:`, "
+            f"not {'a list' if isinstance(top, CommentedSeq) else 'a single value'}."
+        )
+    return top
+
+
+def _duplicate(path: Path, error: DuplicateKeyError) -> str:
+    key = str(error.problem).partition('"')[2].partition('"')[0]
+    line = error.problem_mark.line + 1
+    return f"{path}, line {line}: `{key}` is there twice. Keep one of them."
+
+
+def _broken(path: Path, error: YAMLError) -> str:
+    mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
+    problem = (error.problem if isinstance(error, MarkedYAMLError) else None) or "it cannot be read"
+    place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return f"{path}{place}: this is not YAML: {problem.strip().rstrip('.')}."
+
+
+def _own_key(node: Any, step: str | int) -> Any:
+    """The key as YAML has it, which may be a number where we speak of it as text."""
+    return next((key for key in node if str(key) == step), step) if isinstance(node, dict) else step
+
+
+def _position(node: Any, step: Any) -> int | None:
+    """The line, from 0, of a key or an item of the node; None where it has none."""
+    try:
+        if isinstance(node, CommentedMap):
+            return int(node.lc.key(step)[0])
+        if isinstance(node, CommentedSeq):
+            return int(node.lc.item(step)[0])
+    except (KeyError, TypeError, AttributeError):
+        pass
+    return None
+
+
+def sentence_of(error: Mapping[str, Any], *, present: bool) -> str:
+    """One validation error as a sentence; `present`: the key is in the file, if without a value."""
+    place = tuple(str(step) for step in error["loc"][:2])
+    key = f"`{'.'.join(place)}`"
+    match error["type"]:
+        case "missing":
+            return _missing(place, present=present)
+        case "extra_forbidden":
+            return unknown(place)
+        case "value_error":
+            text = str(error["ctx"]["error"])
+            return f"{key} {text}" if text[0].islower() else f"{key}: {text}"
+        case kind:
+            phrase = _PHRASES.get(kind, _PHRASE).format_map(error.get("ctx", {}))
+            return f"{key} {phrase}".replace("'", "`")
+
+
+def unknown(place: tuple[str, ...]) -> str:
+    """That a key is none of ours, with the nearest that is."""
+    said = f"`{'.'.join(place)}` is not a key."
+    name = place[-1]
+    siblings = list(SECTIONS) if len(place) == 1 else list(SECTIONS[place[0]].model_fields)
+    parent = "" if len(place) == 1 else f"{place[0]}."
+    if near := get_close_matches(name, siblings, n=1):
+        return f"{said} Did you mean `{parent}{near[0]}`?"
+    if elsewhere := [key for key in _every_key() if key.endswith(f".{name}")]:
+        return f"{said} Did you mean `{elsewhere[0]}`?"
+    where = f"`{place[0]}` has" if parent else "There are"
+    return f"{said} {where} {_listed(siblings)}."
+
+
+def _every_key() -> Iterable[str]:
+    return (f"{name}.{key}" for name, section in SECTIONS.items() for key in section.model_fields)
+
+
+def _missing(place: tuple[str, ...], *, present: bool) -> str:
+    section = SECTIONS[place[0]].model_fields
+    if len(place) == 1:
+        required = [key for key, field in section.items() if field.is_required()]
+        return f"the section `{place[0]}` is missing. It needs at least {_listed(required)}."
+    examples = section[place[1]].examples or []
+    return (
+        f"`{'.'.join(place)}` {'has no value' if present else 'is missing'}. "
+        f"Write for example `{place[1]}: {examples[0]}`."
+    )
+
+
+def _listed(names: list[str]) -> str:
+    quoted = [f"`{name}`" for name in names]
+    return " and ".join(part for part in (", ".join(quoted[:-1]), quoted[-1]) if part)

@@ -6,12 +6,13 @@ Keys, defaults and words come from the model, so that the file cannot say what d
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from cdc_sync.config.mistakes import SECTIONS
-from cdc_sync.config.section import Section
+from cdc_sync.config.load import SECTIONS
+from cdc_sync.config.model import Config, Section
 
 _COLUMN = 34  # where comments begin
 _WIDTH = 100
@@ -22,8 +23,9 @@ _HEADER = """\
 # name to change it. ${NAME} is an environment variable, ${file:PATH} a file's content. The JSON
 # Schema, for editors: cdc-sync config schema
 """
-
 Given = Mapping[str, Mapping[str, object]]
+_FORM = {"type": "string", "pattern": r"\$\{"}
+_NULL = {"type": "null"}
 
 
 def render(given: Given) -> str:
@@ -79,3 +81,51 @@ def _reads_back(text: str) -> bool:
         return bool(YAML(typ="rt").load(StringIO(f"key: {text}\n")) == {"key": text})
     except (YAMLError, ValueError):
         return False
+
+
+def as_yaml(document: dict[str, Any]) -> str:
+    """The document as config.yaml would say it."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # its stub says None
+    text = StringIO()
+    yaml.dump(document, text)
+    return text.getvalue().rstrip("\n")
+
+
+def config_schema() -> dict[str, Any]:
+    """The JSON Schema of config.yaml, in the forms that people write (`15s`, `20/s`, `none`)."""
+    schema = Config.model_json_schema(mode="validation")
+    for name, section in SECTIONS.items():
+        written = schema["$defs"][section.__name__]
+        defaults = section.model_construct().model_dump(mode="json")
+        written["properties"] = {
+            key: _as_written(form, defaults.get(key), required=key in written.get("required", []))
+            for key, form in written["properties"].items()
+        }
+        written["title"] = name
+        schema["properties"][name].pop("default", None)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "cdc-sync configuration",
+    }
+
+
+def effective(config: Config) -> dict[str, Any]:
+    """What is in force, as it would be written, ready for YAML or JSON; every secret is `***`."""
+    return config.model_dump(mode="json")
+
+
+def _as_written(form: dict[str, Any], default: object, *, required: bool) -> dict[str, Any]:
+    """A key's schema that also takes `${…}`, and null where the key may be left out."""
+    about: dict[str, Any] = {key: form[key] for key in form if key in {"description", "examples"}}
+    if default is not None:
+        about["default"] = default
+    kind = {key: form[key] for key in form if key not in {*about, "title", "default"}}
+    choices = [choice for choice in kind.get("anyOf", [kind]) if choice != _NULL]
+    if any(choice != {"type": "string"} for choice in choices):
+        choices.append(_FORM)
+    if not required:
+        choices.append(_NULL)
+    return {**about, **(choices[0] if len(choices) == 1 else {"anyOf": choices})}

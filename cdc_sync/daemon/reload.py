@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from cdc_sync.config.mistakes import SECTIONS
+from cdc_sync.config.load import SECTIONS
 from cdc_sync.config.model import Config
 from cdc_sync.daemon.systemd import notify
 from cdc_sync.errors import ConfigMistake

@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from cdc_sync import moves, refusals, story
 from cdc_sync.approval import held_document
-from cdc_sync.config.present import effective
+from cdc_sync.config.write import effective
 from cdc_sync.contract import Status
 from cdc_sync.errors import SourceUnavailable
 from cdc_sync.state import history

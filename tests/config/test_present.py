@@ -8,9 +8,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
-from cdc_sync.config.load import load_config
-from cdc_sync.config.mistakes import SECTIONS
-from cdc_sync.config.present import config_schema, effective
+from cdc_sync.config.load import SECTIONS, load_config
+from cdc_sync.config.write import config_schema, effective
 
 pytestmark = pytest.mark.quick
 

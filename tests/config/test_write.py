@@ -4,10 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cdc_sync.config.load import load_config
-from cdc_sync.config.mistakes import SECTIONS
-from cdc_sync.config.present import effective
-from cdc_sync.config.write import lines_that_matter, render, scalar
+from cdc_sync.config.load import SECTIONS, load_config
+from cdc_sync.config.write import effective, lines_that_matter, render, scalar
 
 pytestmark = pytest.mark.quick
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cdc_sync.config.mistakes import SECTIONS
-from cdc_sync.config.present import config_schema
+from cdc_sync.config.load import SECTIONS
+from cdc_sync.config.write import config_schema
 from docs.generate import command_line, leaves
 
 ROOT = Path(__file__).resolve().parents[2]
