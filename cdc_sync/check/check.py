@@ -15,8 +15,7 @@ from cdc_sync.config.model import Config
 from cdc_sync.config.units import format_duration
 from cdc_sync.config.urls import masked
 from cdc_sync.contract import Mapped
-from cdc_sync.customergauge.probe import unreachable_because
-from cdc_sync.customergauge.token_request import request_token
+from cdc_sync.customergauge.token_request import request_token, unreachable_because
 from cdc_sync.errors import CdcSyncError
 from cdc_sync.rules.watermark import Horizon, Remembered
 from cdc_sync.source.reader import Scan

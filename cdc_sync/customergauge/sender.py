@@ -16,9 +16,8 @@ from typing import Generic, NamedTuple, TypeVar
 import uvloop
 
 from cdc_sync.config.model import CustomerGaugeConfig
-from cdc_sync.customergauge.client import Client, Request
+from cdc_sync.customergauge.client import Client, Departure, Request, Window
 from cdc_sync.customergauge.token import Token
-from cdc_sync.customergauge.window import Departure, Window
 from cdc_sync.log import Redaction
 from cdc_sync.rules.verdict import NoAnswer, Reply
 

@@ -1,24 +1,30 @@
 """One request to the token endpoint, by requests-oauthlib's client-credentials flow."""
 
+import errno
 import json
 import logging
 import math
 import os
 import re
+import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from http.client import IncompleteRead
+from typing import Any, NamedTuple
 
 import requests
 from oauthlib.oauth2 import BackendApplicationClient, OAuth2Error
+from requests import RequestException
+from requests.exceptions import ConnectTimeout, InvalidURL, Timeout
 from requests_oauthlib import OAuth2Session
+from urllib3.exceptions import HTTPError, LocationValueError, NameResolutionError
 
 from cdc_sync import __version__
 from cdc_sync.config.model import CustomerGaugeConfig
-from cdc_sync.customergauge.unreached import FAILURES, unreached
 from cdc_sync.errors import TokenMisplaced, TokenRefused, TokenThrottled, TokenUnavailable
 from cdc_sync.log import Redaction
 from cdc_sync.rules.backoff import retry_after
@@ -27,6 +33,12 @@ from cdc_sync.rules.verdict import json_object
 BODY_READ = 64 * 1024  # bytes of an answer that are read
 _TOKEN = re.compile(r'("access_token"\s*:\s*")[^"]*')
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
+_INSECURE = "OAUTHLIB_INSECURE_TRANSPORT"
+_environment = threading.Lock()
+# The second, for a host such as a..b, comes through requests as it is.
+FAILURES = (RequestException, LocationValueError)
+_PROXY = "and that this machine may reach it (cdc-sync uses no proxy)."
+
 
 for _name in ("requests_oauthlib", "oauthlib", "urllib3"):
     # At DEBUG they log the form with the secret, and the token.
@@ -176,5 +188,73 @@ def _plain_http_on_loopback(url: str) -> Iterator[None]:
                 del os.environ[_INSECURE]
 
 
-_INSECURE = "OAUTHLIB_INSECURE_TRANSPORT"
-_environment = threading.Lock()
+class Unreached(NamedTuple):
+    """What happened, in a few words that go on after an address, and what mends it."""
+
+    why: str
+    mend: str
+
+
+def unreached(error: Exception, key: str) -> Unreached:
+    """What lies at the bottom of the library's exception; `key` names the address."""
+    check = f"Check `customergauge.region` or `{key}`"
+    for cause in _causes(error):
+        match cause:
+            case socket.gaierror() | NameResolutionError():
+                return Unreached("no such host", f"{check}, and this machine's DNS.")
+            case ssl.SSLCertVerificationError():
+                return _untrusted(cause)
+            case ssl.SSLError():
+                return Unreached("TLS fails", f"{check}, and that https is spoken there.")
+            case ConnectionRefusedError():
+                return Unreached("connection refused", f"{check}, {_PROXY}")
+            case ConnectionError() | IncompleteRead():
+                return Unreached("the connection was cut", f"{check}, {_PROXY}")
+            case OSError(errno=errno.ENETUNREACH | errno.EHOSTUNREACH):
+                return Unreached("no route to that network", f"{check}, {_PROXY}")
+    if isinstance(error, Timeout):
+        words = (
+            "no connection in time" if isinstance(error, ConnectTimeout) else "no answer in time"
+        )
+        return Unreached(words, f"{check}, {_PROXY}")
+    if isinstance(error, InvalidURL | LocationValueError):
+        return Unreached("not an address", f"{check}.")
+    return Unreached("the answer is not HTTP", f"{check}.")
+
+
+def _untrusted(error: ssl.SSLCertVerificationError) -> Unreached:
+    said = error.verify_message or "certificate verify failed"
+    return Unreached(
+        f"its TLS certificate is not trusted: {said}",
+        "Check this machine's clock, and that nothing on the way answers in its place.",
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions that it was made of, the deepest first."""
+    found: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting:
+        one = waiting.pop(0)
+        if isinstance(one, BaseException) and one not in found:
+            found.append(one)
+            inner = getattr(one, "reason", None) if isinstance(one, HTTPError) else None
+            waiting += [one.__cause__, one.__context__, inner, *one.args]
+    yield from reversed(found)
+
+
+def unreachable_because(config: CustomerGaugeConfig) -> Unreached | None:
+    """Why no answer comes from the API; None where any comes: a GET is not even allowed there."""
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            session.get(
+                config.imports_url,
+                headers={"User-Agent": f"cdc-sync/{__version__}", "Accept": "application/json"},
+                timeout=min(10.0, config.timeout.total_seconds()),
+                allow_redirects=False,
+                stream=True,
+            ).close()
+    except FAILURES as error:
+        return unreached(error, "base_url")
+    return None

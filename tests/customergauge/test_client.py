@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from cdc_sync import __version__
-from cdc_sync.customergauge.client import BODY_READ, Client, Request
+from cdc_sync.customergauge.client import BODY_READ, Client, Departure, Request, Window
 from cdc_sync.customergauge.token import Token
-from cdc_sync.customergauge.window import Departure, Window
 from cdc_sync.log import Redaction
 from cdc_sync.rules.verdict import Answer, NoAnswer
 

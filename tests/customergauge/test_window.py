@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc_sync.customergauge.window import Departure, Window
+from cdc_sync.customergauge.client import Departure, Window
 
 pytestmark = pytest.mark.quick
 
