@@ -1,29 +1,38 @@
 """What one daemon alone does for a state: polls, reconciles, requests of commands, housekeeping."""
 
 import threading
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
 
-from cdc_sync.capture.loop import CaptureLoop, keep_reconcile
-from cdc_sync.capture.reconcile import reconcile
-from cdc_sync.daemon.requests import Requests
-from cdc_sync.daemon.schedule import build_schedule, was_missed
+from cdc_sync.capture.loop import CaptureLoop, keep, keep_reconcile
+from cdc_sync.capture.reconcile import look_afresh, reconcile
+from cdc_sync.config.model import ScheduleConfig
+from cdc_sync.config.units import parse_duration
 from cdc_sync.delivery.leases import free_dead
 from cdc_sync.errors import CdcSyncError, StateUnavailable
+from cdc_sync.report import report_of
 from cdc_sync.source.listener import listen
 from cdc_sync.state import control, history
 from cdc_sync.state.history import Run
 from cdc_sync.sync import Sync
 
 log = structlog.get_logger()
-
 PRUNED_AT_ONCE = 5000
-
 Start = Callable[[str, Callable[[threading.Event], None], threading.Event], threading.Thread]
+LOOK_EVERY_SECONDS = 0.5
+REST_WITHIN_SECONDS = 3600.0
+ABANDONED_AFTER = timedelta(minutes=1)
+# Its defaults drop a job that is a second late; missed runs are joined, never two at once.
+_JOBS = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
 
 
 class Capturing:
@@ -136,3 +145,105 @@ class Capturing:
                         return
         except StateUnavailable as error:
             log.warning("state.unavailable", reason=str(error))
+
+
+class Requests:
+    """Looks for requests and answers them, one after the other."""
+
+    def __init__(self, sync: Sync, capture: CaptureLoop) -> None:
+        self._sync = sync
+        self._begun: deque[str] = deque(maxlen=1000)  # the latest requests, answered or not
+        self._do: dict[str, Callable[[threading.Event], Run]] = {
+            "once": capture.poll,
+            "reconcile": self._reconcile,
+            "discard": self._look_afresh,
+        }
+
+    def run(self, stop: threading.Event) -> None:
+        """Answers until `stop`. What was asked long before has nobody who waits for it."""
+        is_first = True
+        while not stop.wait(LOOK_EVERY_SECONDS):
+            try:
+                if is_first:
+                    with self._sync.state.begin() as tx:
+                        control.drop_requests(tx, self._sync.capture.now() - ABANDONED_AFTER)
+                    is_first = False
+                with self._sync.state.read() as tx:
+                    waiting = control.requests(tx)
+                for name, request in waiting.items():
+                    if request["id"] not in self._begun:
+                        self._begin(name, request, stop)
+            except StateUnavailable:
+                continue  # the loops tell it; the request is still there afterwards
+
+    def _begin(self, name: str, request: dict[str, Any], stop: threading.Event) -> None:
+        """Does it; delivery is waited for beside the next request."""
+        self._begun.append(request["id"])
+        before = Counter(self._sync.delivery.counts)
+        kind, started = request["kind"], self._sync.capture.now()
+        try:
+            run = self._do[kind](stop)
+        except CdcSyncError as error:
+            run = Run(kind, started).ended(self._sync.capture.now(), str(error))
+        self._sync.delivery.wake()
+        given = (name, request, run, before, stop)
+        threading.Thread(target=self._answer, args=given, name="answer", daemon=True).start()
+
+    def _answer(
+        self,
+        name: str,
+        request: dict[str, Any],
+        run: Run,
+        before: Counter[str],
+        stop: threading.Event,
+    ) -> None:
+        self._sync.delivery.wait_for_rest(stop, REST_WITHIN_SECONDS)
+        while True:
+            try:
+                report = report_of(self._sync, run, before)
+                with self._sync.state.begin() as tx:
+                    control.answer(tx, name, request, report)
+                break
+            except StateUnavailable:
+                if stop.wait(1):
+                    break
+
+    def _reconcile(self, stop: threading.Event) -> Run:
+        return keep_reconcile(self._sync.capture, reconcile(self._sync.capture, stop))
+
+    def _look_afresh(self, stop: threading.Event) -> Run:
+        run = look_afresh(self._sync.capture, stop)
+        keep(self._sync.capture, run)
+        return run
+
+
+def build_schedule(
+    config: ScheduleConfig,
+    *,
+    wake_poll: Callable[[], None],
+    wake_reconcile: Callable[[], None],
+    prune: Callable[[], None],
+) -> BackgroundScheduler:
+    """The schedule, not started. Its jobs only wake: they cannot block, be skipped or be late."""
+    scheduler = BackgroundScheduler(timezone=UTC, job_defaults=_JOBS)
+    scheduler.add_job(wake_poll, IntervalTrigger(seconds=config.poll.total_seconds()), id="poll")
+    trigger = _trigger(config.reconcile)
+    if trigger is not None:
+        scheduler.add_job(wake_reconcile, trigger, id="reconcile")
+    scheduler.add_job(prune, IntervalTrigger(hours=1), id="prune")
+    return scheduler
+
+
+def was_missed(text: str, last: datetime, now: datetime) -> bool:
+    """Whether a reconcile was due since the last one began, while nobody ran."""
+    trigger = _trigger(text)
+    due = trigger and trigger.get_next_fire_time(last, last)
+    return due is not None and due <= now
+
+
+def _trigger(text: str) -> BaseTrigger | None:
+    if text == "never":
+        return None
+    if " " in text.strip():
+        return CronTrigger.from_crontab(text, timezone=UTC)
+    return IntervalTrigger(seconds=parse_duration(text).total_seconds())

@@ -5,8 +5,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 import structlog
 
@@ -15,26 +16,26 @@ from cdc_sync.capture.loop import CaptureLoop, horizon_document
 from cdc_sync.config.model import Config
 from cdc_sync.contract import Status
 from cdc_sync.daemon.capturing import Capturing
-from cdc_sync.daemon.page import Page
 from cdc_sync.daemon.reload import Reload
-from cdc_sync.daemon.status_line import polls_of, status_line
-from cdc_sync.daemon.systemd import notify, watchdog_seconds
+from cdc_sync.daemon.systemd import notify, polls_of, status_line, watchdog_seconds
 from cdc_sync.delivery.leases import our_name
-from cdc_sync.errors import StateUnavailable
+from cdc_sync.errors import CdcSyncError, StateUnavailable
 from cdc_sync.log import RecentLog
 from cdc_sync.source.engine import STATEMENT_TIMEOUT_SECONDS
 from cdc_sync.state import control
 from cdc_sync.sync import Sync, redaction_of
+from cdc_sync.web.app import status_app
 from cdc_sync.web.desk import Desk
 from cdc_sync.web.health import Vitals
+from cdc_sync.web.server import serving
 
 log = structlog.get_logger()
-
 BEAT_SECONDS = 1.0
 PRESENCE_SECONDS = 4.0  # the longest silence of the presence row while nothing happens
 FORGOTTEN_AFTER = timedelta(minutes=10)
 REFUSED = "The changed configuration is wrong, and the old one in force: see the log"
 HUNG_AFTER_SECONDS = STATEMENT_TIMEOUT_SECONDS + 120.0  # one page of the source may take so long
+AGAIN_AFTER_SECONDS = 10.0
 
 
 class Daemon:
@@ -239,3 +240,40 @@ class Daemon:
         )
         polls = polls_of(last, lag, now) if self._capturing.running else ["another daemon polls"]
         return status_line(counts, polls, troubles)
+
+
+class Page:
+    """The page at `web.listen`, inside a `with`; `beat` tries again while its port is taken."""
+
+    def __init__(self, desk: Desk, told: Callable[[str], None]) -> None:
+        self._desk = desk
+        self._told = told
+        self._served = ExitStack()
+        self._due: float | None = 0.0
+        self._failed = False
+
+    def __enter__(self) -> Self:
+        self.beat()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._served.close()
+
+    def beat(self) -> None:
+        """Serves it, if that is due: once, and again every few seconds until it succeeds."""
+        listen = self._desk.config.web.listen
+        if listen is None or self._due is None or time.monotonic() < self._due:
+            return
+        host, _, port = listen.rpartition(":")
+        serve = serving(status_app(self._desk), host.strip("[]"), int(port))
+        try:
+            url = self._served.enter_context(serve)
+        except CdcSyncError as error:
+            self._due = time.monotonic() + AGAIN_AFTER_SECONDS
+            if not self._failed:
+                log.warning("page.unavailable", reason=error.what, mend="See `web.listen`.")
+            self._failed = True
+        else:
+            self._due = None
+            log.info("page.served", url=url)
+            self._told(url)

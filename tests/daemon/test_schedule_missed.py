@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cdc_sync.daemon.schedule import was_missed
+from cdc_sync.daemon.capturing import was_missed
 
 pytestmark = pytest.mark.quick
 LAST = datetime(2026, 11, 24, 3, 0, 1, tzinfo=UTC)

@@ -6,7 +6,7 @@ import pytest
 
 from cdc_sync.capture.loop import LastPoll
 from cdc_sync.contract import Status
-from cdc_sync.daemon.status_line import polls_of, status_line
+from cdc_sync.daemon.systemd import polls_of, status_line
 from cdc_sync.state.history import Run
 
 pytestmark = pytest.mark.quick
