@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter, deque
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 import structlog
@@ -10,10 +10,8 @@ from sqlalchemy import Connection
 
 from cdc_sync.contract import Reference, payload_of
 from cdc_sync.customergauge.sender import Sent
-from cdc_sync.delivery.access import Access
 from cdc_sync.delivery.accounts import Accounts, NewAccount
-from cdc_sync.delivery.delays import Delays
-from cdc_sync.delivery.pacing import Pacing
+from cdc_sync.delivery.flow import Access, Pacing
 from cdc_sync.measures import Measures
 from cdc_sync.rules.gate import Gate
 from cdc_sync.rules.outcome import Attempt, Claimed, Kind, Settlement, settle
@@ -33,10 +31,11 @@ from cdc_sync.rules.verdict import (
 from cdc_sync.state import control, history, settlements
 
 log = structlog.get_logger()
-
 Task: TypeAlias = Claimed | NewAccount
 NOTHING = payload_of({})
 MOST_NAMED = 100  # adopted references that are remembered, to be named
+TOLD_EVERY = timedelta(minutes=1)
+MOST_REASONS = 100  # kept apart; of more than that, each is told at debug alone
 
 
 class Answers:
@@ -186,3 +185,37 @@ class Answers:
             reason=why,
             seconds=round(seconds, 3),
         )
+
+
+class Delays:
+    """Keeps how often each reason came since it was last told."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, tuple[datetime, int]] = {}
+
+    def tell(self, settlement: Settlement, why: str, seconds: float) -> None:
+        """One line a contract at debug; at info the first of a reason, with the others' number."""
+        others = self._others(why, settlement.at)
+        level = log.debug if others is None else log.info
+        level(
+            "contract.delayed",
+            source_id=settlement.claimed.source_id,
+            reference=settlement.claimed.reference,
+            status=settlement.http_status,
+            reason=why,
+            seconds=round(seconds, 3),
+            **({"others": others} if others else {}),
+        )
+
+    def _others(self, why: str, now: datetime) -> int | None:
+        """How many came untold since it was last told; None where it is not to be told now."""
+        at, others = self._told.get(why, (None, 0))
+        # Further away than that: our clock was set back since.
+        if at is not None and abs(now - at) < TOLD_EVERY:
+            self._told[why] = (at, others + 1)
+            return None
+        self._told = {w: t for w, t in self._told.items() if abs(now - t[0]) < 2 * TOLD_EVERY}
+        if len(self._told) >= MOST_REASONS:
+            return None
+        self._told[why] = (now, 0)
+        return others

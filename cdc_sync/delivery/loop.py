@@ -6,33 +6,32 @@ back and what goes next share one transaction.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import Connection
 
 from cdc_sync.config.model import CustomerGaugeConfig
-from cdc_sync.contract import SourceId
+from cdc_sync.contract import SourceId, body_of
+from cdc_sync.customergauge.client import Request
 from cdc_sync.customergauge.sender import GROUP, Job, Sender
 from cdc_sync.customergauge.token import TokenKeeper
-from cdc_sync.delivery.access import Access
-from cdc_sync.delivery.accounts import Accounts
+from cdc_sync.delivery.accounts import Accounts, NewAccount
 from cdc_sync.delivery.answers import Answers, Task
 from cdc_sync.delivery.brake import Brake
-from cdc_sync.delivery.claim import accounts_of, contracts_of, jobs_of, window_after
+from cdc_sync.delivery.flow import Access, Pacing, Turn
 from cdc_sync.delivery.leases import free_expired, our_name
-from cdc_sync.delivery.pacing import Pacing
 from cdc_sync.errors import StateUnavailable
 from cdc_sync.log import Redaction
 from cdc_sync.measures import Measures
 from cdc_sync.rules.gate import Gate
+from cdc_sync.rules.outcome import Claimed
 from cdc_sync.rules.verdict import ApiState
 from cdc_sync.state import control, outbox
 from cdc_sync.state.database import Database
 
 log = structlog.get_logger()
-
 LINGER_SECONDS = 0.1  # an acknowledgement waits this long for its group
 TOLD_EVERY = 20  # failures of the state in a row after which it is told again
 GLANCE_SECONDS = 1.0  # how often an idle loop looks at what persons said
@@ -298,3 +297,35 @@ class Delivery:
             except StateUnavailable as error:
                 # What was sent stays in doubt, and is sent again by the next start.
                 log.error("delivery.unrecorded", reason=str(error))  # noqa: TRY400
+
+
+def jobs_of(tasks: Sequence[Task], turns: Sequence[Turn], leave_before: float) -> list[Job[Task]]:
+    """A PUT for each task, each with its turn; none leaves after that of the monotonic clock."""
+    return [
+        Job(task, _request(task), turn.not_before, leave_before, turn.not_after)
+        for task, turn in zip(tasks, turns, strict=True)
+    ]
+
+
+def window_after(settled: int, concurrency: int) -> int:
+    """How many may be claimed at once after a turn that settled so many.
+
+    By what that was, not a constant: nothing waits long in doubt.
+    """
+    return min(concurrency + 2 * GROUP, 2 * concurrency + 2 * settled)
+
+
+def contracts_of(tasks: Sequence[Task]) -> list[Claimed]:
+    """Those of the tasks that are contracts."""
+    return [task for task in tasks if isinstance(task, Claimed)]
+
+
+def accounts_of(tasks: Sequence[Task]) -> list[NewAccount]:
+    """Those of the tasks that are accounts."""
+    return [task for task in tasks if isinstance(task, NewAccount)]
+
+
+def _request(task: Task) -> Request:
+    if isinstance(task, NewAccount):
+        return task.request()
+    return Request("contracts", body_of(task.reference, task.payload))
