@@ -250,7 +250,7 @@ def sandbox(  # one argument an option
 ) -> None:
     """Serve the stand-in for CustomerGauge, until Ctrl-C."""
     from cdc_sync.cli.run import until_signal
-    from cdc_sync.demo.stand_in import run_sandbox
+    from cdc_sync.demo.demo import run_sandbox
 
     run_sandbox(
         listen,

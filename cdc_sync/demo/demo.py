@@ -1,22 +1,65 @@
 """Sandbox, changing source and daemon together on this machine, with a live view and a summary."""
 
+import secrets
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from cdc_sync.clock import utc_now
+from cdc_sync.config.load import load_config
+from cdc_sync.config.model import Config
 from cdc_sync.contract import Status
 from cdc_sync.daemon.daemon import Daemon
-from cdc_sync.demo.parts import Parts, changing, demo_parts
+from cdc_sync.demo.source import Change, create_source, keep_changing
 from cdc_sync.demo.view import Events, summarise
+from cdc_sync.errors import UserMistake
 from cdc_sync.log import RecentLog, configure_log
 from cdc_sync.report import reconcile_now
+from cdc_sync.sandbox.app import sandbox_app
+from cdc_sync.sandbox.fault_text import parse_fault
+from cdc_sync.sandbox.faults import Faults
+from cdc_sync.sandbox.ledger import Ledger
 from cdc_sync.status import read_status
 from cdc_sync.sync import Sync, open_sync, redaction_of
+from cdc_sync.web.server import serving
 
 REFRESH_SECONDS = 0.5
 PAGE_WITHIN_SECONDS = 5.0
+CONTRACTS = 500
+CHANGES_PER_SECOND = 8.0
+_CONFIG = """\
+source:
+  url: sqlite:///contracts.db
+  table: contracts
+  id: id
+  watermark: updated_at
+  deleted_when: deleted_at IS NOT NULL
+  lookback: 5s
+mapping:
+  reference: "demo-{{id}}"
+  account: account_name
+  start: start_date
+  end: end_date
+  description: "{{plan}}"
+customergauge:
+  base_url: {url}
+  token_url: {url}/oauth2/token
+  client_id: sandbox
+  client_secret: sandbox
+  rate_limit: 200/s
+state:
+  url: sqlite:///state.db
+schedule:
+  poll: 1s
+web:
+  listen: 127.0.0.1:0
+  token: "{token}"
+"""
 
 
 def run_demo(seconds: float | None, stop: threading.Event) -> bool:
@@ -31,6 +74,17 @@ def run_demo(seconds: float | None, stop: threading.Event) -> bool:
             summary = summarise(parts.source, parts.ledger, sync.state)
     print(summary.text())
     return summary.differences == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the demo runs beside the daemon; `token` is that of its page."""
+
+    url: str
+    token: str
+    ledger: Ledger
+    source: Path
+    config: Config
 
 
 def _work(
@@ -105,3 +159,68 @@ def _frame(parts: Parts, sync: Sync, events: Events, rate: _Rate) -> str:
         f"   {rate.of(parts.ledger.dump()['puts']):.0f} PUT/s"
     )
     return "\n".join([head, *events.look()])
+
+
+@contextmanager
+def demo_parts() -> Iterator[Parts]:
+    """Everything on free loopback ports and in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="cdc-sync-demo-") as name:
+        folder, ledger, token = Path(name), Ledger(), secrets.token_hex(4)
+        source = folder / "contracts.db"
+        create_source(source, CONTRACTS)
+        with serving(sandbox_app(ledger), "127.0.0.1", 0) as url:
+            file = folder / "config.yaml"
+            file.write_text(_CONFIG.format(url=url, token=token))
+            yield Parts(url, token, ledger, source, load_config(file, {}))
+
+
+@contextmanager
+def changing(source: Path, tell: Callable[[Change], None]) -> Iterator[None]:
+    """The source keeps changing while inside."""
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=keep_changing,
+        args=(source, stop),
+        kwargs={"per_second": CHANGES_PER_SECOND, "tell": tell},
+        name="changes",
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def run_sandbox(  # what a person can choose
+    listen: str,
+    source: Path | None,
+    faults: list[str],
+    stop: threading.Event,
+    *,
+    strict_accounts: bool,
+    token_seconds: float,
+) -> None:
+    """Serves until `stop`. Raises UserMistake for an address or a fault that is none."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise UserMistake(f"{listen!r} is not host:port, as in 127.0.0.1:8080.")
+    app = sandbox_app(
+        Ledger(),
+        Faults([parse_fault(fault) for fault in faults]),
+        strict_accounts=strict_accounts,
+        token_seconds=token_seconds,
+    )
+    with ExitStack() as open_parts:
+        if source is not None:
+            create_source(source)
+            open_parts.enter_context(changing(source, lambda _change: None))
+        url = open_parts.enter_context(serving(app, host, int(port)))
+        print(
+            f"sandbox  {url}     token {url}/oauth2/token     Ctrl-C ends it\n"
+            "         client_id and client_secret: sandbox",
+            flush=True,
+        )
+        if source is not None:
+            print(f"source   {source}, which keeps changing", flush=True)
+        stop.wait()

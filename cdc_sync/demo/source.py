@@ -3,21 +3,19 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
-from datetime import datetime, timedelta
+from dataclasses import astuple, dataclass, replace
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from random import Random
 from threading import Event
 
 from cdc_sync.clock import utc_now
-from cdc_sync.demo.lifelike import Row, bad_row, good_row, plan
 from cdc_sync.errors import CdcSyncError
 
 BAD_SHARE = 0.02  # of the contracts at the start
 HISTORY = timedelta(days=90)  # over which the rows were last changed
 WAIT_FOR_LOCK = 10.0  # seconds
-
 SCHEMA = (
     """
     CREATE TABLE contracts (
@@ -55,14 +53,6 @@ class ChangeKind(StrEnum):
     MENDED = "mended"  #: entered wrongly before, now right
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One change that was committed."""
-
-    kind: ChangeKind
-    contract_id: int
-
-
 WEIGHTS = {
     ChangeKind.NEW: 10,
     ChangeKind.CHANGED: 50,
@@ -76,6 +66,31 @@ FIT = {
     ChangeKind.TOUCHED: IS_GOOD,
     ChangeKind.MENDED: f"NOT {IS_GOOD}",
 }
+OPEN_ENDED = 0.2  # share of the contracts that have no end
+OLDEST = 6 * 365  # days ago that a contract may have started
+YEARS = (1, 1, 2, 3, 3, 5)
+FAMILIES = (
+    "Halvorsen", "Okafor", "Müller", "Brightwater", "Delacroix", "O'Hara", "Takeda", "Lindqvist",
+    "Castellanos", "Novák", "Ferrante", "Whitcombe", "Jørgensen", "Abernathy", "Van der Meer",
+    "Petrov", "Achterberg", "Sørlie", "Kowalczyk", "Rosenthal", "Öztürk", "Bellweather", "Ngata",
+    "Iyer", "Fairbanks", "Moreau", "Castle & Finch", "Quintana", "Årdal", "Stillwater",
+)  # fmt: skip
+TRADES = (
+    "Logistics", "Marine Supply", "Foods", "Precision Tools", "Energy", "Packaging", "Medical",
+    "Paper", "Data Centres", "Instruments", "Freight", "Textiles", "Robotics", "Dairy", "Optics",
+    "Insurance", "Bearings", "Seed & Grain", "Elevators", "Printing",
+)  # fmt: skip
+FORMS = ("AB", "B.V.", "GmbH", "Ltd", "Inc.", "S.A.", "ApS", "SpA", "plc", "Oy")
+TIERS = ("Basic", "Standard", "Service plus", "Premium", "Enterprise")
+SEATS = (5, 10, 25, 50, 120, 250, 600)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change that was committed."""
+
+    kind: ChangeKind
+    contract_id: int
 
 
 def create_source(path: Path, contracts: int = 500, seed: int = 1) -> None:
@@ -203,9 +218,51 @@ def _chosen(source: sqlite3.Connection, fit: str, chance: Random) -> int | None:
     return None
 
 
+def plan(chance: Random) -> str:
+    """Make the plan that a contract is for."""
+    return f"{chance.choice(TIERS)}, {chance.choice(SEATS)} seats"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The columns of one contract that its owner fills in; dates are text, as they came."""
+
+    account_name: str | None
+    start_date: str | None
+    end_date: str | None
+    plan: str | None
+
+
 def _values(row: Row, at: datetime) -> tuple[object, ...]:
     return (*astuple(row), _stamp(at))
 
 
 def _stamp(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S.%f}"
+
+
+def good_row(chance: Random, today: date) -> Row:
+    """Make a contract that CustomerGauge takes."""
+    start = today - timedelta(days=chance.randrange(OLDEST))
+    length = timedelta(days=365 * chance.choice(YEARS))
+    end = None if chance.random() < OPEN_ENDED else (start + length).isoformat()
+    return Row(_company(chance), start.isoformat(), end, plan(chance))
+
+
+def bad_row(chance: Random, today: date) -> Row:
+    """Make a contract that is refused, broken in one of the ways in which people break them."""
+    row = good_row(chance, today)
+    return chance.choice(
+        [
+            replace(row, account_name=""),
+            replace(row, account_name=None),
+            replace(row, account_name=f"{row.account_name}, formerly " * 12),
+            replace(row, start_date=None),
+            replace(row, start_date=f"{today.year}-02-30"),
+            replace(row, end_date=f"31.12.{today.year}"),
+        ]
+    )
+
+
+def _company(chance: Random) -> str:
+    return f"{chance.choice(FAMILIES)} {chance.choice(TRADES)} {chance.choice(FORMS)}"

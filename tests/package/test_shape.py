@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULE_LINES = 300
-FUNCTION_LINES = 45
+MODULE_LINES = 600
+FUNCTION_LINES = 60
 TEXTS = (".py", ".md", ".toml", ".yaml", ".yml", ".txt", ".service", ".sysusers", ".css", ".js")
 # Hosts of a private network, and home folders: nothing of whoever wrote this belongs in it.
 PRIVATE = re.compile(
