@@ -22,11 +22,11 @@ import psycopg
 import requests
 
 from bench.support import report, resident_mib, source_with, syncing
-from cdc_sync import operations
 from cdc_sync.capture.poll import poll
 from cdc_sync.clock import utc_now
 from cdc_sync.contract import Status
 from cdc_sync.log import Redaction, configure_log
+from cdc_sync.operations import actions
 from cdc_sync.state import contracts
 from cdc_sync.sync import Sync
 from tests.support.wait import wait_until
@@ -172,7 +172,7 @@ def back(sync: Sync, api: Api, clock: Clock) -> dict[str, Any]:
     confirmed = sync.delivery.counts["confirmed"]
     api.strike()
     began = time.perf_counter()
-    operations.resume(sync.state, clock.now())
+    actions.resume(sync.state, clock.now())
     sync.delivery.wake()
     # The few that probes had tried since their last change wait for longer.
     wait_until(lambda: pending(sync) <= 16, "the backlog is sent", PATIENCE)

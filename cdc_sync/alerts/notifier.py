@@ -15,13 +15,13 @@ from urllib.parse import unquote
 import structlog
 
 from cdc_sync.alerts import policy
-from cdc_sync.alerts.policy import Kind, Known, Trouble, Unsent, decide, known_from
+from cdc_sync.alerts.policy import Kind, Known, Unsent, decide, known_from
 from cdc_sync.config.model import AlertsConfig, Config
 from cdc_sync.errors import StateUnavailable, UserMistake
 from cdc_sync.log import Redaction
+from cdc_sync.operations.status import Trouble, findings, read_status
 from cdc_sync.state import control
 from cdc_sync.state.database import Database
-from cdc_sync.status import findings, read_status
 
 log = structlog.get_logger()
 LOOK_EVERY = timedelta(seconds=10)

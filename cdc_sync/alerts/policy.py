@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from cdc_sync.operations.status import Trouble
 from cdc_sync.rules.backoff import LONGEST, backoff
 
 GAP = timedelta(minutes=1)  # away for less, a trouble has not ended
@@ -50,18 +51,6 @@ class Kind(StrEnum):
 
     TROUBLE = "warning"
     OVER = "success"
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Something that is not well, by a key that stays while the words change.
-
-    Its degree: a count that grows, or a word that changes, is news of the same trouble.
-    """
-
-    key: str
-    says: str
-    degree: int | str = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from cdc_sync.state import control, history
 from cdc_sync.state.history import Run
 
 log = structlog.get_logger()
-
 LONGEST_BACKOFF_SECONDS = 60.0
 TOLD_EVERY_SECONDS = 60.0  # a repeated failure is told at most so often
 
@@ -165,14 +164,6 @@ def keep(capture: Capture, run: Run) -> None:
         history.log_run(tx, run)
 
 
-def keep_reconcile(capture: Capture, run: Run) -> Run:
-    """Counts a full scan and keeps it in the history, and where `status` reads it."""
-    keep(capture, run)
-    count_rows(capture, run)
-    note_reconcile(capture, run)
-    return run
-
-
 def note_reconcile(capture: Capture, run: Run) -> None:
     """Puts how the last full scan ended where `status` reads it."""
     document = {
@@ -200,14 +191,6 @@ def horizon_document(capture: Capture) -> dict[str, Any] | None:
         "clock": horizon.clock.isoformat(),
         "read_to": [write_watermark(read_to.value), read_to.version] if read_to else None,
     }
-
-
-def note(capture: Capture, last: LastPoll | None) -> None:
-    """Puts how the last poll ended where `status` reads it, for a run without a daemon."""
-    with capture.state.begin() as tx:
-        if last is not None:
-            control.put(tx, control.LAST_POLL, last.document())
-        control.put(tx, control.HORIZON, horizon_document(capture))
 
 
 def _z(instant: datetime) -> str:

@@ -1,1 +1,1 @@
-"""TODO."""
+"""`check`: what a run needs, looked at before it starts."""

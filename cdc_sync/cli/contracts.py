@@ -44,7 +44,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List contracts, in order of their id."""
-    from cdc_sync.story import list_contracts  # SQLAlchemy costs 200 ms
+    from cdc_sync.operations.contracts import list_contracts  # SQLAlchemy costs 200 ms
 
     with state_of(context) as state:
         document = list_contracts(state, status, after, limit)
@@ -58,8 +58,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one contract's whole story; of one that is not known, why."""
-    from cdc_sync.story import story_of
-    from cdc_sync.unknown import why_unknown
+    from cdc_sync.operations.contracts import story_of, why_unknown
 
     with state_of(context) as state:
         story = story_of(state, name)
@@ -79,13 +78,13 @@ def resend(
     as_json: Json = False,
 ) -> None:
     """Send synced contracts once more, although CustomerGauge has them."""
-    from cdc_sync import operations
+    from cdc_sync.operations import actions
 
     names = named(ids, everything=everything)
     with state_of(context) as state:
         if names is None and not confirm("Send every synced contract once more?", yes=yes):
             raise typer.Exit(1)
-        count = operations.resend(state, names, utc_now())
+        count = actions.resend(state, names, utc_now())
     emit({"resent": count}, _said(count, names), as_json=as_json)
 
 

@@ -31,31 +31,31 @@ def retry(
     context: typer.Context, ids: Names = None, everything: All = False, as_json: Json = False
 ) -> None:
     """Make rejected, waiting or backing-off contracts due now."""
-    from cdc_sync import operations  # SQLAlchemy costs 200 ms
+    from cdc_sync.operations import actions  # SQLAlchemy costs 200 ms
 
     names = named(ids, everything=everything)
     with state_of(context) as state:
-        count = operations.retry(state, names, utc_now())
+        count = actions.retry(state, names, utc_now())
     emit({"retried": count}, _said(count, names), as_json=as_json)
 
 
 def pause(context: typer.Context, as_json: Json = False) -> None:
     """Stop delivery; the source is still read."""
-    from cdc_sync import operations
+    from cdc_sync.operations import actions
 
     with state_of(context) as state:
-        is_new = operations.pause(state)
+        is_new = actions.pause(state)
     human = "Delivery is paused" if is_new else "Delivery was paused already"
     emit({"paused": True}, f"{human}, until: cdc-sync resume. {_HEEDED}", as_json=as_json)
 
 
 def resume(context: typer.Context, as_json: Json = False) -> None:
     """Start delivery again."""
-    from cdc_sync import operations
+    from cdc_sync.operations import actions
 
     with state_of(context) as state:
-        was_paused = operations.resume(state, utc_now())
-        waits = operations.everybody_waits(state, utc_now())
+        was_paused = actions.resume(state, utc_now())
+        waits = actions.everybody_waits(state, utc_now())
     human = "Delivery goes on." if was_paused else "Delivery was not paused."
     if waits is not None:
         human += f" CustomerGauge asks everybody to wait until {waits:%H:%M:%S}Z."
@@ -77,16 +77,16 @@ def _said(count: int, names: list[str] | None) -> str:
 
 def approve(context: typer.Context, yes: Yes = False, as_json: Json = False) -> None:
     """Release what the guard holds: it is sent."""
-    from cdc_sync import approval  # SQLAlchemy costs 200 ms
+    from cdc_sync.operations import actions  # SQLAlchemy costs 200 ms
 
     ends = config_of(context, secrets=False).deletes.policy == "end"
     with state_of(context) as state:
-        hold = approval.held_document(state)
+        hold = actions.held_document(state)
         if hold is None:
             emit({"released": 0, "held": 0}, "Nothing is held.", as_json=as_json)
             return
         _ask(context, hold, "Send them?", yes=yes, as_json=as_json)
-        done = approval.approve(state, hold["run"], ends=ends, now=utc_now())
+        done = actions.approve(state, hold["run"], ends=ends, now=utc_now())
     later = f" {done['held']:,} came meanwhile and stay held." if done["held"] else ""
     words = f"{done['released']:,} released; a running daemon sends them within a second, else: "
     emit(done, f"{words}cdc-sync once.{later}", as_json=as_json)
@@ -94,12 +94,12 @@ def approve(context: typer.Context, yes: Yes = False, as_json: Json = False) -> 
 
 def discard(context: typer.Context, yes: Yes = False, as_json: Json = False) -> None:
     """Drop what the guard holds, and look at it afresh in the source; then deliver."""
-    from cdc_sync import approval
     from cdc_sync.cli.run import work
-    from cdc_sync.report import discard_now
+    from cdc_sync.operations import actions
+    from cdc_sync.operations.runs import discard_now
 
     with state_of(context) as state:
-        hold = approval.held_document(state)
+        hold = actions.held_document(state)
     if hold is None:
         emit({"released": 0, "held": 0}, "Nothing is held.", as_json=as_json)
         return

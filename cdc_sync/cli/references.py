@@ -16,7 +16,7 @@ from cdc_sync.errors import UserMistake
 from cdc_sync.wording import counted
 
 if TYPE_CHECKING:
-    from cdc_sync.references import Imported
+    from cdc_sync.operations.references import Imported
 
 LINES_TOLD = 20
 
@@ -33,7 +33,7 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Where to; - for stdout.")],
 ) -> None:
     """Write source_id,reference of every contract that CustomerGauge has."""
-    from cdc_sync import references  # SQLAlchemy costs 200 ms
+    from cdc_sync.operations import references  # SQLAlchemy costs 200 ms
 
     with state_of(context) as state, _written(file) as to:
         count = references.export(state, to)
@@ -53,7 +53,7 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Take references that CustomerGauge knows; the whole file, or nothing of it."""
-    from cdc_sync import references
+    from cdc_sync.operations import references
 
     id_columns = len(config_of(context, secrets=False).source.id)
     with state_of(context) as state:

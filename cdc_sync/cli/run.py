@@ -15,9 +15,9 @@ from cdc_sync.cli.context import config_of
 from cdc_sync.cli.output import Json, emit
 from cdc_sync.clock import utc_now
 from cdc_sync.errors import CdcSyncError
+from cdc_sync.operations.status import read_status
 from cdc_sync.state import control
 from cdc_sync.state.database import Database
-from cdc_sync.status import read_status
 
 Limit = Annotated[int | None, typer.Option(min=1, help="Send at most so many, for a first look.")]
 BUSY_SECONDS = 20.0  # for so long another command is waited for
@@ -25,7 +25,7 @@ HEARD_WITHIN_SECONDS = 20.0
 
 
 if TYPE_CHECKING:
-    from cdc_sync.report import Progress
+    from cdc_sync.operations.runs import Progress
     from cdc_sync.sync import Sync
 
     Work: TypeAlias = Callable[[Sync, threading.Event, int | None, Progress], dict[str, Any]]
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 def once(context: typer.Context, limit: Limit = None, as_json: Json = False) -> None:
     """Poll once, then deliver until nothing is due."""
-    from cdc_sync.report import once as sync_once
+    from cdc_sync.operations.runs import once as sync_once
 
     work(context, "once", limit, sync_once, as_json=as_json)
 
 
 def reconcile(context: typer.Context, as_json: Json = False) -> None:
     """Compare the whole source with the whole state now, then deliver."""
-    from cdc_sync.report import reconcile_now
+    from cdc_sync.operations.runs import reconcile_now
 
     work(context, "reconcile", None, reconcile_now, as_json=as_json)
 
@@ -91,7 +91,7 @@ def work(  # what the commands differ in
     from cdc_sync.cli.output import delivering
     from cdc_sync.errors import SourceMistake, SourceUnavailable
     from cdc_sync.log import configure_log
-    from cdc_sync.report import failure, is_well, public, words
+    from cdc_sync.operations.runs import failure, is_well, public, words
     from cdc_sync.sync import open_sync, redaction_of
 
     config = config_of(context)
@@ -141,7 +141,7 @@ def _by_daemon(context: typer.Context, kind: str, limit: int | None) -> dict[str
     from cdc_sync.cli.context import state_of
     from cdc_sync.clock import utc_now
     from cdc_sync.errors import UserMistake
-    from cdc_sync.status import read_status
+    from cdc_sync.operations.status import read_status
 
     with state_of(context) as state:
         if not read_status(state, utc_now())["daemon"]["running"]:

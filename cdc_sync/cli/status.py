@@ -35,7 +35,7 @@ def status(
 
 def _show(context: typer.Context, state: "Database", config: "Config", *, as_json: bool) -> bool:
     from cdc_sync.clock import utc_now
-    from cdc_sync.status import public, read_status, troubles
+    from cdc_sync.operations.status import public, read_status, troubles
 
     document = read_status(state, utc_now())
     wrong = troubles(document, config)

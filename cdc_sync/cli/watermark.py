@@ -20,14 +20,14 @@ _KEPT = "references and acknowledged payloads stay; nothing is sent that does no
 
 
 if TYPE_CHECKING:
-    from cdc_sync.moves import Target
+    from cdc_sync.operations.watermark import Target
     from cdc_sync.state.database import Database
 
 
 @app.command()
 def show(context: typer.Context, as_json: Json = False) -> None:
     """Show where the watermark stands."""
-    from cdc_sync.moves import watermark_document  # SQLAlchemy costs 200 ms
+    from cdc_sync.operations.watermark import watermark_document  # SQLAlchemy costs 200 ms
 
     with state_of(context) as state:
         document = watermark_document(state)
@@ -49,7 +49,7 @@ def set_(  # typer: one argument an option
     as_json: Json = False,
 ) -> None:
     """Move the watermark to a value; without zone it is in the column's own."""
-    from cdc_sync.moves import to_value
+    from cdc_sync.operations.watermark import to_value
 
     _move(context, "set", to_value(value, force=force), reason, yes=yes, as_json=as_json)
 
@@ -65,7 +65,7 @@ def rewind(
     as_json: Json = False,
 ) -> None:
     """Move the watermark back from where it stands."""
-    from cdc_sync.moves import back_by
+    from cdc_sync.operations.watermark import back_by
 
     _move(context, "rewind", back_by(by), reason, yes=yes, as_json=as_json)
 
@@ -75,7 +75,7 @@ def reset(
     context: typer.Context, reason: Reason = None, yes: Yes = False, as_json: Json = False
 ) -> None:
     """Forget the watermark, so that everything is read once more."""
-    from cdc_sync.moves import to_nothing
+    from cdc_sync.operations.watermark import to_nothing
 
     _move(context, "reset", to_nothing, reason, yes=yes, as_json=as_json)
 
@@ -87,7 +87,7 @@ def history(
     as_json: Json = False,
 ) -> None:
     """List the moves by hand, the latest first."""
-    from cdc_sync.moves import moves_document
+    from cdc_sync.operations.watermark import moves_document
 
     with state_of(context) as state:
         document = moves_document(state, limit)
@@ -104,24 +104,24 @@ def _move(
     as_json: bool,
 ) -> None:
     """Says what it would mean, asks, moves: no transaction is open while a person thinks."""
-    from cdc_sync import moves
+    from cdc_sync.operations import watermark
 
     config = config_with_source(context)
     with state_of(context) as state:
-        move = moves.planned(config, state, kind, target)
+        move = watermark.planned(config, state, kind, target)
         place = f"config {config_path(context)}, state {state.name}"
         typer.echo(f"{place}\n{proposed(move)}", err=as_json)
         if not confirm("Move it?", yes=yes):
             typer.echo("Nothing was moved.", err=as_json)
             raise typer.Exit(1)
-        version = moves.carry_out(state, move, who(), reason, utc_now())
+        version = watermark.carry_out(state, move, who(), reason, utc_now())
         done = f"Moved (version {version}) by {who()}. {_then(state, config.schedule.poll)}"
     emit(move.document(version), done, as_json=as_json)
 
 
 def _then(state: "Database", interval: timedelta) -> str:
     """Who reads from there, and when."""
-    from cdc_sync.status import read_status
+    from cdc_sync.operations.status import read_status
 
     document = read_status(state, utc_now())
     if not document["daemon"]["running"]:
@@ -133,7 +133,7 @@ def _then(state: "Database", interval: timedelta) -> str:
 
 
 if TYPE_CHECKING:
-    from cdc_sync.moves import Move
+    from cdc_sync.operations.watermark import Move
 
 
 def described(document: dict[str, Any], now: datetime) -> str:

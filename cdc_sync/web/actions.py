@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cdc_sync import approval, moves, operations, refusals
 from cdc_sync.contract import Status
 from cdc_sync.errors import SourceUnavailable, UserMistake
+from cdc_sync.operations import actions, contracts, watermark
 from cdc_sync.rules.watermark import write_watermark
 from cdc_sync.state import control
 from cdc_sync.web.access import safe_path
@@ -24,38 +24,38 @@ _SEPARATORS = re.compile(r"[\s,.'’_]")  # as people write thousands
 
 def pause(desk: Desk, request: Request, form: Form) -> Response:
     """Stops delivery."""
-    operations.pause(desk.state)
+    actions.pause(desk.state)
     return _done(desk, request, form, "/", "paused")
 
 
 def resume(desk: Desk, request: Request, form: Form) -> Response:
     """Starts it again."""
-    operations.resume(desk.state, desk.now())
+    actions.resume(desk.state, desk.now())
     return _done(desk, request, form, "/", "resumed")
 
 
 def retry(desk: Desk, request: Request, form: Form) -> Response:
     """Makes one contract due now, or one group of what is stuck, or all of it."""
     if "id" in form:
-        count = operations.retry(desk.state, [form["id"]], desk.now())
+        count = actions.retry(desk.state, [form["id"]], desk.now())
     elif "group" in form:
         status = Status.WAITING if form.get("status") == Status.WAITING else Status.REJECTED
-        count = refusals.retry_group(desk.state, status, form["group"], desk.now())
+        count = contracts.retry_group(desk.state, status, form["group"], desk.now())
     else:
-        count = operations.retry(desk.state, None, desk.now())
+        count = actions.retry(desk.state, None, desk.now())
     return _done(desk, request, form, "/refusals", "retried", count)
 
 
 def resend(desk: Desk, request: Request, form: Form) -> Response:
     """Sends one contract once more."""
     name = form.get("id", "")
-    count = operations.resend(desk.state, [name], desk.now())
+    count = actions.resend(desk.state, [name], desk.now())
     return _done(desk, request, form, f"/contract?{urlencode({'id': name})}", "resent", count)
 
 
 def approve(desk: Desk, request: Request, form: Form) -> Response:
     """Releases what the page showed as held, if its number was typed."""
-    hold, run = approval.held_document(desk.state), form.get("run", "")
+    hold, run = actions.held_document(desk.state), form.get("run", "")
     typed = _SEPARATORS.sub("", form.get("typed", ""))
     if hold is None:
         return _done(desk, request, form, "/guard", "released")
@@ -64,7 +64,7 @@ def approve(desk: Desk, request: Request, form: Form) -> Response:
         code = "changed" if was_right else "mistyped"
         return _done(desk, request, form, "/guard", code, hold["held"])
     ends = desk.config.deletes.policy == "end"
-    done = approval.approve(desk.state, min(int(run), hold["run"]), ends=ends, now=desk.now())
+    done = actions.approve(desk.state, min(int(run), hold["run"]), ends=ends, now=desk.now())
     return _done(desk, request, form, "/guard", "approved", done["released"])
 
 
@@ -87,7 +87,7 @@ def preview(desk: Desk, request: Request, form: Form) -> Response:
     by, reason = form.get("by", "").strip(), form.get("reason", "").strip()[:LONGEST_REASON]
     shown = positions(desk) | {"by": by, "reason": reason}
     try:
-        move = _planned(desk, moves.back_by(by))
+        move = _planned(desk, watermark.back_by(by))
     except (UserMistake, SourceUnavailable) as error:
         code = 400 if isinstance(error, UserMistake) else 503
         return page(desk, request, "watermark.html", shown | {"mistake": str(error)}, code)
@@ -97,18 +97,18 @@ def preview(desk: Desk, request: Request, form: Form) -> Response:
 
 def rewind(desk: Desk, request: Request, form: Form) -> Response:
     """Moves the watermark back to where the preview said."""
-    target = moves.to_value(form.get("to", ""), force=False)
+    target = watermark.to_value(form.get("to", ""), force=False)
     move = _planned(desk, target)
     if move.goes_forward:
         raise UserMistake("The page moves the watermark back, never forward.")
     address = request.client.host if request.client else "unknown"
     reason = form.get("reason", "").strip()[:LONGEST_REASON] or None
-    moves.carry_out(desk.state, move, f"status page, from {address}", reason, desk.now())
+    watermark.carry_out(desk.state, move, f"status page, from {address}", reason, desk.now())
     return _done(desk, request, form, "/watermark", "moved")
 
 
-def _planned(desk: Desk, target: moves.Target) -> moves.Move:
-    return desk.asking.ask(lambda: moves.planned(desk.config, desk.state, "rewind", target))
+def _planned(desk: Desk, target: watermark.Target) -> watermark.Move:
+    return desk.asking.ask(lambda: watermark.planned(desk.config, desk.state, "rewind", target))
 
 
 def _ask(desk: Desk, kind: str) -> None:

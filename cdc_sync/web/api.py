@@ -7,7 +7,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from cdc_sync.status import public
+from cdc_sync.operations.status import public
 from cdc_sync.web.desk import Desk
 from cdc_sync.web.health import unwell
 

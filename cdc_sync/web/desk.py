@@ -10,8 +10,8 @@ from typing import Any
 from cdc_sync.config.model import Config
 from cdc_sync.log import RecentLog
 from cdc_sync.measures import Measures
+from cdc_sync.operations.status import read_status
 from cdc_sync.state.database import Database
-from cdc_sync.status import read_status
 from cdc_sync.web.asking import Asking
 from cdc_sync.web.health import Vitals
 

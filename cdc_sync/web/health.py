@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from cdc_sync.status import POLLS_MISSED, sentence
+from cdc_sync.operations.status import POLLS_MISSED, sentence
 
 SHORTEST_PATIENCE = timedelta(seconds=5)
 DELIVERY_TURNS_WITHIN = 60.0  # seconds; while the state is away it looks every 15

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cdc_sync.status import findings
+from cdc_sync.operations.status import findings
 from cdc_sync.web.access import Visitor
 from cdc_sync.web.charts import Chart, charts_of
 from cdc_sync.web.desk import Desk

@@ -6,13 +6,20 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from cdc_sync import moves, refusals, story
-from cdc_sync.approval import held_document
 from cdc_sync.config.write import effective
 from cdc_sync.contract import Status
 from cdc_sync.errors import SourceUnavailable
+from cdc_sync.operations.actions import held_document
+from cdc_sync.operations.contracts import (
+    MOST,
+    find_contracts,
+    groups,
+    list_contracts,
+    story_of,
+    why_unknown,
+)
+from cdc_sync.operations.watermark import moves_document
 from cdc_sync.state import history
-from cdc_sync.unknown import why_unknown
 from cdc_sync.web.desk import Desk
 from cdc_sync.web.render import page
 
@@ -28,9 +35,9 @@ def contracts(desk: Desk, request: Request) -> Response:
     asked = request.query_params
     sought, status = asked.get("q", "").strip()[:LONGEST_SOUGHT], _status(asked.get("status"))
     if sought:
-        found = {"next": None, **story.find_contracts(desk.state, sought, LISTED, status)}
+        found = {"next": None, **find_contracts(desk.state, sought, LISTED, status)}
     else:
-        listed = story.list_contracts(desk.state, status, asked.get("after") or None, LISTED)
+        listed = list_contracts(desk.state, status, asked.get("after") or None, LISTED)
         found = {"more": False, **listed}
     counts = desk.snapshots.recent()["contracts"]
     chosen = {"sought": sought, "status": status, "after": asked.get("after"), "counts": counts}
@@ -42,7 +49,7 @@ def contract(desk: Desk, request: Request) -> Response:
     name = request.query_params.get("id", "").strip()[:LONGEST_SOUGHT]
     if not name:
         return RedirectResponse("/contracts", 303)
-    told = story.story_of(desk.state, name)
+    told = story_of(desk.state, name)
     why = None if told else _why_unknown(desk, name)
     shown = {"contract": told, "name": name, "why": why}
     return page(desk, request, "contract.html", shown, 200 if told else 404)
@@ -58,9 +65,9 @@ def _why_unknown(desk: Desk, name: str) -> str:
 def stuck(desk: Desk, request: Request) -> Response:
     """Refusals by their reason, and the accounts that are waited for."""
     shown = {
-        "rejected": refusals.groups(desk.state, Status.REJECTED),
-        "waiting": refusals.groups(desk.state, Status.WAITING),
-        "most": refusals.MOST,
+        "rejected": groups(desk.state, Status.REJECTED),
+        "waiting": groups(desk.state, Status.WAITING),
+        "most": MOST,
     }
     return page(desk, request, "refusals.html", shown)
 
@@ -84,7 +91,7 @@ def positions(desk: Desk) -> dict[str, Any]:
     """What the page of the watermark shows while nobody is about to move it."""
     return {
         "mark": desk.snapshots.latest()["watermark"],
-        "moves": moves.moves_document(desk.state, MOVES_SHOWN)["moves"],
+        "moves": moves_document(desk.state, MOVES_SHOWN)["moves"],
         "move": None,
         "by": "",
         "reason": "",

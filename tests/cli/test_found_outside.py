@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from cdc_sync import operations
 from cdc_sync.capture.poll import poll
 from cdc_sync.clock import utc_now
+from cdc_sync.operations import actions
 from cdc_sync.rules.verdict import ApiState
 from tests.support.commands import Installed, installed
 from tests.support.configs import write_config
@@ -177,7 +177,7 @@ def deliver_until_throttled(there: Installed) -> None:
             wait_until(
                 lambda: (
                     sync.delivery.gate.state is ApiState.THROTTLED
-                    and operations.everybody_waits(sync.state, utc_now())
+                    and actions.everybody_waits(sync.state, utc_now())
                 ),
                 "everybody waits",
             )

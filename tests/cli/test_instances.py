@@ -10,8 +10,8 @@ import pytest
 
 from cdc_sync.clock import utc_now
 from cdc_sync.errors import StateUnavailable
+from cdc_sync.operations.status import read_status
 from cdc_sync.state.database import open_state
-from cdc_sync.status import read_status
 from tests.cli.test_daemon import NOW, Process
 from tests.delivery.test_limits import most_at_once
 from tests.support.commands import Installed, installed

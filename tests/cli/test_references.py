@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cdc_sync.demo.source import create_source
-from cdc_sync.references import Line, parse
+from cdc_sync.operations.references import Line, parse
 from cdc_sync.state.references import Pair
 from tests.support.commands import Installed, Ran
 from tests.support.configs import write_config

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from cdc_sync.capture.loop import LastPoll, note
+from cdc_sync.capture.loop import LastPoll
 from cdc_sync.capture.poll import poll
 from cdc_sync.config.load import load_config
 from cdc_sync.daemon import daemon as module
 from cdc_sync.daemon.daemon import Daemon
 from cdc_sync.errors import StateUnavailable
+from cdc_sync.operations.runs import note
+from cdc_sync.operations.status import read_status
 from cdc_sync.state.history import Run
-from cdc_sync.status import read_status
 from cdc_sync.sync import Sync, open_sync, redaction_of
 from tests.support.commands import installed
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from cdc_sync import operations
 from cdc_sync.capture.poll import poll
 from cdc_sync.config.load import load_config
+from cdc_sync.operations import actions
 from cdc_sync.state import contracts, control
 from cdc_sync.sync import Sync, open_sync, redaction_of
 from tests.support.configs import write_config
@@ -65,7 +65,7 @@ class Site:
         self.sync.delivery.drain(STILL)
 
     def retry(self, *names: str) -> None:
-        operations.retry(self.sync.state, names or None, datetime.now(UTC))
+        actions.retry(self.sync.state, names or None, datetime.now(UTC))
         self.sync.delivery.wake()
 
     def due_now(self) -> None:

@@ -6,9 +6,9 @@ import pytest
 import requests
 from structlog.testing import capture_logs
 
-from cdc_sync import operations
 from cdc_sync.contract import problems_from_json
 from cdc_sync.errors import StateUnavailable
+from cdc_sync.operations import actions
 from cdc_sync.state import control
 from tests.support.wait import wait_until
 
@@ -251,7 +251,7 @@ def test_pause_takes_back_what_has_not_left_and_resume_goes_on(site):
     site.sandbox.strike("latency=300ms")
     with site.delivering():
         wait_until(site.sandbox.ledger.entries, "the first is delivered")
-        operations.pause(site.sync.state)
+        actions.pause(site.sync.state)
         site.sync.delivery.wake()
         wait_until(lambda: not any(site.column("claimed_by")), "nothing is on its way")
         arrived = len(site.sandbox.ledger.entries())
@@ -260,7 +260,7 @@ def test_pause_takes_back_what_has_not_left_and_resume_goes_on(site):
         assert not any(site.column("in_doubt"))
 
         site.sandbox.strike()
-        operations.resume(site.sync.state, site.sync.delivery._now())
+        actions.resume(site.sync.state, site.sync.delivery._now())
         site.sync.delivery.wake()
         wait_until(lambda: site.statuses() == {"synced": 12}, "the rest is delivered")
     assert len(site.sandbox.puts()) == 12

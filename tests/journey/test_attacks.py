@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cdc_sync.capture.loop import CaptureLoop, keep_reconcile
+from cdc_sync.capture.loop import CaptureLoop
 from cdc_sync.capture.poll import poll
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.customergauge.client import Request
@@ -20,10 +20,11 @@ from cdc_sync.daemon.daemon import Daemon
 from cdc_sync.demo import demo
 from cdc_sync.errors import SourceUnavailable, StateUnavailable
 from cdc_sync.log import Redaction
+from cdc_sync.operations.runs import keep_reconcile
+from cdc_sync.operations.status import read_status
 from cdc_sync.source.reader import Scan
 from cdc_sync.state import watermark
 from cdc_sync.state.history import STOPPED, Run
-from cdc_sync.status import read_status
 from tests.support.configs import write_config
 from tests.support.rows import rows_in
 from tests.support.sandbox import Sandbox, running_sandbox

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from cdc_sync import approval
 from cdc_sync.capture.page import Capture
 from cdc_sync.capture.poll import poll
 from cdc_sync.capture.reconcile import look_afresh, reconcile
 from cdc_sync.contract import Status
+from cdc_sync.operations import actions
 from cdc_sync.state.history import Run
 from tests.journey.test_journey import STILL, Journey
 from tests.support.rows import LONG_AGO, rows_in
@@ -51,9 +51,9 @@ def delivered(journey: Journey, capture: Any = poll) -> int:
 def say(journey: Journey, *, ends: bool = False) -> dict[str, int]:
     """A person says: approve."""
     with journey.open() as sync:
-        hold = approval.held_document(sync.state)
+        hold = actions.held_document(sync.state)
         assert hold is not None
-        done = approval.approve(sync.state, hold["run"], ends=ends, now=sync.capture.now())
+        done = actions.approve(sync.state, hold["run"], ends=ends, now=sync.capture.now())
         sync.delivery.drain(STILL)
     return done
 
@@ -82,7 +82,7 @@ def test_what_is_held_is_shown(standing: Journey) -> None:
     change(standing, 3)
     standing.run()
     with standing.open() as sync:
-        hold = approval.held_document(sync.state)
+        hold = actions.held_document(sync.state)
     assert hold is not None
     numbers = {name: hold[name] for name in ("held", "known", "updated", "new", "gone", "kind")}
     assert numbers == {
@@ -165,7 +165,7 @@ def test_discard_holds_again_what_is_still_too_much(standing: Journey) -> None:
     standing.rows.remove(1)
     assert delivered(standing, look_afresh) == 0
     with standing.open() as sync:
-        hold = approval.held_document(sync.state)
+        hold = actions.held_document(sync.state)
     assert hold is not None
     assert {name: hold[name] for name in ("held", "updated", "gone", "kind")} == {
         "held": 4, "updated": 3, "gone": 1, "kind": "discard",
@@ -195,13 +195,13 @@ def test_what_came_while_a_person_looked_stays_held(standing: Journey) -> None:
     change(standing, 3)
     standing.run()
     with standing.open() as sync:
-        hold = approval.held_document(sync.state)
+        hold = actions.held_document(sync.state)
     assert hold is not None
     for number in (5, 6, 7):
         standing.rows.change(number, plan="Silver")
     standing.run()
     with standing.open() as sync:
-        done = approval.approve(sync.state, hold["run"], ends=False, now=sync.capture.now())
+        done = actions.approve(sync.state, hold["run"], ends=False, now=sync.capture.now())
         sync.delivery.drain(STILL)
     assert done == {"released": 3, "held": 3}
     assert standing.puts() == 3

@@ -11,10 +11,10 @@ from cdc_sync.capture.poll import poll
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.clock import utc_now
 from cdc_sync.errors import StateUnavailable
+from cdc_sync.operations.status import read_status
 from cdc_sync.state import contracts, outbox
 from cdc_sync.state.database import Database
 from cdc_sync.state.lease import ADVISORY_LOCK
-from cdc_sync.status import read_status
 from cdc_sync.sync import Sync
 from tests.support.there import There, all_synced, running
 from tests.support.wait import wait_until

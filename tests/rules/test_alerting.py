@@ -3,7 +3,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cdc_sync.alerts import policy
-from cdc_sync.alerts.policy import Kind, Known, Message, Trouble, decide, known_from
+from cdc_sync.alerts.policy import Kind, Known, Message, decide, known_from
+from cdc_sync.operations.status import Trouble
 
 pytestmark = pytest.mark.quick
 

@@ -5,11 +5,10 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
-from cdc_sync import refusals
 from cdc_sync.contract import Problem, Status, payload_of, problems_to_json
+from cdc_sync.operations.contracts import find_contracts, groups, retry_group
 from cdc_sync.state import contracts, lookup
 from cdc_sync.state.tables import contract
-from cdc_sync.story import find_contracts
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -125,14 +124,14 @@ def test_refusals_are_grouped_by_their_reason_whatever_numbers_are_in_it(state):
         {"status": "rejected", "error": ("account", "is unknown")},
         {},
     )
-    groups = refusals.groups(state, Status.REJECTED)
+    found = groups(state, Status.REJECTED)
 
-    assert [(g.reason, g.count, g.by_us) for g in groups] == [
+    assert [(g.reason, g.count, g.by_us) for g in found] == [
         ("start: must be after …", 2, False),
         ("account: is unknown", 1, False),
         ("account: is unknown", 1, True),
     ]
-    assert [e["says"] for e in groups[0].examples] == [
+    assert [e["says"] for e in found[0].examples] == [
         "start: must be after '2020-01-01'",
         "start: must be after '2021-02-03'",
     ]
@@ -141,10 +140,10 @@ def test_refusals_are_grouped_by_their_reason_whatever_numbers_are_in_it(state):
 def test_one_group_is_retried_and_no_other(state):
     refused = REFUSED | {"error": ("start", "must be after 2020")}
     add(state, refused, refused, REFUSED | {"error": ("account", "is unknown")})
-    group, _ = refusals.groups(state, Status.REJECTED)
+    group, _ = groups(state, Status.REJECTED)
 
-    assert refusals.retry_group(state, Status.REJECTED, group.key, NOON) == 2
-    assert refusals.retry_group(state, Status.REJECTED, group.key, NOON) == 0
+    assert retry_group(state, Status.REJECTED, group.key, NOON) == 2
+    assert retry_group(state, Status.REJECTED, group.key, NOON) == 0
     with state.read() as tx:
         assert [row["source_id"] for row in contracts.listing(tx, Status.PENDING, None, 9)] == [
             "1",
@@ -156,5 +155,5 @@ def test_what_waits_is_grouped_by_the_account_it_waits_for(state):
     waits = {"status": "waiting", "http_status": 422, "error": ("account", "does not exist")}
     add(state, waits | {"account": "Globex"}, waits | {"account": "Globex"}, waits)
 
-    groups = refusals.groups(state, Status.WAITING)
-    assert [(g.reason, g.count) for g in groups] == [("Globex", 2), ("ACME", 1)]
+    found = groups(state, Status.WAITING)
+    assert [(g.reason, g.count) for g in found] == [("Globex", 2), ("ACME", 1)]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cdc_sync import references as files
 from cdc_sync.contract import Mapped, Problem, Reference, SourceId, payload_of
+from cdc_sync.operations import references as files
 from cdc_sync.rules.compare import Action, compare, gone
 from cdc_sync.rules.outcome import Attempt, Kind, settle
 from cdc_sync.rules.verdict import Accepted, Refused

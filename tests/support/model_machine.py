@@ -9,10 +9,10 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cdc_sync import operations
 from cdc_sync.capture.poll import poll
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.config.model import Config
+from cdc_sync.operations import actions
 from cdc_sync.rules.watermark import WatermarkType
 from cdc_sync.state import watermark
 from tests.support import model_draws as draw
@@ -162,17 +162,17 @@ class Pipeline(RuleBasedStateMachine):
     def pause(self, is_on: bool) -> None:
         with self.process.alive() as sync:
             if is_on:
-                operations.pause(sync.state)
+                actions.pause(sync.state)
                 self.witness.paused, self.witness.pause_seen = True, False
             else:
                 self.witness.paused = False
-                operations.resume(sync.state, self.clock.now())
+                actions.resume(sync.state, self.clock.now())
 
     @rule()
     def retry(self) -> None:
         with self.process.alive() as sync:
             self.witness.retried()
-            operations.retry(sync.state, None, self.clock.now())
+            actions.retry(sync.state, None, self.clock.now())
 
     @rule(away=draw.SELDOM)
     def token_endpoint(self, away: bool) -> None:

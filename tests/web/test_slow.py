@@ -55,7 +55,7 @@ def test_a_source_that_does_not_answer_holds_up_no_other_page(daemon, monkeypatc
 
 
 def test_a_rewind_that_the_source_does_not_answer_moves_nothing(daemon, monkeypatch, hanging):
-    monkeypatch.setattr("cdc_sync.moves.planned", hanging)
+    monkeypatch.setattr("cdc_sync.operations.watermark.planned", hanging)
     monkeypatch.setattr("cdc_sync.web.asking.ANSWERS_WITHIN", 0.2)
     answer = daemon.visit(logged_in=True).post("/watermark/rewind", {"to": "2020-01-01T00:00:00Z"})
 
@@ -68,7 +68,7 @@ def test_actions_that_wait_for_the_state_hold_up_no_page_and_no_log_in(
     daemon, monkeypatch, hanging
 ):
     visit = daemon.visit(logged_in=True)
-    monkeypatch.setattr("cdc_sync.operations.pause", hanging)
+    monkeypatch.setattr("cdc_sync.operations.actions.pause", hanging)
     pool, told = at_once(4, lambda: visit.post("/pause"))
     with pool:
         wait_until(lambda: hanging.begun == 4, "four actions wait")

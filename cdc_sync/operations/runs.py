@@ -5,7 +5,15 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from cdc_sync.capture.loop import CaptureLoop, keep, keep_reconcile, note
+from cdc_sync.capture.loop import (
+    CaptureLoop,
+    LastPoll,
+    count_rows,
+    horizon_document,
+    keep,
+    note_reconcile,
+)
+from cdc_sync.capture.page import Capture
 from cdc_sync.capture.reconcile import look_afresh, reconcile
 from cdc_sync.contract import Status
 from cdc_sync.errors import CdcSyncError
@@ -17,7 +25,6 @@ from cdc_sync.wording import counted
 _FOR_PEOPLE = ("why", "adopted", "there", "recreated", "missed", "balance", "afresh", "taken")
 _UPDATES = ("updated", "confirmed", "adopted", "recreated")
 NAMED = 3  # adopted references that are named
-
 Progress = Callable[[], None]
 
 
@@ -175,3 +182,19 @@ def is_well(report: dict[str, Any], limit: int | None = None) -> bool:
     return not (
         left or report["rejected"] or report["waiting"] or report["held"] or report["error"]
     )
+
+
+def keep_reconcile(capture: Capture, run: Run) -> Run:
+    """Counts a full scan and keeps it in the history, and where `status` reads it."""
+    keep(capture, run)
+    count_rows(capture, run)
+    note_reconcile(capture, run)
+    return run
+
+
+def note(capture: Capture, last: LastPoll | None) -> None:
+    """Puts how the last poll ended where `status` reads it, for a run without a daemon."""
+    with capture.state.begin() as tx:
+        if last is not None:
+            control.put(tx, control.LAST_POLL, last.document())
+        control.put(tx, control.HORIZON, horizon_document(capture))

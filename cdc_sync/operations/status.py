@@ -3,10 +3,10 @@
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from cdc_sync.alerts.policy import Trouble
 from cdc_sync.config.model import Config
 from cdc_sync.contract import Status
 from cdc_sync.rules.watermark import write_watermark
@@ -18,6 +18,22 @@ from cdc_sync.wording import counted
 KINDS = ("created", "updated", "recreated", "adopted", "unchanged", "rejected", "retried")
 POLLS_MISSED = 3  # intervals without a good poll after which it is not well
 PRESENCE_GOOD_FOR = timedelta(seconds=10)
+_REJECTED = "rejected: cdc-sync contracts list --status rejected"
+_WAITING = "account: cdc-sync contracts list --status waiting"
+_HELD = "held by the guard: cdc-sync approve, or cdc-sync discard"
+_MENDS = {
+    "unauthorized": "Check `customergauge.client_id` and `client_secret`.",
+    "forbidden": "Have CustomerGauge let this client PUT contracts.",
+}
+_TOLD_OF_EACH = ("pid", "host", "role", "since")
+_STUCK = {
+    "rejected": (f"{{count}} contract is {_REJECTED}", f"{{count}} contracts are {_REJECTED}"),
+    "waiting": (
+        f"{{count}} contract waits for its {_WAITING}",
+        f"{{count}} contracts wait for their {_WAITING}",
+    ),
+    "held": (f"{{count}} contract is {_HELD}", f"{{count}} contracts are {_HELD}"),
+}
 
 
 def read_status(state: Database, now: datetime) -> dict[str, Any]:
@@ -78,6 +94,18 @@ def troubles(document: dict[str, Any], config: Config) -> list[str]:
     return [found.says for found in findings(document, config)]
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that is not well, by a key that stays while the words change.
+
+    Its degree: a count that grows, or a word that changes, is news of the same trouble.
+    """
+
+    key: str
+    says: str
+    degree: int | str = 0
+
+
 def findings(document: dict[str, Any], config: Config) -> Iterator[Trouble]:
     """What is not well, each with its key; nothing where all is."""
     daemon, poll, api = document["daemon"], document["last_poll"], document["api"]
@@ -107,24 +135,6 @@ def findings(document: dict[str, Any], config: Config) -> Iterator[Trouble]:
 def sentence(words: str | None) -> str:
     """The words with a full stop."""
     return f"{(words or 'no reason').rstrip('. ')}."
-
-
-_REJECTED = "rejected: cdc-sync contracts list --status rejected"
-_WAITING = "account: cdc-sync contracts list --status waiting"
-_HELD = "held by the guard: cdc-sync approve, or cdc-sync discard"
-_MENDS = {
-    "unauthorized": "Check `customergauge.client_id` and `client_secret`.",
-    "forbidden": "Have CustomerGauge let this client PUT contracts.",
-}
-_TOLD_OF_EACH = ("pid", "host", "role", "since")
-_STUCK = {
-    "rejected": (f"{{count}} contract is {_REJECTED}", f"{{count}} contracts are {_REJECTED}"),
-    "waiting": (
-        f"{{count}} contract waits for its {_WAITING}",
-        f"{{count}} contracts wait for their {_WAITING}",
-    ),
-    "held": (f"{{count}} contract is {_HELD}", f"{{count}} contracts are {_HELD}"),
-}
 
 
 def _standstill(api: dict[str, Any], pending: int) -> str:

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sqlalchemy import Connection
 
-from cdc_sync.contract import SourceId
+from cdc_sync.contract import SourceId, Status
 from cdc_sync.errors import UserMistake
 from cdc_sync.rules.verdict import ApiState
-from cdc_sync.state import contracts, control, outbox
+from cdc_sync.state import contracts, control, holds, outbox
 from cdc_sync.state.database import Database
 
 _MakeDue: TypeAlias = Callable[[Connection, Sequence[SourceId] | None, datetime], int]
@@ -87,3 +87,25 @@ def _ids_of(tx: Connection, names: Sequence[str]) -> list[SourceId]:
             mend="See: cdc-sync contracts list",
         )
     return ids
+
+
+def held_document(state: Database) -> dict[str, Any] | None:
+    """What is held: how much in all, and the latest run with its examples; None for nothing."""
+    with state.read() as tx:
+        count = contracts.count_of(tx, Status.HELD)
+        latest = control.get(tx, control.HOLD)
+        examples = holds.examples(tx) if count else []
+    return latest and {"held": count, **latest, "examples": examples} if count else None
+
+
+def approve(state: Database, until_run: int, *, ends: bool, now: datetime) -> dict[str, int]:
+    """Releases what was held up to this run; what came later stays held.
+
+    With `ends` contracts that are gone are ended in CustomerGauge first (`deletes.policy: end`).
+    """
+    with state.begin() as tx:
+        before = contracts.count_of(tx, Status.HELD)
+        holds.release(tx, holds.held(until_run), ends=ends, now=now)
+        holds.forget_if_none(tx)
+        left = contracts.count_of(tx, Status.HELD)
+    return {"released": before - left, "held": left}

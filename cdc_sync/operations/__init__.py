@@ -1,0 +1,1 @@
+"""What a person asks: the commands and the page call these, and print what they return."""
