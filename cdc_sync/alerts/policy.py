@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from cdc_sync.operations.status import Trouble
-from cdc_sync.rules.backoff import LONGEST, backoff
+from cdc_sync.rules.verdict import LONGEST, backoff
 
 GAP = timedelta(minutes=1)  # away for less, a trouble has not ended
 APART = 6  # times `after`: between two messages that one trouble has begun, or has grown

@@ -27,8 +27,7 @@ from cdc_sync import __version__
 from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.errors import TokenMisplaced, TokenRefused, TokenThrottled, TokenUnavailable
 from cdc_sync.log import Redaction
-from cdc_sync.rules.backoff import retry_after
-from cdc_sync.rules.verdict import json_object
+from cdc_sync.rules.verdict import json_object, retry_after
 
 BODY_READ = 64 * 1024  # bytes of an answer that are read
 _TOKEN = re.compile(r'("access_token"\s*:\s*")[^"]*')

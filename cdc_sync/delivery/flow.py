@@ -15,10 +15,9 @@ from sqlalchemy import Connection
 from cdc_sync.config.units import Rate
 from cdc_sync.customergauge.token import Token, TokenKeeper
 from cdc_sync.errors import TokenMisplaced, TokenRefused, TokenThrottled, TokenUnavailable
-from cdc_sync.rules.backoff import LONGEST, backoff
 from cdc_sync.rules.gate import PROBE_LONGEST, Gate
 from cdc_sync.rules.pace import Pace
-from cdc_sync.rules.verdict import ApiState
+from cdc_sync.rules.verdict import LONGEST, ApiState, backoff
 from cdc_sync.state import control
 
 log = structlog.get_logger()

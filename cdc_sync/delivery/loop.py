@@ -19,13 +19,12 @@ from cdc_sync.customergauge.sender import GROUP, Job, Sender
 from cdc_sync.customergauge.token import TokenKeeper
 from cdc_sync.delivery.accounts import Accounts, NewAccount
 from cdc_sync.delivery.answers import Answers, Task
-from cdc_sync.delivery.brake import Brake
 from cdc_sync.delivery.flow import Access, Pacing, Turn
 from cdc_sync.delivery.leases import free_expired, our_name
 from cdc_sync.errors import StateUnavailable
 from cdc_sync.log import Redaction
 from cdc_sync.measures import Measures
-from cdc_sync.rules.gate import Gate
+from cdc_sync.rules.gate import Brake, Gate
 from cdc_sync.rules.outcome import Claimed
 from cdc_sync.rules.verdict import ApiState
 from cdc_sync.state import control, outbox

@@ -7,18 +7,24 @@ breaker, and the suspicion that the mapping is wrong because contract after cont
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from cdc_sync.rules.backoff import LONGEST, backoff
 from cdc_sync.rules.verdict import (
+    LONGEST,
     Accepted,
     AccountMissing,
+    Answer,
     ApiState,
     Halted,
     Refused,
+    Reply,
     Throttled,
     TokenRejected,
     TryLater,
     Unavailable,
     Verdict,
+    backoff,
+    concerns_everybody,
+    is_accepted,
+    is_refused,
 )
 
 BREAKER_AFTER = 5  # failures in a row after which only single probes leave
@@ -169,3 +175,20 @@ class Gate:
 
 
 OPEN = Gate()
+
+
+class Brake:
+    """For the loop that sends. The gate judges likewise, once the answers are collected."""
+
+    def __init__(self) -> None:
+        self._refused = 0  # in a row, none accepted between
+
+    def pulled_by(self, reply: Reply) -> bool:
+        """Whether what has not left yet should not leave."""
+        if isinstance(reply, Answer):
+            if is_accepted(reply.status):
+                self._refused = 0
+            elif is_refused(reply.status):
+                self._refused += 1
+                return self._refused >= REFUSING_AFTER
+        return concerns_everybody(reply)

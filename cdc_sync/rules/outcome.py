@@ -5,7 +5,6 @@ from enum import StrEnum
 from typing import NamedTuple, assert_never
 
 from cdc_sync.contract import Payload, Problem, Reference, SourceId, Status
-from cdc_sync.rules.backoff import backoff
 from cdc_sync.rules.verdict import (
     Accepted,
     AccountMissing,
@@ -16,6 +15,7 @@ from cdc_sync.rules.verdict import (
     TryLater,
     Unavailable,
     Verdict,
+    backoff,
 )
 
 CONFIRM_AFTER = timedelta(minutes=1)  # how long a request that we gave up may still be applied

@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any
 
 from cdc_sync.config.units import Rate
-from cdc_sync.rules.backoff import LONGEST
+from cdc_sync.rules.verdict import LONGEST
 
 # A share kept free: a request that is late on the wire must not make N + 1 in a second of theirs.
 SPARE = 1.024

@@ -3,12 +3,12 @@
 import json
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TypeAlias
 
 from cdc_sync.contract import Payload, Problem, fields_of
-from cdc_sync.rules.backoff import retry_after
 from cdc_sync.rules.mapping import ACCOUNT_MAX
 
 _ADDRESS = "Check `customergauge.region` or `customergauge.base_url`"
@@ -16,16 +16,23 @@ BODY_SHOWN = 500  # characters of an answer's body that are kept or logged
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # JSON can hold NUL and half a pair, as escapes
 
 
-class ApiState(StrEnum):
-    """How CustomerGauge treats us."""
+def retry_after(header: str | None, now: datetime) -> timedelta | None:
+    """What a Retry-After header asks for (RFC 9110, 10.2.3): seconds or a date; None if nothing.
 
-    OK = "ok"
-    THROTTLED = "throttled"  #: 429: everybody waits
-    UNREACHABLE = "unreachable"  #: no answer or 5xx, several times in a row
-    UNAUTHORIZED = "unauthorized"  #: our client or its token is refused
-    FORBIDDEN = "forbidden"  #: our client may not do this
-    MISCONFIGURED = "misconfigured"  #: 404, 405 or a redirect: the address is wrong
-    REFUSING = "refusing"  #: twenty different contracts refused, none accepted between
+    Never below 1 s and never above 15 min, whatever it says.
+    """
+    if header is None:
+        return None
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        asked = timedelta(seconds=min(int(text[:10]), 10**6))
+    else:
+        try:
+            at = parsedate_to_datetime(text)
+        except (ValueError, OverflowError):
+            return None
+        asked = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
+    return max(SHORTEST, min(LONGEST, asked))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,33 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountMissing:
+    """The only complaint is the account: it does not exist in CustomerGauge yet."""
+
+    problems: tuple[Problem, ...]
+
+
+class ApiState(StrEnum):
+    """How CustomerGauge treats us."""
+
+    OK = "ok"
+    THROTTLED = "throttled"  #: 429: everybody waits
+    UNREACHABLE = "unreachable"  #: no answer or 5xx, several times in a row
+    UNAUTHORIZED = "unauthorized"  #: our client or its token is refused
+    FORBIDDEN = "forbidden"  #: our client may not do this
+    MISCONFIGURED = "misconfigured"  #: 404, 405 or a redirect: the address is wrong
+    REFUSING = "refusing"  #: twenty different contracts refused, none accepted between
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """The set-up is wrong, not the contract: delivery stops, no contract is to blame."""
+
+    state: ApiState
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """This contract is refused; sent again only when it changes or a person asks."""
 
@@ -63,33 +97,10 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class AccountMissing:
-    """The only complaint is the account: it does not exist in CustomerGauge yet."""
-
-    problems: tuple[Problem, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TryLater:
-    """This contract again later; says nothing about the others."""
-
-    why: str
-    doubt: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Throttled:
     """Everybody waits, for as long as was asked (None: a growing wait)."""
 
     asked: timedelta | None
-
-
-@dataclass(frozen=True, slots=True)
-class Unavailable:
-    """No usable answer; after several in a row only single probes leave."""
-
-    why: str
-    doubt: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +112,19 @@ class TokenRejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Halted:
-    """The set-up is wrong, not the contract: delivery stops, no contract is to blame."""
+class TryLater:
+    """This contract again later; says nothing about the others."""
 
-    state: ApiState
     why: str
+    doubt: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """No usable answer; after several in a row only single probes leave."""
+
+    why: str
+    doubt: bool
 
 
 Verdict: TypeAlias = (
@@ -118,6 +137,9 @@ Verdict: TypeAlias = (
     | TokenRejected
     | Halted
 )
+SHORTEST = timedelta(seconds=1)
+LONGEST = timedelta(minutes=15)
+_MAX_DOUBLINGS = 10  # 2**10 s is past LONGEST; keeps the number small after years of tries
 
 
 def judge(reply: Reply, sent: Payload, now: datetime) -> Verdict:
@@ -202,3 +224,13 @@ def json_object(body: bytes) -> dict[str, object]:
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def backoff(tries: int, jitter: float, longest: timedelta = LONGEST) -> timedelta:
+    """The wait before the next try, after `tries` (at least 1) that failed.
+
+    `jitter`, in [0, 1), spreads contracts that failed together over the second half of the wait,
+    which is never below 1 s.
+    """
+    wait = min(longest, SHORTEST * (1 << min(tries, _MAX_DOUBLINGS)))
+    return wait * (0.5 + jitter / 2)

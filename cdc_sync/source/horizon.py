@@ -10,8 +10,7 @@ from sqlalchemy import Connection
 from cdc_sync.config.model import SourceConfig
 from cdc_sync.contract import WatermarkValue
 from cdc_sync.errors import SourceMistake
-from cdc_sync.rules.horizon import Sight, look
-from cdc_sync.rules.watermark import Horizon, Pair, Pairs, Remembered, WatermarkType
+from cdc_sync.rules.watermark import Horizon, Pair, Pairs, Remembered, Sight, WatermarkType, look
 from cdc_sync.source.columns import WatermarkColumn
 from cdc_sync.source.statements import Statements
 from cdc_sync.source.unfinished import glance

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, exc
 from sqlalchemy import text as sql
 
-from cdc_sync.rules.horizon import Glance, Unfinished
+from cdc_sync.rules.watermark import Glance, Unfinished
 
 _NO_PROCESS = 1227  # ER_SPECIFIC_ACCESS_DENIED_ERROR
 

@@ -9,8 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from cdc_sync.rules.horizon import Memory
-from cdc_sync.rules.watermark import Horizon, Pair, Pairs, Remembered
+from cdc_sync.rules.watermark import Horizon, Memory, Pair, Pairs, Remembered
 from cdc_sync.state.tables import control
 
 PAUSED = "paused"

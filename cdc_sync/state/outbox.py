@@ -9,8 +9,8 @@ from sqlalchemy import Connection, Row, Select, bindparam, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from cdc_sync.contract import Payload, Problem, SourceId, Status, problems_to_json
-from cdc_sync.rules.backoff import LONGEST
 from cdc_sync.rules.outcome import ACCOUNT_LONGEST, CONFIRM_AFTER, Claimed
+from cdc_sync.rules.verdict import LONGEST
 from cdc_sync.state.columns import among
 from cdc_sync.state.given import ForRows
 from cdc_sync.state.settlements import FREE

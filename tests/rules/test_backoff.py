@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc_sync.rules.backoff import LONGEST, SHORTEST, backoff, retry_after
+from cdc_sync.rules.verdict import LONGEST, SHORTEST, backoff, retry_after
 
 pytestmark = pytest.mark.quick
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc_sync.contract import Problem
-from cdc_sync.rules.backoff import LONGEST
 from cdc_sync.rules.gate import BREAKER_AFTER, PROBE_LONGEST, REFUSING_AFTER, Gate
 from cdc_sync.rules.verdict import (
+    LONGEST,
     Accepted,
     AccountMissing,
     ApiState,

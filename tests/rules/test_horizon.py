@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc_sync.rules.horizon import Glance, Memory, Unfinished, look
+from cdc_sync.rules.watermark import Glance, Memory, Unfinished, look
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
