@@ -22,8 +22,7 @@ from cdc_sync.log import RecentLog, configure_log
 from cdc_sync.operations.runs import reconcile_now
 from cdc_sync.operations.status import read_status
 from cdc_sync.sandbox.app import sandbox_app
-from cdc_sync.sandbox.fault_text import parse_fault
-from cdc_sync.sandbox.faults import Faults
+from cdc_sync.sandbox.faults import Faults, parse_fault
 from cdc_sync.sandbox.ledger import Ledger
 from cdc_sync.sync import Sync, open_sync, redaction_of
 from cdc_sync.web.server import serving

@@ -8,7 +8,7 @@ import pytest
 import time_machine
 
 from cdc_sync.rules import outcome
-from cdc_sync.sandbox import exchange
+from cdc_sync.sandbox import api
 from cdc_sync.state import control
 from tests.support.wait import wait_until
 
@@ -24,7 +24,7 @@ def arrive(monkeypatch):
         if seconds:
             await asyncio.to_thread(released.wait)
 
-    monkeypatch.setattr(exchange, "pause", pause)
+    monkeypatch.setattr(api, "pause", pause)
     yield released.set
     released.set()
 

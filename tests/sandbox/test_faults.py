@@ -6,8 +6,7 @@ import pytest
 import requests
 
 from cdc_sync.errors import UserMistake
-from cdc_sync.sandbox.fault_text import OFFERED, fault_of, parse_fault
-from cdc_sync.sandbox.faults import Fault, Faults, Kind
+from cdc_sync.sandbox.faults import OFFERED, Fault, Faults, Kind, fault_of, parse_fault
 
 
 def entry_of(sandbox):

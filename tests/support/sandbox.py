@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdc_sync.sandbox.app import sandbox_app
-from cdc_sync.sandbox.fault_text import parse_fault
-from cdc_sync.sandbox.faults import Faults
+from cdc_sync.sandbox.faults import Faults, parse_fault
 from cdc_sync.sandbox.ledger import Entry, Ledger
 from cdc_sync.web.server import serving
 
