@@ -88,15 +88,14 @@ def show(context: typer.Context, as_json: Json = False) -> None:
 
 
 if TYPE_CHECKING:
-    from cdc_sync.service.files import Step
+    from cdc_sync.setup.host import Step
 
 
 @service_app.command()
 def install(name: Name = None, dry_run: DryRun = False, root: Root = Path("/")) -> None:
     """Install user, unit, directories and rights; what is right already is left alone."""
-    from cdc_sync.service.install import has_example, install
-    from cdc_sync.service.places import Service
-    from cdc_sync.service.program import expect_runnable, parts_of, this_program
+    from cdc_sync.setup.host import Service, expect_runnable, parts_of, this_program
+    from cdc_sync.setup.service import has_example, install
 
     service, program = Service(name, root.absolute()), this_program()
     if not dry_run:
@@ -113,8 +112,8 @@ def install(name: Name = None, dry_run: DryRun = False, root: Root = Path("/")) 
 @service_app.command()
 def uninstall(name: Name = None, dry_run: DryRun = False, root: Root = Path("/")) -> None:
     """Stop the service and take back what install wrote; configuration and state stay."""
-    from cdc_sync.service.places import Service
-    from cdc_sync.service.uninstall import uninstall
+    from cdc_sync.setup.host import Service
+    from cdc_sync.setup.service import uninstall
 
     if not dry_run:
         _expect_root("uninstall")

@@ -9,7 +9,7 @@ import typer
 from cdc_sync.cli.context import command_with
 
 if TYPE_CHECKING:
-    from cdc_sync.set_up import Answers, Place
+    from cdc_sync.setup.files import Answers, Place
 
 _Text = str | None
 Output = Annotated[
@@ -66,7 +66,7 @@ def init(  # noqa: PLR0913, PLR0917  # one argument an option
     """Write a commented config.yaml from a few questions, or by options alone; then check it."""
     flags = {name.replace("_", "-"): value for name, value in locals().items()}
     from cdc_sync.cli.wizard import Asker, converse
-    from cdc_sync.set_up import Place
+    from cdc_sync.setup.files import Place
 
     place = Place(output or context.obj.config or Path("config.yaml"))
     answers = converse(Asker(flags, sys.stdin.isatty()), place, force=force)
@@ -77,7 +77,7 @@ def init(  # noqa: PLR0913, PLR0917  # one argument an option
 
 def _write(answers: "Answers", place: "Place", *, force: bool) -> None:
     from cdc_sync.config.write import lines_that_matter, render
-    from cdc_sync.set_up import files_of, write_files, written_form
+    from cdc_sync.setup.files import files_of, write_files, written_form
 
     text = render(written_form(answers, place))
     write_files(files_of(answers, place, text), force=force)

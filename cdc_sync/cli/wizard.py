@@ -13,8 +13,7 @@ from cdc_sync.config.fields import time_zone
 from cdc_sync.config.template import columns_of
 from cdc_sync.contract import Mapped, fields_of
 from cdc_sync.errors import CdcSyncError, SourceUnavailable, UserMistake
-from cdc_sync.rules.proposal import Proposal, Table, in_order, looks_right, propose, reference_of
-from cdc_sync.set_up import (
+from cdc_sync.setup.files import (
     PASSWORD,
     SECRET,
     Answers,
@@ -26,7 +25,9 @@ from cdc_sync.set_up import (
     refuse_existing,
     source_address,
 )
+from cdc_sync.setup.guess import Proposal, in_order, looks_right, propose, reference_of
 from cdc_sync.source.catalog import open_catalog
+from cdc_sync.source.inspection import Table
 from cdc_sync.wording import counted, value_or_dash
 
 REGIONS = ("eu", "us", "au")

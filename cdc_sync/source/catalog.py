@@ -12,9 +12,9 @@ from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.types import NullType
 
 from cdc_sync.errors import SourceMistake
-from cdc_sync.rules.proposal import Column, Holds, Table
 from cdc_sync.source.columns import zone_of
 from cdc_sync.source.engine import in_our_words, open_source
+from cdc_sync.source.inspection import Column, Holds, Table
 
 _COUNTED_BELOW = 64 * 1024 * 1024  # bytes of a table whose rows are counted and not estimated
 _ESTIMATED_FROM = 1_000_000  # rows; a partitioned table has no bytes of its own

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -94,3 +95,36 @@ class Facts:
     forms: tuple[str, ...]
     naive: bool
     clock: datetime
+
+
+class Holds(StrEnum):
+    """What a column holds, as coarse as a guess needs it."""
+
+    TIME = "time"
+    DAY = "day"
+    NUMBER = "number"
+    TEXT = "text"
+    ANY = "any"  #: SQLite's texts, which may be times
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the catalog."""
+
+    name: str
+    holds: Holds
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the catalog; `name` is schema-qualified where it must be.
+
+    `keys` are the sets of columns that are unique, the primary key first; a view has none.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    keys: tuple[tuple[str, ...], ...] = ()
+    indexes: tuple[tuple[str, ...], ...] = ()
+    is_view: bool = False

@@ -14,8 +14,7 @@ from cdc_sync.cli.wizard import (
 )
 from cdc_sync.contract import Mapped, Problem, payload_of
 from cdc_sync.errors import UserMistake
-from cdc_sync.rules.proposal import Proposal
-from cdc_sync.set_up import (
+from cdc_sync.setup.files import (
     Answers,
     Place,
     expect_writable,
@@ -23,6 +22,7 @@ from cdc_sync.set_up import (
     source_address,
     write_files,
 )
+from cdc_sync.setup.guess import Proposal
 
 pytestmark = pytest.mark.quick
 

@@ -1,14 +1,7 @@
 import pytest
 
-from cdc_sync.rules.proposal import (
-    Column,
-    Holds,
-    Table,
-    in_order,
-    looks_right,
-    propose,
-    reference_of,
-)
+from cdc_sync.setup.guess import in_order, looks_right, propose, reference_of
+from cdc_sync.source.inspection import Column, Holds, Table
 
 pytestmark = pytest.mark.quick
 

@@ -9,11 +9,8 @@ from typer.testing import CliRunner
 from cdc_sync.cli import admin as command
 from cdc_sync.config.load import load_config
 from cdc_sync.errors import UserMistake
-from cdc_sync.service.host import ids_of
-from cdc_sync.service.install import install
-from cdc_sync.service.places import USER, Service
-from cdc_sync.service.program import expect_runnable
-from cdc_sync.service.uninstall import uninstall
+from cdc_sync.setup.host import USER, Service, expect_runnable, ids_of
+from cdc_sync.setup.service import install, uninstall
 
 PROGRAM = Path("/srv/cdc-sync/bin/cdc-sync")
 UNIT = "etc/systemd/system/cdc-sync.service"
@@ -275,7 +272,7 @@ def test_without_root_one_sentence_says_so(verb: str, monkeypatch: pytest.Monkey
 
 def test_a_dry_run_prints_the_texts_for_anybody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    monkeypatch.setattr("cdc_sync.service.program.expect_runnable", lambda _parts: None)
+    monkeypatch.setattr("cdc_sync.setup.host.expect_runnable", lambda _parts: None)
 
     ended = CliRunner().invoke(command.app, ["install", "--dry-run", "--root", str(tmp_path)])
 

@@ -1,7 +1,8 @@
 import sqlalchemy as sa
 
-from cdc_sync.rules.proposal import Holds, in_order, looks_right, propose
+from cdc_sync.setup.guess import in_order, looks_right, propose
 from cdc_sync.source.catalog import open_catalog
+from cdc_sync.source.inspection import Holds
 from tests.support.rows import rows_in
 
 

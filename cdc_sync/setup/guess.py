@@ -6,43 +6,11 @@ Nobody is bound to them: `init` shows each guess, and a person or a flag decides
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+
+from cdc_sync.source.inspection import Column, Holds, Table
 
 _PREFIX = "erp"  # where the database's own name would be no name to read
 _PREFIX_MAX = 20
-
-
-class Holds(StrEnum):
-    """What a column holds, as coarse as a guess needs it."""
-
-    TIME = "time"
-    DAY = "day"
-    NUMBER = "number"
-    TEXT = "text"
-    ANY = "any"  #: SQLite's texts, which may be times
-    OTHER = "other"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of the catalog."""
-
-    name: str
-    holds: Holds
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table of the catalog; `name` is schema-qualified where it must be.
-
-    `keys` are the sets of columns that are unique, the primary key first; a view has none.
-    """
-
-    name: str
-    columns: tuple[Column, ...]
-    keys: tuple[tuple[str, ...], ...] = ()
-    indexes: tuple[tuple[str, ...], ...] = ()
-    is_view: bool = False
 
 
 @dataclass(frozen=True, slots=True)

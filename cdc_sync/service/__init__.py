@@ -1,1 +1,0 @@
-"""The daemon as a service of systemd: what is installed, and taken back."""
