@@ -26,8 +26,7 @@ from cdc_sync.setup.files import (
     source_address,
 )
 from cdc_sync.setup.guess import Proposal, in_order, looks_right, propose, reference_of
-from cdc_sync.source.catalog import open_catalog
-from cdc_sync.source.inspection import Table
+from cdc_sync.source.inspection import Table, open_catalog
 from cdc_sync.wording import counted, value_or_dash
 
 REGIONS = ("eu", "us", "au")

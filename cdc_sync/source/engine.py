@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,9 @@ from sqlalchemy.dialects.sqlite.base import SQLiteIdentifierPreparer
 from sqlalchemy.engine import URL, Engine, make_url
 
 from cdc_sync.errors import SourceMistake, SourceUnavailable
-from cdc_sync.source.unreadable import never_raise_on_load
 
 STATEMENT_TIMEOUT_SECONDS = 300
 CONNECT_TIMEOUT_SECONDS = 10
-
 _POSTGRESQL_ARGS = {
     "connect_timeout": CONNECT_TIMEOUT_SECONDS,
     "application_name": "cdc-sync",
@@ -32,6 +31,98 @@ _MYSQL_ARGS = {
     "read_timeout": STATEMENT_TIMEOUT_SECONDS,
     "charset": "utf8mb4",
 }
+
+
+def _mysql_session(connection: Any, record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@session.time_zone, @@system_time_zone")
+        session, system = cursor.fetchone()
+        record.info["zone"] = system if session == "SYSTEM" else session
+        cursor.execute("SET SESSION time_zone = '+00:00'")
+        cursor.execute("SET SESSION TRANSACTION READ ONLY")
+
+
+def _postgresql_session(connection: Any, record: Any) -> None:
+    never_raise_on_load(connection)
+    with connection.cursor() as cursor:
+        # One round trip; the zone is that of a fresh session, so it is read before it is set.
+        cursor.execute("SHOW TimeZone")
+        record.info["zone"] = cursor.fetchone()[0]
+        cursor.execute(
+            "SET TimeZone = 'UTC'; SET default_transaction_read_only = on;"
+            f" SET statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'"
+        )
+    connection.commit()
+
+
+def _sqlite_session(connection: Any, record: Any) -> None:
+    # A text that is not UTF-8 is the row's trouble, not the page's.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+    connection.execute("PRAGMA query_only = ON")
+    record.info["zone"] = "UTC"
+
+
+_SETTINGS = {
+    "postgresql": _postgresql_session,
+    "mysql": _mysql_session,
+    "mariadb": _mysql_session,
+    "sqlite": _sqlite_session,
+}
+_TABLE = "Check `source.table` and `source.query`."
+_COLUMN = (
+    "Check `source.id`, `source.watermark`, `source.where`, `source.deleted_when`, `source.query`"
+    " and `mapping`."
+)
+_SYNTAX = "Check `source.query`, `source.where` and `source.deleted_when`."
+_SQLITE_MISTAKES = ("no such table", "no such column", "syntax error", "no such function")
+_MISTAKES: dict[str | int | None, str] = {
+    "42P01": _TABLE,
+    "42703": _COLUMN,
+    "3F000": _TABLE,
+    "42601": _SYNTAX,
+    "42883": _SYNTAX,
+    "42804": _SYNTAX,
+    "42501": "Grant the reader SELECT on it.",
+    1146: _TABLE,
+    1054: _COLUMN,
+    1064: _SYNTAX,
+    1142: "Grant the reader SELECT on it.",
+    "no such table": _TABLE,
+    "no such column": _COLUMN,
+    "syntax error": _SYNTAX,
+    "no such function": _SYNTAX,
+}
+_REFUSALS: tuple[tuple[tuple[str | int, ...], str, str | None], ...] = (
+    (
+        ("28P01", "28000", 1045, 1698, "password authentication failed", 'role "'),
+        'The source at {where} refused the password of "{user}".',
+        "Check `source.url`.",
+    ),
+    (
+        ("3D000", 1049, 1044, "does not exist"),
+        'The source at {where} has no database "{database}" for "{user}".',
+        "Check `source.url`.",
+    ),
+    (
+        (
+            2003,
+            2002,
+            "Connection refused",
+            "could not translate",
+            "Name or service not known",
+            "failed to resolve",
+            "timeout expired",
+            "Network is unreachable",
+        ),
+        "The source at {where} cannot be reached.",
+        "Check `source.url`, and that the database is up.",
+    ),
+    (
+        ("not a database", "unable to open"),
+        "The file {where} cannot be opened as a SQLite database.",
+        "Check `source.url`.",
+    ),
+)
 
 
 def open_source(url_text: str) -> Engine:
@@ -97,43 +188,6 @@ def _read_only_file(url: URL) -> tuple[URL, dict[str, Any]]:
     return uri, {"timeout": 30, "check_same_thread": False}
 
 
-def _postgresql_session(connection: Any, record: Any) -> None:
-    never_raise_on_load(connection)
-    with connection.cursor() as cursor:
-        # One round trip; the zone is that of a fresh session, so it is read before it is set.
-        cursor.execute("SHOW TimeZone")
-        record.info["zone"] = cursor.fetchone()[0]
-        cursor.execute(
-            "SET TimeZone = 'UTC'; SET default_transaction_read_only = on;"
-            f" SET statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'"
-        )
-    connection.commit()
-
-
-def _mysql_session(connection: Any, record: Any) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT @@session.time_zone, @@system_time_zone")
-        session, system = cursor.fetchone()
-        record.info["zone"] = system if session == "SYSTEM" else session
-        cursor.execute("SET SESSION time_zone = '+00:00'")
-        cursor.execute("SET SESSION TRANSACTION READ ONLY")
-
-
-def _sqlite_session(connection: Any, record: Any) -> None:
-    # A text that is not UTF-8 is the row's trouble, not the page's.
-    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-    connection.execute("PRAGMA query_only = ON")
-    record.info["zone"] = "UTC"
-
-
-_SETTINGS = {
-    "postgresql": _postgresql_session,
-    "mysql": _mysql_session,
-    "mariadb": _mysql_session,
-    "sqlite": _sqlite_session,
-}
-
-
 @contextmanager
 def in_our_words(engine: Engine) -> Iterator[None]:
     """Foreign exceptions end here: SourceMistake for what the configuration names wrongly."""
@@ -184,58 +238,41 @@ def _file_of(url: URL) -> str:
     return unquote((url.database or "").removeprefix("file://"))
 
 
-_TABLE = "Check `source.table` and `source.query`."
-_COLUMN = (
-    "Check `source.id`, `source.watermark`, `source.where`, `source.deleted_when`, `source.query`"
-    " and `mapping`."
-)
-_SYNTAX = "Check `source.query`, `source.where` and `source.deleted_when`."
-_SQLITE_MISTAKES = ("no such table", "no such column", "syntax error", "no such function")
-_MISTAKES: dict[str | int | None, str] = {
-    "42P01": _TABLE,
-    "42703": _COLUMN,
-    "3F000": _TABLE,
-    "42601": _SYNTAX,
-    "42883": _SYNTAX,
-    "42804": _SYNTAX,
-    "42501": "Grant the reader SELECT on it.",
-    1146: _TABLE,
-    1054: _COLUMN,
-    1064: _SYNTAX,
-    1142: "Grant the reader SELECT on it.",
-    "no such table": _TABLE,
-    "no such column": _COLUMN,
-    "syntax error": _SYNTAX,
-    "no such function": _SYNTAX,
-}
-_REFUSALS: tuple[tuple[tuple[str | int, ...], str, str | None], ...] = (
-    (
-        ("28P01", "28000", 1045, 1698, "password authentication failed", 'role "'),
-        'The source at {where} refused the password of "{user}".',
-        "Check `source.url`.",
-    ),
-    (
-        ("3D000", 1049, 1044, "does not exist"),
-        'The source at {where} has no database "{database}" for "{user}".',
-        "Check `source.url`.",
-    ),
-    (
-        (
-            2003,
-            2002,
-            "Connection refused",
-            "could not translate",
-            "Name or service not known",
-            "failed to resolve",
-            "timeout expired",
-            "Network is unreachable",
-        ),
-        "The source at {where} cannot be reached.",
-        "Check `source.url`, and that the database is up.",
-    ),
-    (
-        ("not a database", "unable to open"),
-        "The file {where} cannot be opened as a SQLite database.",
-        "Check `source.url`.",
-    ),
-)
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A value that Python has no form for, as the database writes it."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def never_raise_on_load(connection: Any) -> None:
+    """Makes a psycopg connection give `Unreadable` where it would raise, and take it back."""
+    import psycopg  # noqa: PLC0415  # only where the source is PostgreSQL
+    from psycopg.adapt import Dumper, Loader  # noqa: PLC0415
+    from psycopg.pq import Format  # noqa: PLC0415
+
+    class UnreadableDumper(Dumper):
+        def dump(self, obj: Unreadable) -> bytes:
+            return obj.text.encode()
+
+    connection.adapters.register_dumper(Unreadable, UnreadableDumper)
+    for name in ("date", "timestamp", "timestamptz", "time", "timetz", "interval"):
+        oid = psycopg.adapters.types[name].oid
+        inner = psycopg.adapters.get_loader(oid, Format.TEXT)
+        assert inner is not None  # psycopg always has these  # noqa: S101
+
+        class SafeLoader(Loader):
+            def __init__(self, oid: int, context: Any = None, _inner: Any = inner) -> None:
+                super().__init__(oid, context)
+                self._load = _inner(oid, context).load
+
+            def load(self, data: Any) -> Any:
+                try:
+                    return self._load(data)
+                except psycopg.DataError:
+                    return Unreadable(bytes(data).decode())
+
+        connection.adapters.register_loader(name, SafeLoader)

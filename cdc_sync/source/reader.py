@@ -17,7 +17,9 @@ from cdc_sync.rules.watermark import Horizon, Remembered, WatermarkType
 from cdc_sync.source.columns import (
     Kind,
     WatermarkColumn,
+    forms,
     kinds_of,
+    sniffed,
     zone_of,
 )
 from cdc_sync.source.engine import in_our_words, open_source
@@ -30,7 +32,6 @@ from cdc_sync.source.inspection import (
     index_statement,
     primary_key,
 )
-from cdc_sync.source.sniffing import forms, sniffed
 from cdc_sync.source.statements import Row, Statements
 
 IDS_ASKED_AT_ONCE = 200  # SQLite takes no condition of more than 1,000 terms

@@ -1,8 +1,7 @@
 import sqlalchemy as sa
 
 from cdc_sync.setup.guess import in_order, looks_right, propose
-from cdc_sync.source.catalog import open_catalog
-from cdc_sync.source.inspection import Holds
+from cdc_sync.source.inspection import Holds, open_catalog
 from tests.support.rows import rows_in
 
 
@@ -50,7 +49,7 @@ def test_the_likely_table_is_first_and_its_rows_are_counted(source_url):
 
 
 def test_the_rows_of_a_big_table_are_estimated(source_url, monkeypatch):
-    monkeypatch.setattr("cdc_sync.source.catalog._COUNTED_BELOW", 1)
+    monkeypatch.setattr("cdc_sync.source.inspection._COUNTED_BELOW", 1)
     with rows_in(source_url) as rows, open_catalog(source_url) as catalog:
         rows.add(*({"id": number} for number in range(500)))
         if "sqlite" not in source_url:

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from cdc_sync.source.unfinished import glance
+from cdc_sync.source.horizon import glance
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "databases.md").read_text()
 HEADS = {"postgresql": "PostgreSQL", "mysql": "MySQL and MariaDB", "sqlite": "SQLite"}
