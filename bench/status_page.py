@@ -19,7 +19,7 @@ from cdc_sync.contract import payload_of
 from cdc_sync.log import RecentLog
 from cdc_sync.measures import Measures
 from cdc_sync.state.database import Database, open_state
-from cdc_sync.state.migrate import upgrade
+from cdc_sync.state.schema import upgrade
 from cdc_sync.state.tables import contract
 from cdc_sync.web.app import status_app
 from cdc_sync.web.desk import Desk

@@ -9,16 +9,15 @@ from cdc_sync.capture.page import Capture
 from cdc_sync.clock import utc_now
 from cdc_sync.config.model import Config
 from cdc_sync.customergauge.token import TokenKeeper
-from cdc_sync.delivery.leases import free_left_behind
 from cdc_sync.delivery.loop import Delivery
 from cdc_sync.log import Redaction
 from cdc_sync.measures import Measures
-from cdc_sync.ownership import expect_own
 from cdc_sync.rules.mapping import mapped_columns
 from cdc_sync.source.reader import Source
 from cdc_sync.state.database import Database, open_memory, open_state, state_file
 from cdc_sync.state.lease import Lease, instance_lock
-from cdc_sync.state.migrate import await_current, current, expect_current, upgrade
+from cdc_sync.state.outbox import free_left_behind
+from cdc_sync.state.schema import await_current, current, expect_current, expect_own, upgrade
 
 
 @dataclass(slots=True)

@@ -26,7 +26,7 @@ from cdc_sync.rules.guard import (
     tally_of,
     weight_of,
 )
-from cdc_sync.state import contracts, control, holds, pages
+from cdc_sync.state import contracts, control, holds
 
 log = structlog.get_logger()
 
@@ -71,7 +71,7 @@ class Guarded:
         at_once = last and self.number is None and not self._unjudged(tx)
         if changes and self.is_on(tx):
             changes = self._judged(tx, changes) if at_once else self._waiting(tx, changes)
-        pages.record(tx, changes, now)
+        contracts.record(tx, changes, now)
         if at_once:
             self.tell(tx, now)
         elif last:
@@ -96,7 +96,7 @@ class Guarded:
         """Holds contracts that are gone, whatever their share; `tell` is to follow."""
         if changes and self.number is None:
             self.number = holds.next_run(tx)
-        pages.record(
+        contracts.record(
             tx, [replace(c, status=Status.HELD, held_run=self.number) for c in changes], now
         )
 

@@ -14,7 +14,7 @@ from cdc_sync.rules.guard import Held, Tally, Weight, judge, weight_of
 from cdc_sync.source.reader import Page, Scan
 from cdc_sync.source.statements import Row
 from cdc_sync.state import contracts, control, outbox, watermark
-from cdc_sync.state.sweep import sweeping
+from cdc_sync.state.contracts import sweeping
 
 EVERYTHING = 2**31  # more contracts than there are
 

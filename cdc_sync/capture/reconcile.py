@@ -22,8 +22,8 @@ from cdc_sync.rules.compare import Action, Change
 from cdc_sync.rules.watermark import Horizon, Watermark, WatermarkType, is_before, reached
 from cdc_sync.source.reader import Page, Scan
 from cdc_sync.state import contracts, control, holds, watermark
+from cdc_sync.state.contracts import Sweep, sweeping
 from cdc_sync.state.history import STOPPED, Run
-from cdc_sync.state.sweep import Sweep, sweeping
 
 
 def reconcile(capture: Capture, stop: threading.Event) -> Run:

@@ -30,10 +30,10 @@ alerts_app = typer.Typer(name="alerts", help="Whom to tell of a trouble.", no_ar
 @db_app.command()
 def upgrade(context: typer.Context, as_json: Json = False) -> None:
     """Bring the tables of the state to this version."""
-    from cdc_sync import schema  # SQLAlchemy costs 200 ms
+    from cdc_sync.state import schema  # SQLAlchemy costs 200 ms
 
     url = config_of(context, secrets=False).state.url.get_secret_value()
-    done = schema.upgrade(url)
+    done = schema.upgrade_at(url)
     human = f"Upgraded from {done['from'] or 'no tables'} to revision {done['current']}."
     if done["from"] == done["current"]:
         human = f"The tables are of revision {done['current']} already, the newest."
@@ -43,7 +43,7 @@ def upgrade(context: typer.Context, as_json: Json = False) -> None:
 @db_app.command()
 def current(context: typer.Context, as_json: Json = False) -> None:
     """Show the revision of the tables, and the newest."""
-    from cdc_sync import schema
+    from cdc_sync.state import schema
 
     url = config_of(context, secrets=False).state.url.get_secret_value()
     document = schema.revisions(url)
@@ -54,7 +54,7 @@ def current(context: typer.Context, as_json: Json = False) -> None:
 @db_app.command()
 def adopt(context: typer.Context, yes: Yes = False) -> None:
     """Let the state belong to the configuration's client, where it is the same platform."""
-    from cdc_sync import ownership, schema
+    from cdc_sync.state import schema
 
     config = config_with_client(context).customergauge
     with state_of(context) as state:
@@ -66,7 +66,7 @@ def adopt(context: typer.Context, yes: Yes = False) -> None:
         if not confirm("Are both the same platform?", yes=yes):
             print("Nothing was changed.")
             raise typer.Exit(1)
-        ownership.adopt(state, config)
+        schema.adopt(state, config)
     print(f"It belongs to {ours} from now on.")
 
 

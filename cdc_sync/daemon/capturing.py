@@ -17,12 +17,12 @@ from cdc_sync.capture.loop import CaptureLoop, keep
 from cdc_sync.capture.reconcile import look_afresh, reconcile
 from cdc_sync.config.model import ScheduleConfig
 from cdc_sync.config.units import parse_duration
-from cdc_sync.delivery.leases import free_dead
 from cdc_sync.errors import CdcSyncError, StateUnavailable
 from cdc_sync.operations.runs import keep_reconcile, report_of
 from cdc_sync.source.listener import listen
 from cdc_sync.state import control, history
 from cdc_sync.state.history import Run
+from cdc_sync.state.outbox import free_dead
 from cdc_sync.sync import Sync
 
 log = structlog.get_logger()

@@ -18,11 +18,11 @@ from cdc_sync.contract import Status
 from cdc_sync.daemon.capturing import Capturing
 from cdc_sync.daemon.reload import Reload
 from cdc_sync.daemon.systemd import notify, polls_of, status_line, watchdog_seconds
-from cdc_sync.delivery.leases import our_name
 from cdc_sync.errors import CdcSyncError, StateUnavailable
 from cdc_sync.log import RecentLog
 from cdc_sync.source.engine import STATEMENT_TIMEOUT_SECONDS
 from cdc_sync.state import control
+from cdc_sync.state.outbox import our_name
 from cdc_sync.sync import Sync, redaction_of
 from cdc_sync.web.app import status_app
 from cdc_sync.web.desk import Desk

@@ -28,7 +28,7 @@ from cdc_sync.rules.verdict import (
     Verdict,
     judge,
 )
-from cdc_sync.state import control, history, settlements
+from cdc_sync.state import control, history, outbox
 
 log = structlog.get_logger()
 Task: TypeAlias = Claimed | NewAccount
@@ -130,8 +130,8 @@ class Answers:
 
     def record(self, tx: Connection, now: datetime) -> None:
         """Writes what came back, as part of `tx`; `recorded` is to be called after its commit."""
-        settlements.settle(tx, self._settled)
-        settlements.release(tx, self._unsent)
+        outbox.settle(tx, self._settled)
+        outbox.release(tx, self._unsent)
         self._accounts.record(tx, now)
         history.log_deliveries(tx, self._settled)
         kinds = Counter(s.kind.value for s in self._settled if s.kind is not None)

@@ -20,7 +20,6 @@ from cdc_sync.customergauge.token import TokenKeeper
 from cdc_sync.delivery.accounts import Accounts, NewAccount
 from cdc_sync.delivery.answers import Answers, Task
 from cdc_sync.delivery.flow import Access, Pacing, Turn
-from cdc_sync.delivery.leases import free_expired, our_name
 from cdc_sync.errors import StateUnavailable
 from cdc_sync.log import Redaction
 from cdc_sync.measures import Measures
@@ -29,6 +28,7 @@ from cdc_sync.rules.outcome import Claimed
 from cdc_sync.rules.verdict import ApiState
 from cdc_sync.state import control, outbox
 from cdc_sync.state.database import Database
+from cdc_sync.state.outbox import free_expired_leases, our_name
 
 log = structlog.get_logger()
 LINGER_SECONDS = 0.1  # an acknowledgement waits this long for its group
@@ -241,7 +241,7 @@ class Delivery:
             self._resumed_at = resumed_at
             self._answers.pass_gate(self._access.retried(self.gate.resumed(self._now())))
         self._paused = paused
-        free_expired(self._state)
+        free_expired_leases(self._state)
 
     def _await(self, stop: threading.Event) -> None:
         """Until there is something to do: an answer and its group, a call, a time that comes."""

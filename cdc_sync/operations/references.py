@@ -16,9 +16,9 @@ from sqlalchemy import Connection
 from cdc_sync.contract import Reference, SourceId, encode_id
 from cdc_sync.errors import UserMistake
 from cdc_sync.rules.mapping import REFERENCE_MAX
-from cdc_sync.state import contracts, references
+from cdc_sync.state import contracts, lookup
 from cdc_sync.state.database import Database
-from cdc_sync.state.references import Holder, Pair
+from cdc_sync.state.lookup import Holder, Pair
 
 HEADER = ["source_id", "reference"]
 _PAGE = 1000
@@ -73,7 +73,7 @@ def export(state: Database, to: TextIO) -> int:
     writer.writerow(HEADER)
     count = 0
     with state.read() as tx:
-        for count, pair in enumerate(references.pairs(tx), 1):  # noqa: B007  # its last value
+        for count, pair in enumerate(lookup.pairs(tx), 1):  # noqa: B007  # its last value
             writer.writerow(pair)
     return count
 
@@ -87,7 +87,7 @@ def import_file(
     """
     lines, mistakes = parse(_text_of(path), id_columns)
     with state.begin() as tx:
-        references.lock(tx)
+        lookup.lock(tx)
         judged = list(_judged(tx, lines))
         wrong = [Mistake(one.line.number, one.problem) for one in judged if one.problem]
         mistakes = sorted([*mistakes, *wrong, *_taken(tx, judged)])
@@ -95,8 +95,8 @@ def import_file(
         new = [one.line.pair for one in changing if one.holder is None]
         known = [one.line.pair for one in changing if one.holder is not None]
         if not dry_run:
-            references.insert(tx, new, now)
-            references.assign(tx, known)
+            lookup.insert(tx, new, now)
+            lookup.assign(tx, known)
     return Imported(
         imported=len(changing),
         unchanged=sum(one.problem is None and not one.changes for one in judged),
@@ -220,7 +220,7 @@ def _twice(first: dict[tuple[str, str], int], number: int, pair: Pair) -> str | 
 
 def _judged(tx: Connection, lines: Iterable[Line]) -> Iterator[_Judged]:
     for page in _pages(lines):
-        holders = references.holders(tx, [line.pair.source_id for line in page])
+        holders = lookup.holders(tx, [line.pair.source_id for line in page])
         for line in page:
             holder = holders.get(line.pair.source_id)
             yield _Judged(line, holder, _conflict(line.pair, holder))

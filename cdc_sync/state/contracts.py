@@ -1,15 +1,22 @@
 """The contract table as capture sees it: what is known, and what a page changed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     FromClause,
+    Insert,
     Select,
+    Update,
+    bindparam,
     select,
 )
+from sqlalchemy.dialects import postgresql
 
 from cdc_sync.contract import (
     Known,
@@ -19,11 +26,11 @@ from cdc_sync.contract import (
     Status,
     canonical_id,
     problems_from_json,
+    problems_to_json,
 )
-from cdc_sync.state.columns import among, in_one_order
-from cdc_sync.state.database import is_for_reading
-from cdc_sync.state.given import ForRows
-from cdc_sync.state.tables import contract
+from cdc_sync.rules.compare import Change
+from cdc_sync.state.database import Database, is_for_reading
+from cdc_sync.state.tables import Columns, ForRows, among, contract, in_one_order, listed
 
 KNOWN = (
     contract.c.source_id,
@@ -36,9 +43,53 @@ KNOWN = (
     contract.c.in_doubt,
     contract.c.gone_at,
 )
-
-
 KnownRow: TypeAlias = Any  # a raw row of the columns above
+
+
+def _unlike(given: FromClause) -> Select[Any]:
+    is_alike = sa.and_(
+        contract.c.status == Status.SYNCED.value, contract.c.payload == given.c.payload
+    )
+    return (
+        select(*KNOWN, given.c.id)
+        .select_from(given.outerjoin(contract, contract.c.source_id == given.c.id))
+        .where(sa.func.coalesce(is_alike, sa.false()).is_(sa.false()))
+    )
+
+
+_UNLIKE = ForRows({"id": sa.Text(), "payload": sa.Text()}, _unlike)
+SWEEP = sa.table("sweep", sa.column("source_id", sa.Text))  #: what a full scan met (`sweep`)
+_COLUMNS: Columns = {
+    "source_id": sa.Text(),
+    "reference": sa.Text(),
+    "payload": sa.Text(),
+    "status": sa.Text(),
+    "last_error": sa.Text(),
+    "held_run": sa.Integer(),
+    "is_due": sa.Boolean(),
+    "is_gone": sa.Boolean(),
+}
+
+
+def _inserted(given: FromClause) -> Insert:
+    new = _written(given)
+    new |= {"source_id": given.c.source_id, "first_seen_at": new["changed_at"]}
+    return contract.insert().from_select(list(new), select(*new.values()))
+
+
+_INSERT = ForRows(_COLUMNS, _inserted)
+
+
+def _updated(given: FromClause) -> Update:
+    stays_held = sa.and_(
+        contract.c.status == Status.HELD.value, given.c.status == Status.HELD.value
+    )
+    held_run = sa.case((stays_held, contract.c.held_run), else_=given.c.held_run)
+    change = sa.update(contract).where(contract.c.source_id == given.c.source_id)
+    return change.values(_written(given) | {"held_run": held_run})
+
+
+_UPDATE = ForRows(_COLUMNS, _updated)
 
 
 def known(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, KnownRow]:
@@ -99,20 +150,6 @@ def owners(tx: Connection, references: Iterable[Reference]) -> dict[Reference, S
         )
     )
     return {row[0]: row[1] for row in rows}
-
-
-def _unlike(given: FromClause) -> Select[Any]:
-    is_alike = sa.and_(
-        contract.c.status == Status.SYNCED.value, contract.c.payload == given.c.payload
-    )
-    return (
-        select(*KNOWN, given.c.id)
-        .select_from(given.outerjoin(contract, contract.c.source_id == given.c.id))
-        .where(sa.func.coalesce(is_alike, sa.false()).is_(sa.false()))
-    )
-
-
-_UNLIKE = ForRows({"id": sa.Text(), "payload": sa.Text()}, _unlike)
 
 
 def find(tx: Connection, id_or_reference: str) -> dict[str, Any] | None:
@@ -206,9 +243,6 @@ def resolve(tx: Connection, ids: Iterable[str]) -> tuple[list[SourceId], list[st
     return found, unknown
 
 
-SWEEP = sa.table("sweep", sa.column("source_id", sa.Text))  #: what a full scan met (`sweep`)
-
-
 def next_unmet(tx: Connection, after: SourceId | None, limit: int) -> list[KnownRow]:
     """Known contracts that the sweep did not meet and that are not gone, in order of id."""
     query = (
@@ -221,3 +255,100 @@ def next_unmet(tx: Connection, after: SourceId | None, limit: int) -> list[Known
     if after is not None:
         query = query.where(contract.c.source_id > after)
     return list(tx.execute(query))
+
+
+def record(tx: Connection, changes: Sequence[Change], now: datetime) -> None:
+    """Writes what a page changed; what is pending is due at once, with no attempts.
+
+    What a run keeps until it is judged is due to nobody; what was held and stays held keeps the
+    run that holds it.
+    """
+    new = [_row(change) for change in changes if change.known is None]
+    old = [_row(change) for change in changes if change.known is not None]
+    _INSERT.execute(tx, new, now=now)
+    _UPDATE.execute(tx, old, now=now)
+
+
+def _row(change: Change) -> dict[str, object]:
+    row: dict[str, object] = {
+        "source_id": change.source_id,
+        "reference": change.reference,
+        "payload": change.payload,
+        "status": change.status,
+    }
+    if change.status is Status.PENDING and change.held_run is None:
+        row["is_due"] = True
+    if change.problems:
+        row["last_error"] = problems_to_json(change.problems)
+    if change.held_run is not None:
+        row["held_run"] = change.held_run
+    if change.gone:
+        row["is_gone"] = True
+    return row
+
+
+def _written(given: FromClause) -> dict[str, ColumnElement[Any]]:
+    now = bindparam("now", type_=contract.c.changed_at.type)
+    return {
+        "reference": given.c.reference,
+        "payload": given.c.payload,
+        "status": given.c.status,
+        "attempts": sa.literal_column("0"),
+        "next_attempt_at": sa.case((given.c.is_due, now)),
+        "http_status": sa.null(),
+        "last_error": given.c.last_error,
+        "held_run": given.c.held_run,
+        "changed_at": now,
+        "gone_at": sa.case((given.c.is_gone, now)),
+    }
+
+
+class Sweep:
+    """The ids that a scan met; lives as long as its connection. Raises StateUnavailable."""
+
+    def __init__(self, state: Database, connection: Connection) -> None:
+        self._state = state
+        self._connection = connection
+        self.met_count = 0
+
+    def met(self, ids: Iterable[SourceId]) -> None:
+        """Notes a page's ids."""
+        new = listed(self._connection, ids)
+        if self._connection.dialect.name == "sqlite":
+            statement = sa.insert(SWEEP).from_select(["source_id"], new).prefix_with("OR IGNORE")
+        else:
+            insert = postgresql.insert(SWEEP).from_select(["source_id"], new)
+            statement = insert.on_conflict_do_nothing()
+        with self._state.in_our_words():
+            # SQLAlchemy forgets how many rows an INSERT made, unless it is asked to.
+            counted = statement.execution_options(preserve_rowcount=True)
+            self.met_count += self._connection.execute(counted).rowcount
+            self._connection.commit()
+
+    def unmet(self, page_size: int) -> Iterator[list[KnownRow]]:
+        """The known contracts that are not gone and were not met, in pages."""
+        after: SourceId | None = None
+        while page := self._unmet_page(after, page_size):
+            after = page[-1].source_id
+            yield page
+
+    def _unmet_page(self, after: SourceId | None, page_size: int) -> list[KnownRow]:
+        with self._state.in_our_words():
+            page = next_unmet(self._connection, after, page_size)
+            self._connection.rollback()  # no view of the state is held open between pages
+            return page
+
+
+@contextmanager
+def sweeping(state: Database) -> Iterator[Sweep]:
+    """A sweep of its own; nothing of it is left behind. Raises StateUnavailable."""
+    with state.in_our_words():
+        connection = state.engine.connect().execution_options(cdc_sync_read=True)
+    try:
+        with state.in_our_words():
+            connection.exec_driver_sql("CREATE TEMPORARY TABLE sweep (source_id TEXT PRIMARY KEY)")
+            connection.commit()
+        yield Sweep(state, connection)
+    finally:
+        connection.invalidate()  # the table goes with the connection, whatever state that is in
+        connection.close()

@@ -12,8 +12,7 @@ from sqlalchemy import Connection, select
 
 from cdc_sync.contract import changed_fields, problems_to_json
 from cdc_sync.rules.outcome import Settlement
-from cdc_sync.state.given import ForRows
-from cdc_sync.state.tables import delivery, run
+from cdc_sync.state.tables import ForRows, delivery, run
 
 STOPPED = "stopped before its end"  #: the error of a run that somebody ended
 

@@ -1,18 +1,32 @@
 """The contract table as people look things up in it: by account, and by why it is stuck."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from cdc_sync.contract import SourceId, Status
-from cdc_sync.state.tables import contract
+from cdc_sync.contract import Problem, Reference, SourceId, Status, problems_to_json
+from cdc_sync.rules.compare import IMPORTED
+from cdc_sync.state.tables import among, contract
 
 _KEY_LENGTH = 60  # characters of an account that the index knows, with its first quote
 _GREATEST = "\U0010ffff"
+_NOT_MET = problems_to_json([Problem("", "imported; it has not been in the source yet")])
+_PAGE = 1000
+_LOCK_TIMEOUT = "30s"  # as long as SQLite waits for its write lock
+_THIS = contract.c.source_id == bindparam("id")
+_FREE = (
+    sa.update(contract)
+    .where(_THIS, contract.c.reference != bindparam("name"))
+    .values(reference=sa.null())
+)
+_ASSIGN = (
+    sa.update(contract).where(_THIS).values(reference=bindparam("name"), acknowledged=IMPORTED)
+)
 
 
 class Stuck(NamedTuple):
@@ -67,3 +81,85 @@ def _account_key(tx: Connection) -> ColumnElement[str]:
         type_=sa.Text(),
     )
     return key.collate("C") if tx.dialect.name == "postgresql" else key
+
+
+class Pair(NamedTuple):
+    """A contract and what CustomerGauge calls it."""
+
+    source_id: SourceId
+    reference: Reference
+
+
+class Holder(NamedTuple):
+    """What the state holds of a source id.
+
+    `sent`: a PUT under its reference has left, or may have; `refused_by_us`: our own rules do.
+    """
+
+    reference: Reference | None
+    sent: bool
+    refused_by_us: bool
+
+
+def lock(tx: Connection) -> None:
+    """Until the end of `tx` no poll records and no delivery claims beside it.
+
+    Without it a claim on PostgreSQL could send a reference that is being replaced. SQLite's
+    writers wait for each other anyway.
+    """
+    if tx.dialect.name == "postgresql":
+        tx.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+        tx.exec_driver_sql("LOCK TABLE contract IN ACCESS EXCLUSIVE MODE")
+
+
+def pairs(tx: Connection) -> Iterator[Pair]:
+    """What CustomerGauge holds, or may hold, in order of its id, never all in memory."""
+    sent = sa.or_(contract.c.acknowledged.is_not(None), contract.c.in_doubt.is_not(None))
+    query = (
+        select(contract.c.source_id, contract.c.reference)
+        .where(contract.c.reference.is_not(None), sent)
+        .order_by(contract.c.source_id)
+    )
+    for row in tx.execute(query.execution_options(yield_per=_PAGE)):
+        yield Pair(row[0], row[1])
+
+
+def holders(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, Holder]:
+    """What the state holds of these ids, as far as it knows them."""
+    rows = tx.execute(
+        select(
+            contract.c.source_id,
+            contract.c.reference,
+            sa.or_(
+                contract.c.acknowledged.is_not(None),
+                contract.c.in_doubt.is_not(None),
+                contract.c.claimed_by.is_not(None),
+            ),
+            sa.and_(contract.c.status == Status.REJECTED.value, contract.c.http_status.is_(None)),
+        ).where(among(tx, contract.c.source_id, ids))
+    )
+    return {row[0]: Holder(row[1], bool(row[2]), bool(row[3])) for row in rows}
+
+
+def insert(tx: Connection, new: Sequence[Pair], now: datetime) -> None:
+    """Adds contracts that the source has not shown yet: gone until it does, and never sent so."""
+    values = {
+        "payload": IMPORTED,
+        "acknowledged": IMPORTED,
+        "status": Status.GONE.value,
+        "attempts": 0,
+        "last_error": _NOT_MET,
+        "first_seen_at": now,
+        "changed_at": now,
+    }
+    if new:
+        tx.execute(contract.insert(), [{**pair._asdict(), **values} for pair in new])
+
+
+def assign(tx: Connection, known: Sequence[Pair]) -> None:
+    """Gives contracts that were never sent the references under which CustomerGauge has them."""
+    if not known:
+        return
+    given = [{"id": pair.source_id, "name": pair.reference} for pair in known]
+    tx.execute(_FREE, given)  # two of them may change places
+    tx.execute(_ASSIGN, given)

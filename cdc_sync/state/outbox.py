@@ -1,20 +1,29 @@
 """The contract table as delivery sees it: the outbox. Latest payload wins."""
 
+import os
+import socket
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Row, Select, bindparam, select
+from sqlalchemy import (
+    Connection,
+    FromClause,
+    Row,
+    Select,
+    Update,
+    bindparam,
+    case,
+    select,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
 from cdc_sync.contract import Payload, Problem, SourceId, Status, problems_to_json
-from cdc_sync.rules.outcome import ACCOUNT_LONGEST, CONFIRM_AFTER, Claimed
+from cdc_sync.rules.outcome import ACCOUNT_LONGEST, CONFIRM_AFTER, Claimed, Settlement
 from cdc_sync.rules.verdict import LONGEST
-from cdc_sync.state.columns import among
-from cdc_sync.state.given import ForRows
-from cdc_sync.state.settlements import FREE
-from cdc_sync.state.tables import contract
+from cdc_sync.state.database import Database
+from cdc_sync.state.tables import ForRows, among, contract, in_one_order
 
 _LONGEST_WAIT = max(LONGEST, ACCOUNT_LONGEST) + timedelta(minutes=1)
 _WAITS = (contract.c.next_attempt_at.is_not(None), contract.c.claimed_by.is_(None))
@@ -29,8 +38,6 @@ _TAKEN = (
     contract.c.in_doubt,
     contract.c.changed_at,
 )
-
-
 # Further away than any wait there is: our clock was wrong once, so it counts as due.
 _IS_DUE = sa.or_(
     contract.c.next_attempt_at <= bindparam("now"), contract.c.next_attempt_at > bindparam("far")
@@ -55,6 +62,115 @@ _COUNT_LEFT = select(sa.func.count()).select_from(contract).where(_LEFT)
 _NEXT_DUE = (
     select(contract.c.next_attempt_at).where(*_WAITS).order_by(contract.c.next_attempt_at).limit(1)
 )
+_CLAIM = ForRows(
+    {"id": sa.Text()},
+    lambda given: (
+        sa.update(contract)
+        .where(contract.c.source_id == given.c.id)
+        .values(
+            claimed_by=bindparam("owner"),
+            claimed_until=bindparam("until"),
+            in_doubt=bindparam("now"),
+        )
+    ),
+)
+_IS_EXPIRED = sa.and_(
+    contract.c.claimed_by.is_not(None), contract.c.claimed_until < sa.func.clock_timestamp()
+)
+FREE: dict[str, object] = {"claimed_by": sa.null(), "claimed_until": sa.null()}
+_INSTANT = contract.c.in_doubt.type
+_COLUMNS = {
+    "id": sa.Text(),
+    "claimed": _INSTANT,
+    "sent": sa.Text(),
+    "settled": sa.Text(),
+    "tries": sa.Integer(),
+    "due": _INSTANT,
+    "doubt": _INSTANT,
+    "http": sa.Integer(),
+    "error": sa.Text(),
+    "at": _INSTANT,
+}
+_SENDABLE = (Status.PENDING, Status.WAITING, Status.SYNCED)
+_IS_SENDABLE = contract.c.status.in_([status.value for status in _SENDABLE])
+
+
+def _accepted(given: FromClause) -> Update:
+    as_sent, once_more = _as_sent(given), sa.and_(_as_sent(given), _newer_doubt(given))
+    ended = sa.and_(as_sent, contract.c.gone_at.is_not(None))
+    return _of(given).values(
+        FREE
+        | {
+            "acknowledged": given.c.sent,
+            "acknowledged_at": given.c.at,
+            "in_doubt": _doubt_after(given),
+            "status": case(
+                (once_more, Status.PENDING.value),
+                (ended, Status.GONE.value),
+                (as_sent, Status.SYNCED.value),
+                else_=contract.c.status,
+            ),
+            "attempts": case((as_sent, 0), else_=contract.c.attempts),
+            "next_attempt_at": case(
+                (once_more, given.c.at), (as_sent, given.c.due), else_=contract.c.next_attempt_at
+            ),
+            "http_status": case((as_sent, given.c.http), else_=contract.c.http_status),
+            "last_error": case((as_sent, sa.null()), else_=contract.c.last_error),
+        }
+    )
+
+
+_SETTLE_ACCEPTED = ForRows(_COLUMNS, _accepted)
+
+
+def _other(given: FromClause) -> Update:
+    as_sent, back = _as_sent(given), _is_back(given)
+    return _of(given).values(
+        FREE
+        | {
+            "in_doubt": _doubt_after(given),
+            "status": case(
+                (as_sent, given.c.settled),
+                (back, Status.SYNCED.value),
+                else_=contract.c.status,
+            ),
+            "attempts": case((as_sent, given.c.tries), else_=contract.c.attempts),
+            "next_attempt_at": case(
+                (as_sent, given.c.due), (back, sa.null()), else_=contract.c.next_attempt_at
+            ),
+            "http_status": case((as_sent, given.c.http), else_=contract.c.http_status),
+            "last_error": case((as_sent, given.c.error), else_=contract.c.last_error),
+        }
+    )
+
+
+_SETTLE_OTHER = ForRows(_COLUMNS, _other)
+
+
+def _late(given: FromClause) -> Update:
+    return _of(given).values(
+        in_doubt=given.c.at,
+        status=case((_IS_SENDABLE, Status.PENDING.value), else_=contract.c.status),
+        next_attempt_at=case((_IS_SENDABLE, given.c.at), else_=contract.c.next_attempt_at),
+    )
+
+
+_SETTLE_LATE = ForRows(_COLUMNS, _late)
+
+
+def _released(given: FromClause) -> Update:
+    back = _is_back(given)
+    return _of(given).values(
+        FREE
+        | {
+            "in_doubt": _doubt_after(given),
+            "status": case((back, Status.SYNCED.value), else_=contract.c.status),
+            "next_attempt_at": case((back, sa.null()), else_=contract.c.next_attempt_at),
+        }
+    )
+
+
+_RELEASE = ForRows(_COLUMNS, _released)
 
 
 def due(tx: Connection, now: datetime, limit: int) -> Iterable[Row[Any]]:
@@ -113,29 +229,10 @@ def claim(  # noqa: PLR0913  # one argument a column
     return taken
 
 
-_CLAIM = ForRows(
-    {"id": sa.Text()},
-    lambda given: (
-        sa.update(contract)
-        .where(contract.c.source_id == given.c.id)
-        .values(
-            claimed_by=bindparam("owner"),
-            claimed_until=bindparam("until"),
-            in_doubt=bindparam("now"),
-        )
-    ),
-)
-
-
 def _claimed(row: Any, owner: str, now: datetime) -> Claimed:
     id_, reference, payload, acknowledged, status, attempts, due_at, in_doubt, changed_at = row
     before = (Status(status), attempts, due_at, in_doubt, changed_at)
     return Claimed(id_, reference, payload, acknowledged, *before, owner, now)
-
-
-_IS_EXPIRED = sa.and_(
-    contract.c.claimed_by.is_not(None), contract.c.claimed_until < sa.func.clock_timestamp()
-)
 
 
 def any_expired(tx: Connection) -> bool:
@@ -238,3 +335,157 @@ def _make_due(
     if ids is not None:
         change = change.where(among(tx, contract.c.source_id, ids))
     return tx.execute(change).rowcount
+
+
+def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
+    """Records what came of claims, and ends them.
+
+    What was seen in the source meanwhile stays: a newer payload keeps its status and is due.
+    An answer that came after its claim was lost to another daemon puts the contract in doubt.
+    """
+    ours = _still_ours(tx, [s.claimed for s in settlements])
+    accepted = [_row(s) for s in settlements if s.acknowledged and s.claimed.source_id in ours]
+    others = [_row(s) for s in settlements if not s.acknowledged and s.claimed.source_id in ours]
+    late = [
+        _row(s)
+        for s in settlements
+        if s.claimed.source_id not in ours and (s.acknowledged or s.in_doubt is not None)
+    ]
+    _SETTLE_LATE.execute(tx, late)
+    _SETTLE_ACCEPTED.execute(tx, accepted)
+    _SETTLE_OTHER.execute(tx, others)
+
+
+def release(tx: Connection, unsent: Sequence[Claimed]) -> None:
+    """Gives claims back whose PUT never left: they stand as before the claim."""
+    ours = _still_ours(tx, unsent)
+    _RELEASE.execute(tx, [_unsent(claimed) for claimed in unsent if claimed.source_id in ours])
+
+
+def _still_ours(tx: Connection, claims: Sequence[Claimed]) -> set[SourceId]:
+    """Those whose claim is still their owner's; on SQLite nobody else can have taken it."""
+    if not claims or tx.dialect.name == "sqlite":
+        return {claimed.source_id for claimed in claims}
+    # Locked in one order everywhere, so that two daemons never wait for each other.
+    ids = [claimed.source_id for claimed in claims]
+    query = (
+        select(contract.c.source_id, contract.c.claimed_by)
+        .where(among(tx, contract.c.source_id, ids))
+        .order_by(in_one_order(tx, contract.c.source_id))
+        .with_for_update()
+    )
+    return {SourceId(row[0]) for row in tx.execute(query) if row[1] == claims[0].owner}
+
+
+def _row(settlement: Settlement) -> dict[str, object]:
+    return {
+        "id": settlement.claimed.source_id,
+        "claimed": settlement.claimed.claimed_at,
+        "sent": settlement.claimed.payload,
+        "settled": settlement.status,
+        "tries": settlement.attempts,
+        "due": settlement.next_attempt_at,
+        "doubt": settlement.in_doubt,
+        "http": settlement.http_status,
+        "error": problems_to_json(settlement.problems) if settlement.problems else None,
+        "at": settlement.at,
+    }
+
+
+def _unsent(claimed: Claimed) -> dict[str, object]:
+    return {
+        "id": claimed.source_id,
+        "claimed": claimed.claimed_at,
+        "sent": claimed.payload,
+        "doubt": claimed.in_doubt,
+    }
+
+
+def _as_sent(given: FromClause) -> ColumnElement[bool]:
+    """Nothing newer was seen in the source while this payload was on its way."""
+    return sa.and_(contract.c.payload == given.c.sent, contract.c.held_run.is_(None), _IS_SENDABLE)
+
+
+def _newer_doubt(given: FromClause) -> ColumnElement[bool]:
+    """Another's late answer has put it in doubt since it was claimed: it goes once more."""
+    return contract.c.in_doubt > given.c.claimed
+
+
+def _doubt_after(given: FromClause) -> ColumnElement[Any]:
+    return case((_newer_doubt(given), contract.c.in_doubt), else_=given.c.doubt)
+
+
+def _is_back(given: FromClause) -> ColumnElement[bool]:
+    """The source went back to what CustomerGauge holds, and what was on its way was not applied.
+
+    The claim's doubt alone made it pending.
+    """
+    return sa.and_(
+        contract.c.payload != given.c.sent,
+        contract.c.payload == contract.c.acknowledged,
+        contract.c.status == Status.PENDING.value,
+        contract.c.held_run.is_(None),
+        contract.c.gone_at.is_(None),
+        _doubt_after(given).is_(None),
+    )
+
+
+def _of(given: FromClause) -> Update:
+    return sa.update(contract).where(contract.c.source_id == given.c.id)
+
+
+def our_name() -> str:
+    """By what this process signs its claims."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def free_left_behind(state: Database) -> None:
+    """At a start: ends the claims of processes that died here. Raises StateUnavailable.
+
+    What was to be sent is due, and still in doubt. On SQLite there is no other process.
+    """
+    if state.file is None:
+        _free(state, [our_name()])  # of an earlier process with our number
+        free_dead(state)
+        return
+    with state.begin() as tx:
+        free_all(tx)
+
+
+def free_dead(state: Database) -> None:
+    """Ends the claims of others that died on this machine. Raises StateUnavailable."""
+    if state.file is None:
+        with state.read() as tx:
+            names = owners(tx)
+        _free(state, [owner for owner in names if owner != our_name() and _is_dead(owner)])
+
+
+def free_expired_leases(state: Database) -> None:
+    """Ends the claims whose lease is over, by the state's clock. Raises StateUnavailable."""
+    if state.file is not None:
+        return
+    with state.read() as tx:
+        if not any_expired(tx):
+            return
+    with state.begin() as tx:
+        free_expired(tx)
+
+
+def _free(state: Database, owners: Sequence[str]) -> None:
+    if owners:
+        with state.begin() as tx:
+            for owner in owners:
+                free_others(tx, owner, [])
+
+
+def _is_dead(owner: str) -> bool:
+    host, _, pid = owner.rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # it lives, as somebody else's
+    return False

@@ -1,12 +1,32 @@
 """The tables of the state database, as the newest migration leaves them."""
 
-import sqlalchemy as sa
-from sqlalchemy import Column, Index, Integer, MetaData, Table, Text
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias, cast
 
-from cdc_sync.state.columns import Instant
+import orjson
+import sqlalchemy as sa
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Dialect,
+    FromClause,
+    Index,
+    Integer,
+    MetaData,
+    Result,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.sql.base import Executable
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 REVISION = "0002"  #: the newest migration; compared before Alembic is imported at all
-
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_name)s",
@@ -14,6 +34,34 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware instant: timestamptz on PostgreSQL, a sortable UTC text on SQLite."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """What the database is spoken to with: SQLite gets the text itself."""
+        return dialect.type_descriptor(
+            _PLAIN_TEXT if dialect.name == "sqlite" else self.impl_instance
+        )
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """To the database."""
+        if value is None or dialect.name != "sqlite":
+            return value
+        return utc_text(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """From the database: always in UTC."""
+        if value is None:
+            return None
+        if dialect.name == "sqlite":
+            return _instant(value)
+        return cast("datetime", value).astimezone(UTC)
+
 
 contract = Table(
     "contract",
@@ -36,23 +84,10 @@ contract = Table(
     Column("acknowledged_at", Instant),
     Column("gone_at", Instant),
 )
-
 # Partial: the outbox stays as small as what waits, however many contracts there are.
 _WAITS = sa.text("next_attempt_at IS NOT NULL AND claimed_by IS NULL")
-Index("ix_contract_due", contract.c.next_attempt_at, sqlite_where=_WAITS, postgresql_where=_WAITS)
 _NOT_SYNCED = sa.text("status <> 'synced'")
-Index(
-    "ix_contract_status",
-    contract.c.status,
-    contract.c.source_id,
-    sqlite_where=_NOT_SYNCED,
-    postgresql_where=_NOT_SYNCED,
-)
 _CLAIMED = sa.text("claimed_by IS NOT NULL")
-Index(
-    "ix_contract_claimed", contract.c.claimed_by, sqlite_where=_CLAIMED, postgresql_where=_CLAIMED
-)
-
 watermark = Table(
     "watermark",
     metadata,
@@ -62,7 +97,6 @@ watermark = Table(
     Column("version", Integer, nullable=False),
     Column("moved_at", Instant),
 )
-
 watermark_move = Table(
     "watermark_move",
     metadata,
@@ -74,7 +108,6 @@ watermark_move = Table(
     Column("kind", Text, nullable=False),
     Column("reason", Text),
 )
-
 run = Table(
     "run",
     metadata,
@@ -89,7 +122,6 @@ run = Table(
     Column("rejected", Integer, nullable=False),
     Column("error", Text),
 )
-
 delivery = Table(
     "delivery",
     metadata,
@@ -101,10 +133,132 @@ delivery = Table(
     Column("changed", Text),
     Column("error", Text),
 )
-
 control = Table(
     "control",
     metadata,
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
+
+
+class _PlainText(sqlite.DATETIME):
+    """A DATETIME in the schema whose texts go to SQLite, and come back, as they are."""
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        """Nothing is to be done."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        """Nothing is to be done."""
+
+
+_PLAIN_TEXT: TypeEngine[Any] = _PlainText()  # type: ignore[no-untyped-call]
+Columns: TypeAlias = Mapping[str, TypeEngine[Any]]
+Row: TypeAlias = Mapping[str, object]
+_ROWS = sa.bindparam("given", type_=sa.Text())
+
+
+Index("ix_contract_due", contract.c.next_attempt_at, sqlite_where=_WAITS, postgresql_where=_WAITS)
+
+
+Index(
+    "ix_contract_status",
+    contract.c.status,
+    contract.c.source_id,
+    sqlite_where=_NOT_SYNCED,
+    postgresql_where=_NOT_SYNCED,
+)
+
+
+Index(
+    "ix_contract_claimed", contract.c.claimed_by, sqlite_where=_CLAIMED, postgresql_where=_CLAIMED
+)
+
+
+@lru_cache(maxsize=256)  # a page of contracts is written with one `now`
+def utc_text(instant: datetime) -> str:
+    """An instant as SQLite keeps it: sortable, in UTC."""
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+@lru_cache(maxsize=256)  # and read again with it
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def among(tx: Connection, column: ColumnElement[Any], texts: Iterable[str]) -> ColumnElement[bool]:
+    """`column` is one of the texts, given as ONE parameter: a page's ids are compared at once."""
+    return column.in_(listed(tx, texts))
+
+
+def in_one_order(tx: Connection, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The order in which rows are locked, everywhere: nobody waits for one who waits for him.
+
+    That of Python's `sorted`, not that of the database's language.
+    """
+    return column if tx.dialect.name == "sqlite" else sa.collate(column, "C")
+
+
+def listed(tx: Connection, texts: Iterable[str]) -> sa.Select[tuple[str]]:
+    """A SELECT of the texts, given as one parameter."""
+    if tx.dialect.name == "sqlite":
+        given = sa.func.json_each(json.dumps(list(texts))).table_valued("value")
+        return sa.select(given.c.value)
+    array = sa.cast(list(texts), sa.ARRAY(sa.Text()))
+    return sa.select(sa.func.unnest(array).column_valued("value"))
+
+
+class _Form(NamedTuple):
+    """How a database takes them: the statement, and the JSON that it reads."""
+
+    statement: Executable
+    encode: Callable[[Sequence[Row]], str]
+
+
+class ForRows:
+    """One statement for any number of rows; `build` makes it of the table that they are."""
+
+    def __init__(self, columns: Columns, build: Callable[[FromClause], Executable]) -> None:
+        self._forms = {
+            "sqlite": _Form(build(_sqlite_table(columns)), _encoder(utc_text)),
+            "postgresql": _Form(build(_postgresql_table(columns)), _encoder(datetime.isoformat)),
+        }
+
+    def execute(self, tx: Connection, rows: Sequence[Row], **values: object) -> None:
+        """Does it, with the other parameters; nothing where there is no row.
+
+        What a row does not have is NULL.
+        """
+        if rows:
+            self._execute(tx, rows, **values)
+
+    def rows(self, tx: Connection, rows: Sequence[Row]) -> Sequence[Any]:
+        """What it answers."""
+        return self._execute(tx, rows).all()
+
+    def _execute(self, tx: Connection, rows: Sequence[Row], **values: object) -> Result[Any]:
+        form = self._forms[tx.dialect.name]
+        return tx.execute(form.statement, {"given": form.encode(rows), **values})
+
+
+def _encoder(instant: Callable[[datetime], str]) -> Callable[[Sequence[Row]], str]:
+    def encode(rows: Sequence[Row]) -> str:
+        return orjson.dumps(rows, instant, orjson.OPT_PASSTHROUGH_DATETIME).decode()
+
+    return encode
+
+
+def _sqlite_table(columns: Columns) -> FromClause:
+    row = sa.func.json_each(_ROWS).table_valued("value", name="row")
+    values = (
+        sa.type_coerce(sa.func.json_extract(row.c.value, sa.literal_column(f"'$.{name}'")), type_)
+        for name, type_ in columns.items()
+    )
+    named = (value.label(name) for value, name in zip(values, columns, strict=True))
+    # Each value is taken out of the text once, however often a statement names it.
+    return sa.select(*named).cte("given").prefix_with("MATERIALIZED")
+
+
+def _postgresql_table(columns: Columns) -> FromClause:
+    rows = sa.func.jsonb_to_recordset(sa.cast(_ROWS, JSONB))
+    named = (sa.column(name, type_) for name, type_ in columns.items())
+    return rows.table_valued(*named, name="given").render_derived(with_types=True)

@@ -9,7 +9,7 @@ import pytest
 
 from cdc_sync.demo.source import create_source
 from cdc_sync.operations.references import Line, parse
-from cdc_sync.state.references import Pair
+from cdc_sync.state.lookup import Pair
 from tests.support.commands import Installed, Ran
 from tests.support.configs import write_config
 from tests.support.sandbox import Sandbox

@@ -22,7 +22,7 @@ from cdc_sync.delivery import answers
 from cdc_sync.rules.compare import Change
 from cdc_sync.rules.outcome import Claimed, Settlement
 from cdc_sync.source import horizon
-from cdc_sync.state import contracts, outbox, settlements, watermark
+from cdc_sync.state import contracts, outbox, watermark
 from cdc_sync.state.tables import contract
 from tests.support.model_machine import Pipeline
 from tests.support.model_process import prepare
@@ -80,15 +80,15 @@ def a_poll_that_undoes_a_move_by_hand(patch: Patch) -> None:
 
 def an_acknowledgement_that_is_not_stored(patch: Patch) -> None:
     def settle(tx: sa.Connection, settled: list[Settlement]) -> None:
-        settlements.release(tx, [one.claimed for one in settled])
+        outbox.release(tx, [one.claimed for one in settled])
 
-    patch.setattr(settlements, "settle", settle)
+    patch.setattr(outbox, "settle", settle)
 
 
 def a_claim_that_is_not_durable(patch: Patch) -> None:
     def claim(tx: sa.Connection, *rest: Any, **named: Any) -> list[Claimed]:
         claimed = really(tx, *rest, **named)
-        settlements.release(tx, claimed)
+        outbox.release(tx, claimed)
         return claimed
 
     really = outbox.claim
@@ -96,7 +96,7 @@ def a_claim_that_is_not_durable(patch: Patch) -> None:
 
 
 def a_crash_that_leaves_no_doubt(patch: Patch) -> None:
-    patch.setitem(settlements.FREE, "in_doubt", sa.null())
+    patch.setitem(outbox.FREE, "in_doubt", sa.null())
 
 
 def a_lost_answer_that_is_not_confirmed(patch: Patch) -> None:
@@ -134,8 +134,8 @@ def an_answer_that_counts_for_a_newer_payload(patch: Patch) -> None:
             tx.execute(row.values(payload=one.claimed.payload))
         really(tx, settled)
 
-    really = settlements.settle
-    patch.setattr(settlements, "settle", settle)
+    really = outbox.settle
+    patch.setattr(outbox, "settle", settle)
 
 
 def a_payload_of_the_past(patch: Patch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cdc_sync.state.database import Database, open_state
-from cdc_sync.state.migrate import upgrade
+from cdc_sync.state.schema import upgrade
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

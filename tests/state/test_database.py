@@ -12,10 +12,9 @@ from alembic.migration import MigrationContext
 
 from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.errors import CdcSyncError, InstanceRunning, StateRefused, StateUnavailable
-from cdc_sync.ownership import adopt, expect_own
 from cdc_sync.state.database import open_state
 from cdc_sync.state.lease import instance_lock
-from cdc_sync.state.migrate import current, expect_current, upgrade
+from cdc_sync.state.schema import adopt, current, expect_current, expect_own, upgrade
 from cdc_sync.state.tables import REVISION, contract, metadata
 
 # Of an expression, which each database writes in its own way: tests/state/test_lookup.py sees it used.

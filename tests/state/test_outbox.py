@@ -8,8 +8,8 @@ from cdc_sync.contract import Mapped, Problem, Reference, SourceId, Status, payl
 from cdc_sync.rules.compare import compare
 from cdc_sync.rules.outcome import Attempt, settle
 from cdc_sync.rules.verdict import Accepted, AccountMissing, Refused, TryLater, Unavailable
-from cdc_sync.state import contracts, history, outbox, pages, settlements
-from cdc_sync.state.sweep import sweeping
+from cdc_sync.state import contracts, history, outbox
+from cdc_sync.state.contracts import sweeping
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -26,7 +26,7 @@ def see(state, payload=A, *ids, problems=(), gone=False, now=NOW):
         seen = [Mapped(SourceId(i), gone, Reference(f"erp-{i}"), payload, problems) for i in ids]
         earlier = [contracts.as_known(known[i]) if i in known else None for i in ids]
         changes = [compare(row, before) for row, before in zip(seen, earlier, strict=True)]
-        pages.record(tx, [change for change in changes if change is not None], now)
+        contracts.record(tx, [change for change in changes if change is not None], now)
 
 
 def claim(state, now=NOW, limit=100):
@@ -37,7 +37,7 @@ def claim(state, now=NOW, limit=100):
 def answer(state, claimed, verdict=OK, status=200, now=NOW):
     with state.begin() as tx:
         settled = [settle(one, verdict, Attempt(now, now, status), 0.0) for one in claimed]
-        settlements.settle(tx, settled)
+        outbox.settle(tx, settled)
         history.log_deliveries(tx, settled)
 
 
@@ -111,7 +111,7 @@ def test_a_claim_given_back_stands_as_before_it(state):
     see(state)
     claimed = claim(state)
     with state.begin() as tx:
-        settlements.release(tx, claimed)
+        outbox.release(tx, claimed)
 
     assert facts(state, "in_doubt", "claimed_by", "status", "next_attempt_at") == (None, None, "pending", NOW)  # fmt: skip
 
@@ -238,10 +238,10 @@ def test_a_sweep_gives_what_it_did_not_meet_in_pages_and_leaves_nothing_behind(s
         with sweeping(state) as sweep:
             sweep.met([SourceId("3"), SourceId("new"), SourceId("3")])
             sweep.met([SourceId("3"), SourceId("4")])
-            pages = [[row.source_id for row in page] for page in sweep.unmet(3)]
+            contracts = [[row.source_id for row in page] for page in sweep.unmet(3)]
             assert sweep.met_count == 3
 
-        assert pages == [["1", "2", "5"], ["6", "7", "8"], ["9"]]
+        assert contracts == [["1", "2", "5"], ["6", "7", "8"], ["9"]]
 
 
 @pytest.mark.parametrize("unsent", [True, False], ids=["unsent", "409"])
@@ -255,7 +255,7 @@ def test_what_went_back_while_nothing_was_applied_is_not_sent(state, unsent):
     assert facts(state, "status") == ("pending",), "the claim is a doubt"
     if unsent:
         with state.begin() as tx:
-            settlements.release(tx, claimed)
+            outbox.release(tx, claimed)
     else:
         answer(state, claimed, TryLater("409", doubt=False), 409)
 

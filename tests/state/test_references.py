@@ -12,9 +12,9 @@ from cdc_sync.operations import references as files
 from cdc_sync.rules.compare import Action, compare, gone
 from cdc_sync.rules.outcome import Attempt, Kind, settle
 from cdc_sync.rules.verdict import Accepted, Refused
-from cdc_sync.state import contracts, outbox, pages, references, settlements
+from cdc_sync.state import contracts, lookup, outbox
 from cdc_sync.state.database import open_state
-from cdc_sync.state.migrate import upgrade
+from cdc_sync.state.schema import upgrade
 from tests.support.wait import wait_until
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC)
@@ -40,7 +40,7 @@ def see(state, source_id="1", payload=A, problems=()):
         before = contracts.as_known(known[source_id]) if known else None
         reference = Reference(f"erp-{source_id}")
         change = compare(Mapped(SourceId(source_id), False, reference, payload, problems), before)
-        pages.record(tx, [change] if change else [], NOW)
+        contracts.record(tx, [change] if change else [], NOW)
         return change
 
 
@@ -48,7 +48,7 @@ def send(state, verdict, status):
     with state.begin() as tx:
         claimed = outbox.claim(tx, NOW, 100, "me", NOW + timedelta(seconds=90))
         settled = [settle(one, verdict, Attempt(NOW, NOW, status), 0.0) for one in claimed]
-        settlements.settle(tx, settled)
+        outbox.settle(tx, settled)
         return settled
 
 
@@ -128,7 +128,7 @@ def test_one_whose_reference_another_had_is_judged_again_when_it_is_seen(state, 
     taken = (Problem("reference", "erp-1 belongs to 1 already"),)
     with state.begin() as tx:
         refused = compare(Mapped(SourceId("2"), False, None, A, taken), None)
-        pages.record(tx, [refused], NOW)
+        contracts.record(tx, [refused], NOW)
     done = take("2,CG-2")
 
     assert done.refused_by_us == 1
@@ -149,9 +149,7 @@ def test_a_reference_never_changes_after_its_first_put(state, take):
         see(state, source_id)
     with state.begin() as tx:
         in_doubt, _ = outbox.claim(tx, NOW, 2, "me", NOW)
-        settlements.settle(
-            tx, [settle(in_doubt, Accepted(created=True), Attempt(NOW, NOW, 201), 0.0)]
-        )
+        outbox.settle(tx, [settle(in_doubt, Accepted(created=True), Attempt(NOW, NOW, 201), 0.0)])
     done = take("1,CG-1", "2,CG-2", "3,CG-3")
 
     assert says(done) == [
@@ -226,8 +224,8 @@ def test_an_export_leaves_out_what_has_no_reference_and_survives_odd_names(state
         tx.execute(contracts.contract.update().values(reference=None))
     references_of = {'["ACME",17]': 'a "b", c', "Ø": "€ ;", "two\nlines": "x"}
     with state.begin() as tx:
-        pairs = [references.Pair(SourceId(k), Reference(v)) for k, v in references_of.items()]
-        references.insert(tx, pairs, NOW)
+        pairs = [lookup.Pair(SourceId(k), Reference(v)) for k, v in references_of.items()]
+        lookup.insert(tx, pairs, NOW)
     text = exported(state)
     lines, mistakes = files.parse(text, 1)
 

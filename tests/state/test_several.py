@@ -12,10 +12,10 @@ from cdc_sync.contract import Mapped, Reference, SourceId, payload_of
 from cdc_sync.errors import StateUnavailable
 from cdc_sync.rules.outcome import Attempt, Claimed, settle
 from cdc_sync.rules.verdict import Accepted, Refused, Throttled, Unavailable, Verdict
-from cdc_sync.state import contracts, control, outbox, pages, settlements
+from cdc_sync.state import contracts, control, outbox
 from cdc_sync.state.database import Database, open_state
 from cdc_sync.state.lease import SILENT_SECONDS, Lease, instance_lock
-from cdc_sync.state.migrate import upgrade
+from cdc_sync.state.schema import upgrade
 from tests.support.wait import wait_until
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -47,7 +47,7 @@ def see(state, payload, *, meanwhile=lambda: None):
     with state.begin() as tx:
         changes = changes_of(tx, [row])
         meanwhile()
-        pages.record(tx, changes, NOW)
+        contracts.record(tx, changes, NOW)
 
 
 def claim(state, owner, now=NOW, but_for=()) -> list[Claimed]:
@@ -59,7 +59,7 @@ def claim(state, owner, now=NOW, but_for=()) -> list[Claimed]:
 def answer(state, claimed, verdict: Verdict = OK, at=NOW):
     with state.begin() as tx:
         settled = [settle(one, verdict, Attempt(at, at, 200), 0.0) for one in claimed]
-        settlements.settle(tx, settled)
+        outbox.settle(tx, settled)
 
 
 def expire(state):
@@ -109,7 +109,7 @@ def test_an_answer_that_comes_while_another_has_the_claim_makes_it_go_once_more(
 def test_a_claim_given_back_late_takes_nothing_from_who_has_it_now(state):
     frozen, _ = lost_claim(state, taken_by="other")
     with state.begin() as tx:
-        settlements.release(tx, frozen)
+        outbox.release(tx, frozen)
 
     assert facts(state, "claimed_by", "in_doubt") == ("other", NOW + SECOND)
 
@@ -141,7 +141,7 @@ def test_what_another_is_about_to_claim_or_settle_is_waited_for_by_nobody(state,
     see(state, A)
     claim(state, "frozen")
     with other.begin() as tx:
-        settlements.settle(tx, [])
+        outbox.settle(tx, [])
         tx.execute(contracts.contract.select().with_for_update())
         assert claim(state, "other") == []
         assert expire(state) == 0

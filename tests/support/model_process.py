@@ -23,7 +23,7 @@ from cdc_sync.errors import StateUnavailable, TokenUnavailable
 from cdc_sync.source.reader import Page, Scan
 from cdc_sync.state import watermark
 from cdc_sync.state.database import open_state
-from cdc_sync.state.migrate import upgrade
+from cdc_sync.state.schema import upgrade
 from cdc_sync.state.tables import contract
 from cdc_sync.sync import Sync, open_sync, redaction_of
 from tests.support.configs import write_config

@@ -1,0 +1,192 @@
+"""Alembic from inside the program: where the migrations lie, and an upgrade under the lock."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from cdc_sync.config.model import CustomerGaugeConfig
+from cdc_sync.errors import InstanceRunning, StateRefused, StateUnavailable
+from cdc_sync.state import contracts, control
+from cdc_sync.state.database import Database, give_to_owner_of_folder, open_state, state_file
+from cdc_sync.state.lease import instance_lock
+from cdc_sync.state.tables import REVISION
+
+MADE_WITHIN_SECONDS = 30.0
+
+
+def current(state: Database) -> str | None:
+    """The revision of the state's tables; None for an empty database."""
+    with state.read() as tx:
+        if not sa.inspect(tx).has_table("alembic_version"):
+            return None
+        revision: str | None = tx.exec_driver_sql(
+            "SELECT version_num FROM alembic_version"
+        ).scalar()
+        return revision
+
+
+def upgrade(state: Database) -> bool:
+    """Brings the tables to the newest revision; says whether anything was to be done.
+
+    The caller holds the instance lock. A SQLite file that holds something is copied first.
+    Raises StateRefused for a state from a newer version.
+    """
+    revision = current(state)
+    if revision == REVISION:
+        return False
+    if revision is not None and revision > REVISION:
+        raise StateRefused(
+            f"The state database {state.name} is of revision {revision}, from a newer cdc-sync;"
+            f" this one knows {REVISION}.",
+            mend="Install the newer version again.",
+        )
+    if revision is not None and state.file is not None:
+        _copy(state, state.file, revision)
+    with state.begin() as tx:
+        _run_alembic(tx)
+    return True
+
+
+def expect_current(state: Database) -> None:
+    """Raises where the tables are not those of this version, and nothing may upgrade them here."""
+    revision = current(state)
+    if revision == REVISION:
+        return
+    if revision is not None and revision > REVISION:
+        upgrade(state)
+    raise StateUnavailable(
+        f"The state database {state.name} is in use by a cdc-sync of an older version.",
+        mend="Restart the daemon.",
+    )
+
+
+def await_current(state: Database) -> None:
+    """Waits while another process makes the tables; raises as `expect_current`."""
+    until = time.monotonic() + MADE_WITHIN_SECONDS
+    while current(state) != REVISION and time.monotonic() < until:
+        time.sleep(0.2)
+    expect_current(state)
+
+
+def migrations_folder() -> Path:
+    """Where the migrations lie: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "migrations", package.parent / "migrations"):
+        if (folder / "env.py").is_file():
+            return folder
+    raise StateUnavailable(
+        "The migrations are missing from this installation.", mend="Install the package again."
+    )
+
+
+def _run_alembic(tx: Connection) -> None:
+    from alembic import command  # noqa: PLC0415  # 130 ms that only an upgrade pays
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = tx
+    command.upgrade(config, "head")
+
+
+def _copy(state: Database, file: Path, revision: str) -> None:
+    copy = file.with_name(f"{file.name}.before-{revision}")
+    with state.begin() as tx:  # nobody writes meanwhile, and the log is in the file
+        tx.exec_driver_sql("SELECT 1")
+        shutil.copy2(file, copy)
+        wal = Path(f"{file}-wal")
+        if wal.exists():
+            shutil.copy2(wal, f"{copy}-wal")
+    give_to_owner_of_folder(copy)
+
+
+@contextmanager
+def open_beside(url: str) -> Iterator[Database]:
+    """Opens the state; whoever gets the instance lock makes or upgrades its tables.
+
+    Raises StateUnavailable beside a running daemon of an older version, StateRefused for a
+    state from a newer one.
+    """
+    state = open_state(url)
+    try:
+        if current(state) != REVISION:
+            try:
+                with instance_lock(state):
+                    upgrade(state)
+            except InstanceRunning:
+                expect_current(state)
+        yield state
+    finally:
+        state.close()
+
+
+def revisions(url: str) -> dict[str, str | None]:
+    """`db current --json`: the revision of the tables (None: there are none) and the newest."""
+    file = state_file(url)
+    if file is not None and not file.exists():
+        return {"current": None, "newest": REVISION}
+    state = open_state(url)
+    try:
+        return {"current": current(state), "newest": REVISION}
+    finally:
+        state.close()
+
+
+def upgrade_at(url: str) -> dict[str, str | None]:
+    """Brings the tables to the newest revision; tells it and the one before (None: no tables).
+
+    Raises StateUnavailable beside a running daemon of an older version, StateRefused for a state
+    from a newer one.
+    """
+    before = revisions(url)["current"]
+    with open_beside(url):
+        return {"from": before, "current": REVISION}
+
+
+def owners(state: Database, config: CustomerGaugeConfig) -> tuple[str | None, str]:
+    """Whom the state belongs to (None: nobody yet), and whom the configuration names."""
+    with state.read() as tx:
+        theirs: dict[str, str] | None = control.get(tx, control.IDENTITY)
+    return None if theirs is None else _named(theirs), _named(identity_of(config))
+
+
+def _named(identity: dict[str, str]) -> str:
+    return f"{identity['base_url']} (client {identity['client_id']})"
+
+
+def identity_of(config: CustomerGaugeConfig) -> dict[str, str]:
+    """The platform and client that a configuration names."""
+    return {"base_url": config.imports_url, "client_id": config.client_id}
+
+
+def expect_own(state: Database, config: CustomerGaugeConfig, *, adopting: bool = True) -> None:
+    """Raises StateRefused for a state of another platform or client; may take a new one.
+
+    A state is new until something may have been taken there: a mistyped client id binds nothing.
+    """
+    ours = identity_of(config)
+    with state.read() as tx:
+        theirs = control.get(tx, control.IDENTITY)
+        is_new = theirs is None or (theirs != ours and not contracts.any_sent(tx))
+    if is_new:
+        if adopting:
+            adopt(state, config)
+    elif theirs != ours:
+        raise StateRefused(
+            f"The state {state.name} belongs to {_named(theirs)}, and the configuration names"
+            f" {_named(ours)}; nothing was sent.",
+            mend="Give this one a state of its own (`state.url`),"
+            " or, where both are the same platform, run: cdc-sync db adopt",
+        )
+
+
+def adopt(state: Database, config: CustomerGaugeConfig) -> None:
+    """From now on the state belongs to the configuration's platform and client."""
+    with state.begin() as tx:
+        control.put(tx, control.IDENTITY, identity_of(config))
