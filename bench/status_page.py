@@ -22,8 +22,7 @@ from cdc_sync.state.database import Database, open_state
 from cdc_sync.state.schema import upgrade
 from cdc_sync.state.tables import contract
 from cdc_sync.web.app import status_app
-from cdc_sync.web.desk import Desk
-from cdc_sync.web.health import Vitals
+from cdc_sync.web.context import Desk, Vitals
 from cdc_sync.web.server import serving
 from tests.support.configs import write_config
 

@@ -25,8 +25,7 @@ from cdc_sync.state import control
 from cdc_sync.state.outbox import our_name
 from cdc_sync.sync import Sync, redaction_of
 from cdc_sync.web.app import status_app
-from cdc_sync.web.desk import Desk
-from cdc_sync.web.health import Vitals
+from cdc_sync.web.context import Desk, Vitals
 from cdc_sync.web.server import serving
 
 log = structlog.get_logger()

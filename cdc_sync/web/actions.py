@@ -11,12 +11,10 @@ from cdc_sync.errors import SourceUnavailable, UserMistake
 from cdc_sync.operations import actions, contracts, watermark
 from cdc_sync.rules.watermark import write_watermark
 from cdc_sync.state import control
-from cdc_sync.web.access import safe_path
-from cdc_sync.web.desk import Desk
-from cdc_sync.web.forms import Form
-from cdc_sync.web.notices import leading_to
+from cdc_sync.web.access import Form, safe_path
+from cdc_sync.web.context import Desk
 from cdc_sync.web.pages import positions
-from cdc_sync.web.render import page
+from cdc_sync.web.render import leading_to, page
 
 LONGEST_REASON = 200  # characters
 _SEPARATORS = re.compile(r"[\s,.'’_]")  # as people write thousands

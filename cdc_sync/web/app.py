@@ -7,6 +7,8 @@ from typing import Any
 
 import structlog
 from anyio import CapacityLimiter, to_thread
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,27 +18,21 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from cdc_sync.errors import CdcSyncError, UserMistake
-from cdc_sync.web import actions, api, login, pages
-from cdc_sync.web.access import Secret
-from cdc_sync.web.desk import Desk
-from cdc_sync.web.door import LOGIN, Door, address_of
-from cdc_sync.web.forms import Form, form_of
-from cdc_sync.web.guesses import Guesses
+from cdc_sync.operations.status import public
+from cdc_sync.web import actions, pages
+from cdc_sync.web.access import LOGIN, Door, Form, Guesses, Secret, address_of, form_of
+from cdc_sync.web.context import Desk, unwell
 from cdc_sync.web.live import Live
 from cdc_sync.web.metrics import registry_of
 from cdc_sync.web.overview import Overview
-from cdc_sync.web.render import page
-from cdc_sync.web.words import pathless
+from cdc_sync.web.render import page, pathless
 
 log = structlog.get_logger()
-
 ASSETS = Path(__file__).with_name("assets")
 AT_A_TIME = 4  # answers under way: delivery shares the interpreter and the state with them
 QUICK_AT_A_TIME = 2  # and of those that a monitor or a log-in waits for, whatever the others do
-
 Read = Callable[[Desk, Request], Response]
 Act = Callable[[Desk, Request, Form], Response]
-
 PAGES: dict[str, Read] = {
     "/contracts": pages.contracts,
     "/contract": pages.contract,
@@ -93,14 +89,13 @@ class _Routes:
         self._quick = CapacityLimiter(QUICK_AT_A_TIME)
 
     def all(self) -> list[Route | Mount]:
-        metrics = api.metrics(registry_of(self._desk))
         return [
-            self._read("/api/status", api.status),
-            self._read("/healthz", api.healthz, self._quick),
-            self._read("/metrics", metrics, self._quick),
-            self._read(LOGIN, login.form(self._secret), self._quick),
+            self._read("/api/status", status),
+            self._read("/healthz", healthz, self._quick),
+            self._read("/metrics", metrics(registry_of(self._desk)), self._quick),
+            self._read(LOGIN, pages.form(self._secret), self._quick),
             Route(LOGIN, self._log_in, methods=["POST"]),
-            self._act("/logout", login.log_out, self._quick),
+            self._act("/logout", pages.log_out, self._quick),
             self._read("/", self._overview.answer),
             Route("/live", Live(self._desk, self._overview, self._reading).answer),
             *(self._read(path, read) for path, read in PAGES.items()),
@@ -123,7 +118,7 @@ class _Routes:
         return Route(path, answer, methods=["POST"])
 
     async def _log_in(self, request: Request) -> Response:
-        take = login.log_in(self._secret)
+        take = pages.log_in(self._secret)
         work = partial(take, self._desk, request, await form_of(request))
         answer = await to_thread.run_sync(work, limiter=self._quick)
         if answer.status_code == 401:
@@ -155,3 +150,23 @@ def _told(desk: Desk, request: Request, words: str, status: int) -> Response:
     if "text/html" in request.headers.get("accept", ""):
         return page(desk, request, "error.html", {"words": words}, status)
     return PlainTextResponse(f"{words}\n", status)
+
+
+def status(desk: Desk, _request: Request) -> Response:
+    """`status --json`, key for key."""
+    return JSONResponse(public(desk.snapshots.latest()))
+
+
+def healthz(desk: Desk, _request: Request) -> Response:
+    """200 while polls succeed and workers progress; else 503 with the reason."""
+    reason = unwell(desk.vitals(), desk.config.schedule.poll, desk.now())
+    return PlainTextResponse(f"{reason or 'ok'}\n", 503 if reason else 200)
+
+
+def metrics(registry: CollectorRegistry) -> Callable[[Desk, Request], Response]:
+    """The metrics of a registry, in the text form of Prometheus."""
+
+    def answer(_desk: Desk, _request: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return answer

@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 
 from cdc_sync.errors import StateUnavailable
 from cdc_sync.web.access import Visitor
-from cdc_sync.web.desk import Desk
+from cdc_sync.web.context import Desk
 from cdc_sync.web.overview import Overview, window_of
 
 EVERY_SECONDS = 1.0

@@ -18,7 +18,7 @@ from cdc_sync import __version__
 from cdc_sync.errors import StateUnavailable
 from cdc_sync.measures import BOUNDS, Distribution
 from cdc_sync.rules.verdict import ApiState
-from cdc_sync.web.desk import Desk
+from cdc_sync.web.context import Desk
 
 _PREFIX = "cdc_sync_"
 

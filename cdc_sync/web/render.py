@@ -1,16 +1,19 @@
 """Templates to answers: everything is escaped, and a missing name is a mistake."""
 
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from cdc_sync import __version__
-from cdc_sync.web import notices, words
-from cdc_sync.web.access import Visitor
-from cdc_sync.web.desk import Desk
+from cdc_sync.web.access import Visitor, cookie_name
+from cdc_sync.web.context import Desk
+from cdc_sync.wording import counted
 
 NAVIGATION = (
     ("/", "Overview"),
@@ -32,23 +35,144 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(words.FILTERS)
+    made.filters.update(FILTERS)
     made.globals.update(version=__version__, navigation=NAVIGATION)
     return made
 
 
 TEMPLATES = _environment()
+_PATH = re.compile(r"(?<![\w:/.])/(?:[\w@+.~-]+/)+")
+_SQLITE = re.compile(r"(sqlite:/{2,3})(?:[^/\s'\"]*/)+")
+_COMMAND = re.compile(r": cdc-sync [^.]*$")
+_INSTANT = re.compile(r"\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)")
+_FIELDS = ("reference", "account", "start", "end", "description")
+#: What was done, by the code that its cookie carries; `{}` is a count, as "3 contracts".
+_DONE = {
+    "paused": "Delivery is paused. The source is still read.",
+    "resumed": "Delivery goes on.",
+    "retried": "{} due now.",
+    "resent": "{} due now, to be sent once more.",
+    "approved": "{} released: on the way.",
+    "discarding": "What is held is dropped and looked at afresh: that takes a moment.",
+    "reconciling": "Everything is compared: see the runs.",
+    "released": "Nothing is held any more; nothing was changed.",
+    "changed": "Meanwhile it is another number: {} held now. Nothing was changed.",
+    "mistyped": "That is not what was to be typed; nothing was changed.",
+    "moved": "The watermark was moved. The daemon reads from there at its next poll.",
+}
+_UNITS = ((0.9995, 0.001, "ms"), (100, 1.0, "s"), (5400, 60.0, "min"), (172_800, 3600.0, "h"))
+
+
+def ago(seconds: float | None) -> str:
+    """How long ago."""
+    return "—" if seconds is None else f"{duration(seconds)} ago"
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time in the unit that people would take."""
+    if seconds is None:
+        return "—"
+    for limit, divisor, unit in _UNITS:
+        if seconds < limit:
+            length = seconds / divisor
+            return f"{length:.{1 if length < 10 and divisor >= 1 else 0}f} {unit}"
+    return f"{seconds / 86400:.1f} d"
+
+
+def in_order(fields: dict[str, Any]) -> list[tuple[str, Any]]:
+    """A payload's fields in the order in which people think of them."""
+    known = {name: position for position, name in enumerate(_FIELDS)}
+    return sorted(fields.items(), key=lambda pair: known.get(pair[0], len(known)))
+
+
+def instant(value: datetime | str | None) -> Markup:
+    """A time: in UTC here, and in the viewer's zone where the page's script runs."""
+    if value is None:
+        return Markup("—")
+    at = datetime.fromisoformat(value) if isinstance(value, str) else value
+    utc = at.astimezone(UTC)
+    written = utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return Markup('<time datetime="{0}" title="{1} UTC">{1} UTC</time>').format(
+        written, f"{utc:%Y-%m-%d %H:%M:%S}"
+    )
+
+
+def isolated(text: Any) -> Markup:
+    """What came from elsewhere: a direction that it sets ends with it."""
+    return Markup("<bdi>{}</bdi>").format(text)
+
+
+def number(value: float) -> str:
+    """A count."""
+    return f"{value:,}"
+
+
+def pathless(text: object) -> str:
+    """The text without the folders of this machine."""
+    return _PATH.sub("…/", _SQLITE.sub(r"\1…/", str(text)))
+
+
+def problems(found: list[dict[str, str]] | None) -> str:
+    """Why a contract is refused, in one line."""
+    return "; ".join(
+        f"{problem['field']}: {problem['message']}" if problem["field"] else problem["message"]
+        for problem in found or ()
+    )
+
+
+def sentence_of(text: str, name: str) -> Markup:
+    """A sentence of ours that ends with this name, and those after it."""
+    before, found, after = text.partition(f" {name}.")
+    if not found:
+        return escape(text)
+    return Markup("{} {}.{}").format(before, isolated(name), after)
+
+
+def spoken(sentence: str) -> str:
+    """A sentence without the command that it ends with: the page has a link or a button for it."""
+    return _COMMAND.sub(".", sentence)
+
+
+def timed(text: str) -> Markup:
+    """A sentence with its times as everywhere on the page."""
+    parts = _INSTANT.split(text)
+    return Markup("").join(
+        instant(part) if at % 2 else escape(part) for at, part in enumerate(parts)
+    )
+
+
+def value(text: Any) -> Any:
+    """A field of a contract; a dash for none."""
+    return Markup('<span class="none">—</span>') if text in (None, "") else text
+
+
+FILTERS = {
+    "instant": instant,
+    "ago": ago,
+    "duration": duration,
+    "number": number,
+    "value": value,
+    "problems": problems,
+    "in_order": in_order,
+    "pathless": pathless,
+    "spoken": spoken,
+    "counted": counted,
+    "isolated": isolated,
+    "sentence_of": sentence_of,
+    "timed": timed,
+}
+LASTS = 30  # seconds: until the page that follows has been loaded
 
 
 def page(
     desk: Desk, request: Request, template: str, shown: Mapping[str, Any], code: int = 200
 ) -> Response:
     """A template with what it shows, as a whole page."""
-    said = notices.heard(request)
+    said = heard(request)
     known = {**_surroundings(desk, request), "said": said, **shown}
     answer = HTMLResponse(TEMPLATES.get_template(template).render(known), code)
     if said:
-        notices.forget(request, answer)
+        forget(request, answer)
     return answer
 
 
@@ -64,3 +188,39 @@ def _surroundings(desk: Desk, request: Request) -> dict[str, Any]:
         "sandbox_url": desk.sandbox_url,
         "can_log_in": desk.config.web.token is not None,
     }
+
+
+def said(code: str | None, count: str | None) -> str | None:
+    """What was done, in words; None for a code that is none of ours."""
+    known = _DONE.get(code or "")
+    if known is None:
+        return None
+    number = int(count) if count and count.isascii() and count.isdecimal() else 0
+    are = "is" if number == 1 else "are"
+    return known.format(f"{counted(number, 'contract')} {are}")
+
+
+def leading_to(request: Request, path: str, code: str, count: int | None = None) -> Response:
+    """Leads to a page, which will say this."""
+    answer = RedirectResponse(path, 303)
+    answer.set_cookie(
+        _name(request), f"{code}.{count or 0}", max_age=LASTS, httponly=True, samesite="lax"
+    )
+    return answer
+
+
+def heard(request: Request) -> str | None:
+    """What is to be said on this page; nothing where a script asks for it, in another tab maybe."""
+    if request.headers.get("sec-fetch-mode", "navigate") != "navigate":
+        return None
+    code, _, count = request.cookies.get(_name(request), "").partition(".")
+    return said(code, count)
+
+
+def forget(request: Request, answer: Response) -> None:
+    """It has been said."""
+    answer.delete_cookie(_name(request), httponly=True, samesite="lax")
+
+
+def _name(request: Request) -> str:
+    return f"{cookie_name(request.scope)}_said"

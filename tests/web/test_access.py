@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import structlog
 
-from cdc_sync.web.access import SESSION_LASTS, Secret, is_loopback, safe_path
-from cdc_sync.web.guesses import Guesses
+from cdc_sync.web.access import SESSION_LASTS, Guesses, Secret, is_loopback, safe_path
 
 TOKEN = "correct-horse-battery"
 READS = ["/api/status", "/healthz", "/metrics", "/login"]
@@ -75,11 +74,11 @@ def test_wrong_tokens_are_slowed_and_logged_once_a_minute(monkeypatch):
     async def slow(seconds: float) -> None:
         slowed.append(seconds)
 
-    monkeypatch.setattr("cdc_sync.web.guesses.sleep", slow)
+    monkeypatch.setattr("cdc_sync.web.access.sleep", slow)
     guesses = Guesses()
     with structlog.testing.capture_logs() as log:
         for second in range(61):
-            monkeypatch.setattr("cdc_sync.web.guesses.monotonic", lambda at=second: 100.0 + at)
+            monkeypatch.setattr("cdc_sync.web.access.monotonic", lambda at=second: 100.0 + at)
             asyncio.run(guesses.wrong("192.0.2.7"))
 
     told = [(one["event"], one["count"], one["latest_from"]) for one in log]

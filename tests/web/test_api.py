@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cdc_sync.web.health import Vitals, unwell
+from cdc_sync.web.context import Vitals, unwell
 from tests.support.wait import wait_until
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc_sync.measures import BOUNDS, DAY, HOUR, Distribution, Measures
-from cdc_sync.web.charts import HEIGHT, WIDTH, charts_of, path_of, rounded_up
+from cdc_sync.web.overview import HEIGHT, WIDTH, charts_of, path_of, rounded_up
 
 pytestmark = pytest.mark.quick
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from cdc_sync.errors import StateUnavailable
-from cdc_sync.web import desk
-from cdc_sync.web.desk import Snapshots
+from cdc_sync.web import context
+from cdc_sync.web.context import Snapshots
 
 pytestmark = pytest.mark.quick
 
@@ -18,8 +18,8 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.cost, self.reads, self.fails = 100.0, 0.0, 0, False
-        monkeypatch.setattr(desk.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(desk, "read_status", self._read)
+        monkeypatch.setattr(context.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(context, "read_status", self._read)
 
     def _read(self, _state, _now) -> dict[str, int]:
         if self.fails:

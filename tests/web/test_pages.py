@@ -6,7 +6,7 @@ from html import unescape
 import pytest
 
 from cdc_sync.state import control
-from cdc_sync.web import words
+from cdc_sync.web import render
 from tests.support.commands import installed
 from tests.support.wait import wait_until
 
@@ -284,7 +284,7 @@ def test_the_page_comes_back_when_the_state_does(daemon):
     ],
 )  # fmt: skip
 def test_a_duration_is_written_in_the_unit_that_people_would_take(seconds, expected):
-    assert words.duration(seconds) == expected
+    assert render.duration(seconds) == expected
 
 
 @pytest.mark.quick
@@ -299,15 +299,15 @@ def test_a_duration_is_written_in_the_unit_that_people_would_take(seconds, expec
     ],
 )
 def test_folders_are_left_out_and_addresses_are_not(text, expected):
-    assert words.pathless(text) == expected
+    assert render.pathless(text) == expected
 
 
 @pytest.mark.quick
 def test_only_our_own_notices_are_shown():
-    assert words.said("retried", "3") == "3 contracts are due now."
-    assert words.said("retried", "1") == "1 contract is due now."
-    assert words.said("retried", "<b>") == "0 contracts are due now."
-    assert words.said("You have won", None) is None
+    assert render.said("retried", "3") == "3 contracts are due now."
+    assert render.said("retried", "1") == "1 contract is due now."
+    assert render.said("retried", "<b>") == "0 contracts are due now."
+    assert render.said("You have won", None) is None
 
 
 def test_a_contract_without_an_id_leads_to_all_of_them(standing):

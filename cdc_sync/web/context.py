@@ -3,22 +3,27 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from cdc_sync.config.model import Config
+from cdc_sync.errors import SourceUnavailable
 from cdc_sync.log import RecentLog
 from cdc_sync.measures import Measures
-from cdc_sync.operations.status import read_status
+from cdc_sync.operations.status import POLLS_MISSED, read_status, sentence
 from cdc_sync.state.database import Database
-from cdc_sync.web.asking import Asking
-from cdc_sync.web.health import Vitals
 
 FRESH_SECONDS = 0.9
 FRESH_AT_MOST = 1.8  # `status` is never more than 2 s behind, also where counting takes long
 SHARE_OF_TIME = 0.02  # of one core, that goes into counting a large state for the page
 RECENT_SECONDS = 5.0  # the daemon takes one at least so often, for its own line in systemd
+ANSWERS_WITHIN = 5.0  # seconds that a person is left waiting
+AT_A_TIME = 2  # questions on their way: each is a connection to the source
+T = TypeVar("T")
+SHORTEST_PATIENCE = timedelta(seconds=5)
+DELIVERY_TURNS_WITHIN = 60.0  # seconds; while the state is away it looks every 15
 
 
 class Snapshots:
@@ -59,6 +64,47 @@ class Snapshots:
             return self._document
 
 
+class Asking:
+    """Asks in threads of its own: a few at once, and none is waited for longer than a while."""
+
+    def __init__(self) -> None:
+        self._free = threading.BoundedSemaphore(AT_A_TIME)
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """Its answer. Raises what it raises, and SourceUnavailable where none comes in time."""
+        if not self._free.acquire(blocking=False):
+            raise SourceUnavailable("The source has not answered what it was asked before.")
+        answer: Future[T] = Future()
+        # Not the interpreter's own pool: that one waits at the end for what hangs.
+        threading.Thread(target=self._wait, args=(question, answer), daemon=True).start()
+        try:
+            return answer.result(ANSWERS_WITHIN)
+        except TimeoutError:
+            says = f"The source does not answer within {ANSWERS_WITHIN:g} s."
+            raise SourceUnavailable(says) from None
+
+    def _wait(self, question: Callable[[], T], answer: Future[T]) -> None:
+        try:
+            answer.set_result(question())
+        except BaseException as error:  # noqa: BLE001 (it is raised where it was asked)
+            answer.set_exception(error)
+        finally:
+            self._free.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """Signs of life: when a poll last ended well, and how long delivery has not come round.
+
+    `captures` is False where another instance polls, and this one only delivers.
+    """
+
+    good_poll_at: datetime
+    poll_error: str | None
+    delivery_quiet: float
+    captures: bool = True
+
+
 @dataclass(slots=True)
 class Desk:
     """A running sync, as the page needs it; a reload gives it another `config`."""
@@ -85,3 +131,14 @@ class Desk:
         self.snapshots.expire()
         self.acts += 1
         self.wake()
+
+
+def unwell(vitals: Vitals, poll_interval: timedelta, now: datetime) -> str | None:
+    """Why the daemon does not do its work; None where it does."""
+    age = now - vitals.good_poll_at
+    if vitals.captures and age > max(POLLS_MISSED * poll_interval, SHORTEST_PATIENCE):
+        why = f" {sentence(vitals.poll_error)}" if vitals.poll_error else ""
+        return f"No poll has ended well for {age.total_seconds():.0f} s.{why}"
+    if vitals.delivery_quiet > DELIVERY_TURNS_WITHIN:
+        return f"Delivery has not come round for {vitals.delivery_quiet:.0f} s."
+    return None
