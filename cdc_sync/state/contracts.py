@@ -57,7 +57,6 @@ def _unlike(given: FromClause) -> Select[Any]:
     )
 
 
-_UNLIKE = ForRows({"id": sa.Text(), "payload": sa.Text()}, _unlike)
 SWEEP = sa.table("sweep", sa.column("source_id", sa.Text))  #: what a full scan met (`sweep`)
 _COLUMNS: Columns = {
     "source_id": sa.Text(),
@@ -77,9 +76,6 @@ def _inserted(given: FromClause) -> Insert:
     return contract.insert().from_select(list(new), select(*new.values()))
 
 
-_INSERT = ForRows(_COLUMNS, _inserted)
-
-
 def _updated(given: FromClause) -> Update:
     stays_held = sa.and_(
         contract.c.status == Status.HELD.value, given.c.status == Status.HELD.value
@@ -87,9 +83,6 @@ def _updated(given: FromClause) -> Update:
     held_run = sa.case((stays_held, contract.c.held_run), else_=given.c.held_run)
     change = sa.update(contract).where(contract.c.source_id == given.c.source_id)
     return change.values(_written(given) | {"held_run": held_run})
-
-
-_UPDATE = ForRows(_COLUMNS, _updated)
 
 
 def known(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, KnownRow]:
@@ -352,3 +345,8 @@ def sweeping(state: Database) -> Iterator[Sweep]:
     finally:
         connection.invalidate()  # the table goes with the connection, whatever state that is in
         connection.close()
+
+
+_UNLIKE = ForRows({"id": sa.Text(), "payload": sa.Text()}, _unlike)
+_INSERT = ForRows(_COLUMNS, _inserted)
+_UPDATE = ForRows(_COLUMNS, _updated)

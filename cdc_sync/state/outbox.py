@@ -120,9 +120,6 @@ def _accepted(given: FromClause) -> Update:
     )
 
 
-_SETTLE_ACCEPTED = ForRows(_COLUMNS, _accepted)
-
-
 def _other(given: FromClause) -> Update:
     as_sent, back = _as_sent(given), _is_back(given)
     return _of(given).values(
@@ -144,18 +141,12 @@ def _other(given: FromClause) -> Update:
     )
 
 
-_SETTLE_OTHER = ForRows(_COLUMNS, _other)
-
-
 def _late(given: FromClause) -> Update:
     return _of(given).values(
         in_doubt=given.c.at,
         status=case((_IS_SENDABLE, Status.PENDING.value), else_=contract.c.status),
         next_attempt_at=case((_IS_SENDABLE, given.c.at), else_=contract.c.next_attempt_at),
     )
-
-
-_SETTLE_LATE = ForRows(_COLUMNS, _late)
 
 
 def _released(given: FromClause) -> Update:
@@ -168,9 +159,6 @@ def _released(given: FromClause) -> Update:
             "next_attempt_at": case((back, sa.null()), else_=contract.c.next_attempt_at),
         }
     )
-
-
-_RELEASE = ForRows(_COLUMNS, _released)
 
 
 def due(tx: Connection, now: datetime, limit: int) -> Iterable[Row[Any]]:
@@ -489,3 +477,9 @@ def _is_dead(owner: str) -> bool:
     except PermissionError:
         pass  # it lives, as somebody else's
     return False
+
+
+_SETTLE_ACCEPTED = ForRows(_COLUMNS, _accepted)
+_SETTLE_OTHER = ForRows(_COLUMNS, _other)
+_SETTLE_LATE = ForRows(_COLUMNS, _late)
+_RELEASE = ForRows(_COLUMNS, _released)
