@@ -40,7 +40,6 @@ def _environment() -> Environment:
     return made
 
 
-TEMPLATES = _environment()
 _PATH = re.compile(r"(?<![\w:/.])/(?:[\w@+.~-]+/)+")
 _SQLITE = re.compile(r"(sqlite:/{2,3})(?:[^/\s'\"]*/)+")
 _COMMAND = re.compile(r": cdc-sync [^.]*$")
@@ -224,3 +223,6 @@ def forget(request: Request, answer: Response) -> None:
 
 def _name(request: Request) -> str:
     return f"{cookie_name(request.scope)}_said"
+
+
+TEMPLATES = _environment()
