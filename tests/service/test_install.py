@@ -262,7 +262,7 @@ def test_a_name_that_is_none_is_refused(name: str):
 def test_without_root_one_sentence_says_so(verb: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("os.geteuid", lambda: 1000)
 
-    ended = CliRunner().invoke(command.app, [verb])
+    ended = CliRunner().invoke(command.service_app, [verb])
 
     assert isinstance(ended.exception, UserMistake)
     assert str(ended.exception) == (
@@ -274,7 +274,7 @@ def test_a_dry_run_prints_the_texts_for_anybody(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setattr("cdc_sync.setup.host.expect_runnable", lambda _parts: None)
 
-    ended = CliRunner().invoke(command.app, ["install", "--dry-run", "--root", str(tmp_path)])
+    ended = CliRunner().invoke(command.service_app, ["install", "--dry-run", "--root", str(tmp_path)])
 
     assert ended.exit_code == 0, ended.output
     assert "            | SystemCallFilter=@system-service" in ended.output
