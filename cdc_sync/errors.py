@@ -2,14 +2,14 @@
 
 
 class CdcSyncError(Exception):
-    """Something that a person must read: `what` happened, and the `mend`, in whole sentences."""
+    """An error for a person: `message` says what happened, `hint` what to do about it."""
 
     exit_code = 1
 
-    def __init__(self, what: str, *, mend: str | None = None) -> None:
-        self.what = what
-        self.mend = mend
-        super().__init__(what if mend is None else f"{what} {mend}")
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        self.message = message
+        self.hint = hint
+        super().__init__(message if hint is None else f"{message} {hint}")
 
 
 class UserMistake(CdcSyncError):
@@ -41,17 +41,17 @@ class StateRefused(UserMistake):
 class TokenUnavailable(CdcSyncError):
     """The token endpoint gave no token; asking again may help."""
 
-    def __init__(self, what: str, *, mend: str | None = None, wait: float | None = None) -> None:
-        super().__init__(what, mend=mend)
+    def __init__(self, message: str, *, hint: str | None = None, wait: float | None = None) -> None:
+        super().__init__(message, hint=hint)
         self.wait_seconds = wait
 
 
 class TokenRefused(TokenUnavailable):
-    """The token endpoint refuses our client; only a person can mend that."""
+    """The token endpoint refuses our client; only a person can change that."""
 
 
 class TokenMisplaced(TokenUnavailable):
-    """There is no token endpoint at the address; only a person can mend that."""
+    """There is no token endpoint at the address; only a person can change that."""
 
 
 class TokenThrottled(TokenUnavailable):

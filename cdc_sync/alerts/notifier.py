@@ -198,7 +198,7 @@ def _receivers(config: Config) -> Sequence[Receiver]:
     try:
         return receivers(config.alerts)
     except UserMistake as error:  # the sync is worth running all the same
-        log.warning("alerts.unavailable", reason=error.what, mend=error.mend)
+        log.warning("alerts.unavailable", reason=error.message, mend=error.hint)
         return ()
 
 
@@ -207,7 +207,7 @@ def receivers(config: AlertsConfig) -> list[Receiver]:
     if config.urls and find_spec("apprise") is None:
         raise UserMistake(
             "`alerts.urls` needs Apprise, which is not installed.",
-            mend="Install it: pip install 'cdc-sync[alerts]'",
+            hint="Install it: pip install 'cdc-sync[alerts]'",
         )
     return [Receiver(place, url.get_secret_value()) for place, url in enumerate(config.urls, 1)]
 

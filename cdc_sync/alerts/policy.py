@@ -97,8 +97,8 @@ def decide(
 def _seen(trouble: Trouble, known: Known | None, now: datetime) -> Known:
     if known is None or (known.news_since is None and known.degree is None):
         told_at = None if known is None else known.told_at
-        return Known(trouble.says, since=now, news_since=now, told_at=told_at)
-    known = replace(known, says=trouble.says, away_since=None)
+        return Known(trouble.message, since=now, news_since=now, told_at=told_at)
+    known = replace(known, says=trouble.message, away_since=None)
     if known.degree is None:
         return known
     if _is_news(trouble.degree, known.degree):

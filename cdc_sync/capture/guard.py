@@ -43,7 +43,7 @@ def guarded(capture: Capture, kind: str) -> Iterator["Guarded"]:
         if run.hold is not None:
             told = {name: run.hold[name] for name in ("changes", "known", "updated", "new", "gone")}
             log.warning(
-                "guard.held", kind=kind, **told, mend="cdc-sync approve, or cdc-sync discard"
+                "guard.held", kind=kind, **told, hint="cdc-sync approve, or cdc-sync discard"
             )
 
 

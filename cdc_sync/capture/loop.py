@@ -127,7 +127,7 @@ class CaptureLoop:
             return
         if self._told_horizon != (horizon.basis, horizon.reason):
             level = log.info if horizon.reason is None else log.warning
-            level("horizon.basis", basis=horizon.basis, reason=horizon.reason, mend=horizon.mend)
+            level("horizon.basis", basis=horizon.basis, reason=horizon.reason, mend=horizon.hint)
             self._told_horizon = (horizon.basis, horizon.reason)
         long = frozenset(one.key for one in horizon.holders if one.started is not None)
         if long and not long <= self._told_holders:

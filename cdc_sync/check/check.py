@@ -1,4 +1,4 @@
-"""Everything a run needs, looked at one by one, each with its mend. Nothing is sent or changed."""
+"""Everything a run needs, looked at one by one, each with its hint. Nothing is sent or changed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -31,7 +31,7 @@ SKEW = timedelta(minutes=1)
 
 def check(config: Config, path: Path) -> list[Finding]:
     """Looks at everything, in the order in which a run needs it."""
-    findings = [Finding("config", ok=True, says=str(path))]
+    findings = [Finding("config", ok=True, message=str(path))]
     findings += _guarded("source", lambda: _source(config))
     findings += _guarded("state", lambda: _state(config))
     findings += _guarded("token", lambda: _token(config))
@@ -45,7 +45,7 @@ def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Findi
     try:
         yield from look()
     except CdcSyncError as error:
-        yield Finding(name, ok=False, says=error.what, mend=error.mend)
+        yield Finding(name, ok=False, message=error.message, hint=error.hint)
 
 
 def _source(config: Config) -> Iterator[Finding]:
@@ -58,16 +58,16 @@ def _source(config: Config) -> Iterator[Finding]:
         address = masked(config.source.url.get_secret_value()).partition("://")[2].removeprefix("/")
         where = f"{scan.server()} at {address}, {config.source.table or 'the query'}"
         newest = newest_as_read(facts, config.source.watermark, scan.zone)
-        says = f"{where}: {counted(facts.rows, 'row')} in scope{newest}"
-        yield Finding("source", ok=True, says=says)
+        message = f"{where}: {counted(facts.rows, 'row')} in scope{newest}"
+        yield Finding("source", ok=True, message=message)
         yield from of_ids(facts, config.source.id)
         yield from _mapping(capture, scan)
         yield from of_watermark(facts, config)
         yield from _index(config, scan, horizon)
         yield _horizon(config, horizon)
         if skew > SKEW:
-            says = f"the source's clock is {skew.total_seconds():.0f} s off ours"
-            yield Finding("clock", ok=True, says=says, mend="Let both follow an NTP server.")
+            message = f"the source's clock is {skew.total_seconds():.0f} s off ours"
+            yield Finding("clock", ok=True, message=message, hint="Let both follow an NTP server.")
 
 
 def _mapping(capture: Capture, scan: Scan) -> Iterator[Finding]:
@@ -83,15 +83,15 @@ def _validity(mapped: Sequence[Mapped]) -> Finding:
     invalid = [seen for seen in mapped if seen.problems]
     give = "gives" if len(mapped) == 1 else "give"
     valid = counted(len(mapped) - len(invalid), "valid payload")
-    says = f"the first {counted(len(mapped), 'row')} {give} {valid}" if mapped else "no row to try"
+    rows = counted(len(mapped), "row")
+    message = f"the first {rows} {give} {valid}" if mapped else "no row to try"
     if not invalid:
-        return Finding("mapping", ok=True, says=says)
+        return Finding("mapping", ok=True, message=message)
     first = invalid[0]
     reasons = "; ".join(f"{p.field}: {p.message}" for p in first.problems)
     ok = len(invalid) < len(mapped)
-    return Finding(
-        "mapping", ok=ok, says=says, mend=f"The first that does not, {first.source_id}: {reasons}"
-    )
+    hint = f"The first that does not, {first.source_id}: {reasons}"
+    return Finding("mapping", ok=ok, message=message, hint=hint)
 
 
 def _index(config: Config, scan: Scan, horizon: Horizon) -> Iterator[Finding]:
@@ -104,18 +104,19 @@ def _index(config: Config, scan: Scan, horizon: Horizon) -> Iterator[Finding]:
         began = perf_counter()
         scan.changed_page(horizon.value, None)
         took = f" ({(perf_counter() - began) * 1000:,.0f} ms now)"
-    says = f"none on ({names}): each poll reads the whole table{took}"
-    yield Finding("index", ok=True, says=says, mend=statement)
+    message = f"none on ({names}): each poll reads the whole table{took}"
+    yield Finding("index", ok=True, message=message, hint=statement)
 
 
 def _horizon(config: Config, horizon: Horizon) -> Finding:
     if horizon.reason is not None:
-        says = f"{horizon.basis} of {_written(config.source.lookback)} in force: {horizon.reason}"
-        return Finding("horizon", ok=True, says=says, mend=horizon.mend)
-    says = "in force: unfinished transactions are seen"
+        lookback = _written(config.source.lookback)
+        message = f"{horizon.basis} of {lookback} in force: {horizon.reason}"
+        return Finding("horizon", ok=True, message=message, hint=horizon.hint)
+    message = "in force: unfinished transactions are seen"
     if horizon.held_back_by:
-        says += f"; held back by {horizon.held_back_by}"
-    return Finding("horizon", ok=True, says=says)
+        message += f"; held back by {horizon.held_back_by}"
+    return Finding("horizon", ok=True, message=message)
 
 
 def _written(lookback: timedelta | int) -> str:
@@ -131,7 +132,7 @@ def _state(config: Config) -> Iterator[Finding]:
         if new and file is not None:
             yield from _can_be_made(file)
         else:
-            yield Finding("state", ok=True, says=name)
+            yield Finding("state", ok=True, message=name)
 
 
 def _can_be_made(file: Path) -> Iterator[Finding]:
@@ -139,28 +140,28 @@ def _can_be_made(file: Path) -> Iterator[Finding]:
     try:
         TemporaryDirectory(dir=folder).cleanup()  # root may write where nothing can be made
     except OSError as error:
-        says = f"{file} cannot be made: in {folder}, {error.strerror}"
-        mend = "Give it to the user that runs cdc-sync, or change `state.url`."
-        yield Finding("state", ok=False, says=says, mend=mend)
+        message = f"{file} cannot be made: in {folder}, {error.strerror}"
+        hint = "Give it to the user that runs cdc-sync, or change `state.url`."
+        yield Finding("state", ok=False, message=message, hint=hint)
     else:
-        yield Finding("state", ok=True, says=f"{file} (new)")
+        yield Finding("state", ok=True, message=f"{file} (new)")
 
 
 def _token(config: Config) -> Iterator[Finding]:
     # Asked for anew, for a cached one would hide that the secret is wrong.
     issued = request_token(config.customergauge, utc_now())
     minutes = f", valid {issued.expires_in / 60:.0f} min" if issued.expires_in else ""
-    yield Finding("token", ok=True, says=f"obtained{minutes}")
+    yield Finding("token", ok=True, message=f"obtained{minutes}")
 
 
 def _api(config: Config) -> Iterator[Finding]:
     broken = unreachable_because(config.customergauge)
     address = config.customergauge.imports_url
     if broken is None:
-        yield Finding("API", ok=True, says=f"{address} answers")
+        yield Finding("API", ok=True, message=f"{address} answers")
     else:
-        says = f"{address} cannot be reached ({broken.why})"
-        yield Finding("API", ok=False, says=says, mend=broken.mend)
+        message = f"{address} cannot be reached ({broken.why})"
+        yield Finding("API", ok=False, message=message, hint=broken.hint)
 
 
 def _page(config: Config) -> Iterator[Finding]:
@@ -169,20 +170,20 @@ def _page(config: Config) -> Iterator[Finding]:
     if is_loopback(host) or host == "localhost" or token is None:
         return
     if len(token.get_secret_value()) < SHORTEST_TOKEN:
-        says = f"`web.token` is short, and {listen} is reached from elsewhere"
-        mend = f"Take a random one of {SHORTEST_TOKEN} characters or more."
-        yield Finding("page", ok=True, says=says, mend=mend)
+        message = f"`web.token` is short, and {listen} is reached from elsewhere"
+        hint = f"Take a random one of {SHORTEST_TOKEN} characters or more."
+        yield Finding("page", ok=True, message=message, hint=hint)
 
 
 def _alerts(config: Config) -> Iterator[Finding]:
     told = receivers(config.alerts)
     for receiver in told:
         if why := receiver.why_unusable():
-            mend = f"Correct it in `alerts.urls`. {why}"
+            hint = f"Correct it in `alerts.urls`. {why}"
             yield Finding(
-                "alerts", ok=False, says=f"no message can go to {receiver.name}", mend=mend
+                "alerts", ok=False, message=f"no message can go to {receiver.name}", hint=hint
             )
             return
     if told:
-        says = f"{counted(len(told), 'receiver')}; to try: cdc-sync alerts test"
-        yield Finding("alerts", ok=True, says=says)
+        message = f"{counted(len(told), 'receiver')}; to try: cdc-sync alerts test"
+        yield Finding("alerts", ok=True, message=message)

@@ -32,12 +32,12 @@ _Payloads: TypeAlias = Sequence[tuple[str, Mapping[str, Field]]]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. A mend beside `ok` is advice."""
+    """One thing looked at. A hint beside `ok` is advice."""
 
     name: str
     ok: bool
-    says: str
-    mend: str | None = None
+    message: str
+    hint: str | None = None
 
 
 def of_ids(facts: Facts, ids: Sequence[str]) -> Iterator[Finding]:
@@ -46,19 +46,19 @@ def of_ids(facts: Facts, ids: Sequence[str]) -> Iterator[Finding]:
         yield Finding(
             "id",
             ok=True,
-            says=f"left out for a NULL in the id: {counted(facts.null_ids, 'row')}",
-            mend="Give `source.id` columns that are never NULL.",
+            message=f"left out for a NULL in the id: {counted(facts.null_ids, 'row')}",
+            hint="Give `source.id` columns that are never NULL.",
         )
     if facts.doubled:
-        mend = "Give `source.id` the columns that are unique together."
+        hint = "Give `source.id` the columns that are unique together."
         if facts.primary and set(facts.primary) != set(ids):
-            mend += f" The table's primary key is: {', '.join(facts.primary)}"
+            hint += f" The table's primary key is: {', '.join(facts.primary)}"
         yield Finding(
             "id",
             ok=False,
-            says=f"not unique: several rows have {', '.join(facts.doubled)}"
+            message=f"not unique: several rows have {', '.join(facts.doubled)}"
             " as their id and would overwrite each other",
-            mend=mend,
+            hint=hint,
         )
 
 
@@ -72,9 +72,9 @@ def of_watermark(facts: Facts, config: Config) -> Iterator[Finding]:
         yield Finding(
             "watermark",
             ok=True,
-            says=f"{name} is written in {len(facts.forms)} forms: {', '.join(facts.forms)};"
+            message=f"{name} is written in {len(facts.forms)} forms: {', '.join(facts.forms)};"
             " texts compare letter by letter, so that a poll may pass some",
-            mend="Write them all as 2026-01-31 12:00:00.",
+            hint="Write them all as 2026-01-31 12:00:00.",
         )
     if facts.ahead:
         yield _ahead(name, facts)
@@ -102,8 +102,8 @@ def _nulls(facts: Facts, name: str) -> Finding:
     return Finding(
         "watermark",
         ok=not every,
-        says=f"{name} is NULL in {rows} ({share:.2%}): only a reconcile sees such",
-        mend=f"Fill {name} with every change.",
+        message=f"{name} is NULL in {rows} ({share:.2%}): only a reconcile sees such",
+        hint=f"Fill {name} with every change.",
     )
 
 
@@ -122,8 +122,8 @@ def _never_grows(facts: Facts, config: Config) -> Iterator[Finding]:
     elif _ONCE.fullmatch(name):
         why = f"{name} sounds as if it were set once: does a change move it?"
     if why is not None:
-        mend = "Name a column in `source.watermark` that every change moves (a trigger can)."
-        yield Finding("watermark", ok=True, says=why, mend=mend)
+        hint = "Name a column in `source.watermark` that every change moves (a trigger can)."
+        yield Finding("watermark", ok=True, message=why, hint=hint)
 
 
 def _ahead(name: str, facts: Facts) -> Finding:
@@ -135,17 +135,17 @@ def _ahead(name: str, facts: Facts) -> Finding:
         return Finding(
             "time zone",
             ok=True,
-            says=f"the newest {name} is {hours} ahead of the source's clock ({when}):"
+            message=f"the newest {name} is {hours} ahead of the source's clock ({when}):"
             " it is written in another zone",
-            mend="Set `source.time_zone` to the zone of whoever writes it, as in: Europe/Berlin",
+            hint="Set `source.time_zone` to the zone of whoever writes it, as in: Europe/Berlin",
         )
     rows = "1 row lies" if facts.ahead == 1 else f"{counted(facts.ahead, 'row')} lie"
     return Finding(
         "watermark",
         ok=True,
-        says=f"out of range: the {name} of {rows} in the future (the newest: {when}),"
+        message=f"out of range: the {name} of {rows} in the future (the newest: {when}),"
         " and every poll reads such rows again",
-        mend=f"Mend those rows, or the clock that stamps {name}.",
+        hint=f"Mend those rows, or the clock that stamps {name}.",
     )
 
 
@@ -173,9 +173,9 @@ def _references(
         yield Finding(
             "reference",
             ok=extra * 2 < len(sample),
-            says=f"not unique: {rows} of the first {len(sample)} rows want {reference};"
+            message=f"not unique: {rows} of the first {len(sample)} rows want {reference};"
             " the first keeps it, the others are rejected",
-            mend=f"Put the columns of `source.id` into `mapping.reference` ({mapping.reference}).",
+            hint=f"Put the columns of `source.id` into `mapping.reference` ({mapping.reference}).",
         )
 
 
@@ -189,16 +189,16 @@ def _accounts(payloads: _Payloads) -> Iterator[Finding]:
         yield Finding(
             "account",
             ok=True,
-            says=f"{odd[0]} and its like are no names of accounts",
-            mend="Name the column with the account's name in `mapping.account`.",
+            message=f"{odd[0]} and its like are no names of accounts",
+            hint="Name the column with the account's name in `mapping.account`.",
         )
     elif len(accounts) >= MANY and len(set(accounts)) * MANY <= len(descriptions):
         yield Finding(
             "account",
             ok=True,
-            says=f"the first {len(accounts)} rows have {counted(len(set(accounts)), 'account')}"
+            message=f"the first {len(accounts)} rows have {counted(len(set(accounts)), 'account')}"
             f" and {len(descriptions)} descriptions: are the two swapped?",
-            mend="Look at `mapping.account` and `mapping.description`.",
+            hint="Look at `mapping.account` and `mapping.description`.",
         )
 
 
@@ -215,9 +215,9 @@ def _order_of_dates(payloads: _Payloads) -> Iterator[Finding]:
         yield Finding(
             "dates",
             ok=not swapped,
-            says=f"end is before start in {len(reversed_)} of {counted(len(both), 'row')}"
+            message=f"end is before start in {len(reversed_)} of {counted(len(both), 'row')}"
             f" with both; the first, {name}: {start} … {end}",
-            mend="Swap `mapping.start` and `mapping.end`." if swapped else "Mend those rows.",
+            hint="Swap `mapping.start` and `mapping.end`." if swapped else "Mend those rows.",
         )
 
 
@@ -232,8 +232,9 @@ def _range_of_dates(field: str, payloads: _Payloads) -> Iterator[Finding]:
         yield Finding(
             "dates",
             ok=True,
-            says=f"{field} is out of range in {counted(len(odd), 'row')}; the first, {name}: {day}",
-            mend="Mend those rows; where it stands for none, make it NULL in a `source.query`.",
+            message=f"{field} is out of range in {counted(len(odd), 'row')};"
+            f" the first, {name}: {day}",
+            hint="Mend those rows; where it stands for none, make it NULL in a `source.query`.",
         )
 
 
@@ -255,9 +256,9 @@ def _midnights(
         yield Finding(
             "time zone",
             ok=True,
-            says=f"{field} is at {shown} in every row: midnight in a zone further east than"
+            message=f"{field} is at {shown} in every row: midnight in a zone further east than"
             f" {zone.key}, so that each date is a day early",
-            mend="Set `source.time_zone` to the zone of those dates, as in: Europe/Berlin",
+            hint="Set `source.time_zone` to the zone of those dates, as in: Europe/Berlin",
         )
 
 

@@ -123,7 +123,7 @@ def uninstall(name: Name = None, dry_run: DryRun = False, root: Root = Path("/")
 def _expect_root(command: str) -> None:
     if os.geteuid() != 0:
         raise UserMistake(
-            "This writes below /etc and needs root.", mend=f"Run: sudo cdc-sync service {command}"
+            "This writes below /etc and needs root.", hint=f"Run: sudo cdc-sync service {command}"
         )
 
 
@@ -161,7 +161,7 @@ def try_out(context: typer.Context, as_json: Json = False) -> None:
     configure_log("error", "auto", redaction_of(config))
     there = receivers(config.alerts)
     if not there:
-        raise UserMistake("`alerts.urls` is empty: there is nobody to tell.", mend="Add a URL.")
+        raise UserMistake("`alerts.urls` is empty: there is nobody to tell.", hint="Add a URL.")
     body = f"This is a test. So you will be told of troubles.\n{socket.gethostname()}"
     failed = {to.name: to.send(None, "cdc-sync: a test", body) for to in there}
     sent = [{"receiver": name, "ok": why is None, "says": why} for name, why in failed.items()]
@@ -194,7 +194,7 @@ def report(config: "Config", path: Path, *, as_json: bool) -> None:
     document = {
         "ok": ok,
         "findings": [
-            {"name": f.name, "ok": f.ok, "says": f.says, "mend": f.mend} for f in findings
+            {"name": f.name, "ok": f.ok, "says": f.message, "mend": f.hint} for f in findings
         ],
     }
     emit(document, "\n".join([*map(_line, findings), _end(findings, path, ok=ok)]), as_json=as_json)
@@ -203,16 +203,16 @@ def report(config: "Config", path: Path, *, as_json: bool) -> None:
 
 
 def _line(finding: "Finding") -> str:
-    mark = "WRONG" if not finding.ok else "note" if finding.mend else "ok"
-    mend = f"\n                   {finding.mend}" if finding.mend else ""
-    return f"  {mark:<6}{finding.name:<11}{finding.says}{mend}"
+    mark = "WRONG" if not finding.ok else "note" if finding.hint else "ok"
+    hint = f"\n                   {finding.hint}" if finding.hint else ""
+    return f"  {mark:<6}{finding.name:<11}{finding.message}{hint}"
 
 
 def _end(findings: list["Finding"], path: Path, *, ok: bool) -> str:
     wrong = sum(not finding.ok for finding in findings)
     if not ok:
         return f"Not ready: {wrong} {'thing is' if wrong == 1 else 'things are'} wrong."
-    notes = sum(finding.mend is not None for finding in findings)
+    notes = sum(finding.hint is not None for finding in findings)
     told = f", {notes} {'note' if notes == 1 else 'notes'}" if notes else ""
     return f"Ready{told}. Next: {command_with(path)} plan"
 

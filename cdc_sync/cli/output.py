@@ -34,7 +34,7 @@ def confirm(question: str, *, yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise UserMistake("This asks before it acts, and there is no terminal.", mend="Add --yes.")
+        raise UserMistake("This asks before it acts, and there is no terminal.", hint="Add --yes.")
     return typer.confirm(question, default=False, err=True)
 
 

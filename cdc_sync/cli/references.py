@@ -76,7 +76,7 @@ def _written(file: Path) -> Iterator[TextIO]:
         return
     target = file.resolve()  # a link stays a link
     if target.exists() and not target.is_file():
-        raise UserMistake(f"{file} is not a file.", mend="For stdout write: -")
+        raise UserMistake(f"{file} is not a file.", hint="For stdout write: -")
     try:
         with _replacing(target) as to:
             yield to

@@ -133,7 +133,7 @@ def _in_turn(
                 return report
         time.sleep(0.2)
     raise CdcSyncError(
-        "Another cdc-sync is at work on this state.", mend="Wait for its end, or stop it."
+        "Another cdc-sync is at work on this state.", hint="Wait for its end, or stop it."
     )
 
 
@@ -149,7 +149,7 @@ def _by_daemon(context: typer.Context, kind: str, limit: int | None) -> dict[str
         if limit is not None:
             raise UserMistake(
                 "A daemon is running, which sends everything.",
-                mend="Stop it, or leave --limit out.",
+                hint="Stop it, or leave --limit out.",
             )
         return ask_daemon(state, kind)
 
@@ -185,5 +185,5 @@ def _answered(state: Database, name: str) -> dict[str, Any]:
         time.sleep(0.1)
     raise CdcSyncError(
         "Another cdc-sync is at work on this state and does not take requests.",
-        mend="Wait for its end, or stop it.",
+        hint="Wait for its end, or stop it.",
     )

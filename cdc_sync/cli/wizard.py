@@ -145,7 +145,7 @@ def _source(asker: Asker, place: Place) -> tuple[SourceAddress, Seen]:
         why = "has a password, too" if address.password else "names no user who could have it"
         raise UserMistake(
             f"--source-password-file is given, and the URL of the source {why}.",
-            mend="Leave one of the two out.",
+            hint="Leave one of the two out.",
         )
     if address.user and not address.password:
         question = f"Password for {address.user}"
@@ -157,8 +157,8 @@ def _source(asker: Asker, place: Place) -> tuple[SourceAddress, Seen]:
     except SourceUnavailable as error:
         if asker.terminal or address.password or not address.user:
             raise
-        mend = "Where that is for want of a password: --source-password-file."
-        raise UserMistake(error.what, mend=mend) from error
+        hint = "Where that is for want of a password: --source-password-file."
+        raise UserMistake(error.message, hint=hint) from error
 
 
 def _look(address: SourceAddress) -> Seen:
@@ -181,7 +181,7 @@ def _table(asker: Asker, seen: Seen) -> Table:
     name = chosen(asker.ask("table", "Table", default), seen.likely)
     if name not in seen.tables:
         names = ", ".join(sorted(seen.tables)[:LISTED]) or "none that this user may see"
-        raise UserMistake(f"There is no table {name}.", mend=f"There are: {names}")
+        raise UserMistake(f"There is no table {name}.", hint=f"There are: {names}")
     return seen.tables[name]
 
 
@@ -256,7 +256,7 @@ def _show(asker: Asker, answers: Answers) -> None:
     if rows and asker.terminal and all(row.problems for row in rows):
         raise UserMistake(
             "None of these is a contract that CustomerGauge takes.",
-            mend="Name other columns, as in: start=signed_on",
+            hint="Name other columns, as in: start=signed_on",
         )
 
 
@@ -267,7 +267,7 @@ def _with_client(asker: Asker, answers: Answers, place: Place) -> Answers:
     client["client_id"] = asker.ask("client-id", "Client id")
     secret = asker.secret("client-secret-file", "Client secret")
     if not secret:
-        raise UserMistake("The client secret is empty.", mend="Look at --client-secret-file.")
+        raise UserMistake("The client secret is empty.", hint="Look at --client-secret-file.")
     print(f"  → {place.secret(SECRET)} (0600)")
     return replace(answers, customergauge=client, client_secret=secret)
 
@@ -281,7 +281,7 @@ def _region(asker: Asker) -> str:
     question = f"CustomerGauge region ({', '.join(REGIONS)})"
     region = asker.ask("region", question, REGIONS[0]).lower()
     if region not in REGIONS:
-        raise UserMistake(f"There is no region {region}.", mend=f"There are {', '.join(REGIONS)}.")
+        raise UserMistake(f"There is no region {region}.", hint=f"There are {', '.join(REGIONS)}.")
     return region
 
 
@@ -347,7 +347,7 @@ def check_columns(templates: Mapping[str, str | None], columns: Sequence[str]) -
             if name not in columns:
                 raise UserMistake(
                     f"There is no column {name} for {key}.",
-                    mend=f"There are: {', '.join(columns)}",
+                    hint=f"There are: {', '.join(columns)}",
                 )
 
 
@@ -394,7 +394,7 @@ def nobody_to_ask(flags: Sequence[str]) -> UserMistake:
     """That options are missing, by their names."""
     named = ", ".join(f"--{flag}" for flag in flags)
     return UserMistake(
-        "This asks for what no option says, and there is no terminal.", mend=f"Add {named}."
+        "This asks for what no option says, and there is no terminal.", hint=f"Add {named}."
     )
 
 
@@ -404,6 +404,6 @@ def _content(file: str, flag: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UserMistake(
-            f"{file} cannot be read ({why}).", mend=f"Correct the path in --{flag}."
+            f"{file} cannot be read ({why}).", hint=f"Correct the path in --{flag}."
         ) from None
     return text.removesuffix("\n").removesuffix("\r")

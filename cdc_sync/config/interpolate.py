@@ -47,7 +47,7 @@ class Surroundings:
     folder: Path
 
     def interpolate(self, text: str) -> str:
-        """The text with every form resolved. Raises ValueError, naming the mend, where one is not.
+        """The text with every form resolved. Raises ValueError with a hint where one is not.
 
         Nothing that came out of a form is looked at again.
         """

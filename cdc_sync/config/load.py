@@ -54,7 +54,7 @@ def find_config(given: Path | None, environ: Mapping[str, str]) -> Path:
             return place
     raise ConfigMistake(
         f"There is no configuration: looked for ./{PLACES[0]} and {PLACES[1]}.",
-        mend=f"Write one with `cdc-sync init`, or name a file with --config or ${VARIABLE}.",
+        hint=f"Write one with `cdc-sync init`, or name a file with --config or ${VARIABLE}.",
     )
 
 
@@ -83,7 +83,7 @@ def _existing(path: Path, named_by: str) -> Path:
         return path
     said = "is a folder" if path.is_dir() else "is not there"
     raise ConfigMistake(
-        f"{path}, {named_by}, {said}.", mend="Correct the path, or create the file."
+        f"{path}, {named_by}, {said}.", hint="Correct the path, or create the file."
     )
 
 
@@ -221,11 +221,11 @@ def read_document(path: Path) -> Document:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise ConfigMistake(f"{path} is not UTF-8 text.", mend="Save it as UTF-8.") from None
+        raise ConfigMistake(f"{path} is not UTF-8 text.", hint="Save it as UTF-8.") from None
     except OSError as error:
         raise ConfigMistake(
             f"{path} cannot be read ({error.strerror}).",
-            mend="Name the file with --config, or let this user read it.",
+            hint="Name the file with --config, or let this user read it.",
         ) from None
     return Document(path, _sections(path, text))
 
@@ -238,20 +238,20 @@ def _sections(path: Path, text: str) -> CommentedMap:
     except YAMLError as error:
         raise ConfigMistake(
             _broken(path, error),
-            mend="Look at the indentation, quotes and colons there and on the line before.",
+            hint="Look at the indentation, quotes and colons there and on the line before.",
         ) from None
     except ValueError as error:
         raise ConfigMistake(
             f"{path}: a value looks like a date and is none ({error}).",
-            mend="Put quotes around it.",
+            hint="Put quotes around it.",
         ) from None
     except TypeError:
         raise ConfigMistake(
-            f"{path}: a key is a list or a section.", mend="Write plain names before the colons."
+            f"{path}: a key is a list or a section.", hint="Write plain names before the colons."
         ) from None
     if top is None:
         raise ConfigMistake(
-            f"{path} is empty.", mend="Start from the example config.yaml of cdc-sync."
+            f"{path} is empty.", hint="Start from the example config.yaml of cdc-sync."
         )
     if not isinstance(top, CommentedMap):
         raise ConfigMistake(

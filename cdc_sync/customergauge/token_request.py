@@ -68,7 +68,7 @@ def request_token(config: CustomerGaugeConfig, now: datetime) -> Issued:
     if not outcome:
         raise TokenUnavailable(
             f"{config.token_endpoint} did not answer in time.",
-            mend="Check `customergauge.region` or `token_url`, and `customergauge.timeout`.",
+            hint="Check `customergauge.region` or `token_url`, and `customergauge.timeout`.",
         )
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
@@ -98,9 +98,9 @@ def _fetch(config: CustomerGaugeConfig, now: datetime) -> Issued:
                     headers={"User-Agent": f"cdc-sync/{__version__}", "Accept": "application/json"},
                 )
         except FAILURES as error:
-            why, mend = unreached(error, "token_url")
+            why, hint = unreached(error, "token_url")
             raise TokenUnavailable(
-                f"{config.token_endpoint} cannot be reached ({why}).", mend=mend
+                f"{config.token_endpoint} cannot be reached ({why}).", hint=hint
             ) from None
         except (OAuth2Error, ValueError, Warning) as error:
             raise TokenUnavailable(
@@ -134,12 +134,12 @@ class _Session(OAuth2Session):
         if response.status_code in (400, 401, 403):
             raise TokenRefused(
                 f"CustomerGauge refuses our client ({response.status_code} {words}).",
-                mend="Check `customergauge.client_id` and `customergauge.client_secret`.",
+                hint="Check `customergauge.client_id` and `customergauge.client_secret`.",
             )
         if response.status_code in (404, 405) or 300 <= response.status_code < 400:
             raise TokenMisplaced(
                 f"{response.url} is no token endpoint ({response.status_code} {words}).",
-                mend="Check `customergauge.region` or `customergauge.token_url`.",
+                hint="Check `customergauge.region` or `customergauge.token_url`.",
             )
         if response.status_code != 200:
             wait = retry_after(response.headers.get("Retry-After"), self._asked_at)
@@ -191,7 +191,7 @@ class Unreached(NamedTuple):
     """What happened, in a few words that go on after an address, and what mends it."""
 
     why: str
-    mend: str
+    hint: str
 
 
 def unreached(error: Exception, key: str) -> Unreached:

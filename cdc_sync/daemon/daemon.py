@@ -270,7 +270,7 @@ class Page:
         except CdcSyncError as error:
             self._due = time.monotonic() + AGAIN_AFTER_SECONDS
             if not self._failed:
-                log.warning("page.unavailable", reason=error.what, mend="See `web.listen`.")
+                log.warning("page.unavailable", reason=error.message, mend="See `web.listen`.")
             self._failed = True
         else:
             self._due = None

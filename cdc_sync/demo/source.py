@@ -152,7 +152,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
     except sqlite3.Error as error:
         raise CdcSyncError(
             f"The demo's source {path} cannot be used: {error}.",
-            mend="Remove that file or choose another place.",
+            hint="Remove that file or choose another place.",
         ) from error
 
 

@@ -84,7 +84,7 @@ def _ids_of(tx: Connection, names: Sequence[str]) -> list[SourceId]:
         raise UserMistake(
             f"The state knows no contract by the id or reference {', '.join(unknown)};"
             " nothing was changed.",
-            mend="See: cdc-sync contracts list",
+            hint="See: cdc-sync contracts list",
         )
     return ids
 

@@ -35,7 +35,7 @@ class Mistake(NamedTuple):
     """Why a line cannot be taken."""
 
     line: int
-    says: str
+    message: str
 
 
 class _Judged(NamedTuple):
@@ -63,7 +63,7 @@ class Imported:
         return {
             "imported": self.imported,
             "unchanged": self.unchanged,
-            "errors": [mistake._asdict() for mistake in self.mistakes],
+            "errors": [{"line": one.line, "says": one.message} for one in self.mistakes],
         }
 
 
@@ -117,7 +117,7 @@ def _text_of(path: Path) -> str:
         line = raw.count(b"\n", 0, error.start) + 1
         raise UserMistake(
             f"{path} is not UTF-8: line {line} has the byte 0x{raw[error.start]:02x}.",
-            mend="Save it as CSV in UTF-8.",
+            hint="Save it as CSV in UTF-8.",
         ) from error
 
 
@@ -131,16 +131,16 @@ def parse(text: str, id_columns: int) -> tuple[list[Line], list[Mistake]]:
     if header is None or header[1] != HEADER:
         raise UserMistake(
             "The first line is not the header `source_id,reference`; nothing was imported.",
-            mend="Begin the file with it, the columns in this order and separated by commas.",
+            hint="Begin the file with it, the columns in this order and separated by commas.",
         )
     lines: list[Line] = []
     mistakes: list[Mistake] = []
     first: dict[tuple[str, str], int] = {}  # where each id and each reference was met first
     for number, fields in records:
         pair = fields if isinstance(fields, str) else _pair(fields, id_columns)
-        says = pair if isinstance(pair, str) else _twice(first, number, pair)
-        if says is not None:
-            mistakes.append(Mistake(number, says))
+        message = pair if isinstance(pair, str) else _twice(first, number, pair)
+        if message is not None:
+            mistakes.append(Mistake(number, message))
         elif isinstance(pair, Pair):
             lines.append(Line(number, pair))
     return lines, mistakes
@@ -169,9 +169,9 @@ def _pair(fields: Sequence[str], id_columns: int) -> Pair | str:
             f"has {len(fields)} fields, not {len(HEADER)}: a field that has a comma stands in"
             ' double quotes, its own quotes doubled, such as "[""ACME"",17]"'
         )
-    source_id, says = _source_id(fields[0], id_columns)
-    says = says or _wrong_reference(fields[1])
-    return says or Pair(source_id, Reference(fields[1]))
+    source_id, message = _source_id(fields[0], id_columns)
+    message = message or _wrong_reference(fields[1])
+    return message or Pair(source_id, Reference(fields[1]))
 
 
 def _source_id(text: str, id_columns: int) -> tuple[SourceId, str | None]:

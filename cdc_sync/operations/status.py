@@ -91,7 +91,7 @@ def public(document: dict[str, Any]) -> dict[str, Any]:
 
 def troubles(document: dict[str, Any], config: Config) -> list[str]:
     """What is not well, in sentences; nothing where all is."""
-    return [found.says for found in findings(document, config)]
+    return [found.message for found in findings(document, config)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Trouble:
     """
 
     key: str
-    says: str
+    message: str
     degree: int | str = 0
 
 
@@ -110,8 +110,8 @@ def findings(document: dict[str, Any], config: Config) -> Iterator[Trouble]:
     """What is not well, each with its key; nothing where all is."""
     daemon, poll, api = document["daemon"], document["last_poll"], document["api"]
     if not daemon["running"] and daemon["since"] is not None:
-        says = "The daemon does not run although it should: start it, and read its log."
-        yield Trouble("daemon", says)
+        message = "The daemon does not run although it should: start it, and read its log."
+        yield Trouble("daemon", message)
     if api["state"] not in ("ok", "throttled"):
         yield Trouble("api", _standstill(api, document["contracts"]["pending"]), api["state"])
     if poll is not None and poll["error"]:
@@ -126,8 +126,8 @@ def findings(document: dict[str, Any], config: Config) -> Iterator[Trouble]:
         if count := document["contracts"][status]:
             yield Trouble(status, (one if count == 1 else many).format(count=f"{count:,}"), count)
     if unexplained := (document["balance"] or {}).get("unexplained"):
-        says = f"Unexplained: {counted(unexplained, 'row')} of the source."
-        yield Trouble("unexplained", says, unexplained)
+        message = f"Unexplained: {counted(unexplained, 'row')} of the source."
+        yield Trouble("unexplained", message, unexplained)
     if document["paused"]:
         yield Trouble("paused", "Delivery is paused by a person: cdc-sync resume")
 
@@ -140,8 +140,8 @@ def sentence(words: str | None) -> str:
 def _standstill(api: dict[str, Any], pending: int) -> str:
     since = f" since {api['since'].partition('.')[0].removesuffix('Z')}Z" if api["since"] else ""
     wait = f"{counted(pending, 'contract')} {'waits' if pending == 1 else 'wait'}"
-    mend = _MENDS.get(api["state"], "")
-    asks = f" {mend}" if mend and "`customergauge." not in (api["reason"] or "") else ""
+    hint = _MENDS.get(api["state"], "")
+    asks = f" {hint}" if hint and "`customergauge." not in (api["reason"] or "") else ""
     return (
         f"Delivery stands still{since} ({api['state']}): {sentence(api['reason'])}{asks}"
         f" Nothing is lost, {wait}."

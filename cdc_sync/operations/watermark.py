@@ -129,7 +129,7 @@ def back_by(text: str) -> Target:
         if (standing.type is WatermarkType.INTEGER) != isinstance(value, int):
             raise UserMistake(
                 "The watermark column has changed its type since the watermark was stored.",
-                mend="Run: cdc-sync watermark reset",
+                hint="Run: cdc-sync watermark reset",
             )
         return rewound(value, _amount(text))
 
@@ -166,7 +166,10 @@ def moves_document(state: Database, limit: int) -> dict[str, Any]:
 
 def _move(kind: str, standing: Standing, target: Target, asked: Scan | SourceUnavailable) -> Move:
     to = target(standing)
-    rows, unasked = (asked.count_from(to), None) if isinstance(asked, Scan) else (None, asked.what)
+    if isinstance(asked, Scan):
+        rows, unasked = asked.count_from(to), None
+    else:
+        rows, unasked = None, asked.message
     return Move(kind, standing.known, to, standing.type, standing.zone, rows, unasked)
 
 
@@ -189,7 +192,7 @@ def _parsed(text: str, standing: Standing) -> WatermarkValue:
     if standing.horizon is None and not _has_zone(text, standing.type):
         raise UserMistake(
             "The source cannot be asked now in which zone its times are.",
-            mend="Write the value with its zone, as 2026-11-23T12:00:00Z.",
+            hint="Write the value with its zone, as 2026-11-23T12:00:00Z.",
         )
     return parse_watermark(text, standing.type, standing.zone)
 
@@ -219,7 +222,7 @@ def _expect_within_horizon(value: WatermarkValue, standing: Standing) -> None:
         f"{write_watermark(value)} lies beyond the horizon"
         f" ({write_watermark(horizon) or 'not known now'}): what commits late before it would be"
         " missed until the next reconcile.",
-        mend="If that is meant, add --force.",
+        hint="If that is meant, add --force.",
     )
 
 

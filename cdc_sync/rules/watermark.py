@@ -89,7 +89,7 @@ class Horizon:
 
     `value` is what the watermark may be moved to and never past (None: nowhere yet); `clock` the
     source's own time; `basis` the rung in force, "horizon" or "lookback", with `reason` and
-    `mend` where it is not the first. `ahead` is how far a poll may read and need not come back as
+    `hint` where it is not the first. `ahead` is how far a poll may read and need not come back as
     long as every one of `holders`, by key, is there. `remembered` is for the next one;
     `afresh`: the source is another one, or its clock was set back.
     """
@@ -98,7 +98,7 @@ class Horizon:
     clock: datetime
     basis: str
     reason: str | None = None
-    mend: str | None = None
+    hint: str | None = None
     ahead: WatermarkValue | None = None
     holders: tuple[Unfinished, ...] = ()
     remembered: Remembered = Remembered()
@@ -154,7 +154,7 @@ def is_before(one: WatermarkValue, other: WatermarkValue) -> bool:
         return one < other
     raise UserMistake(
         "The watermark column has changed its type since the watermark was stored.",
-        mend="Run: cdc-sync watermark reset",
+        hint="Run: cdc-sync watermark reset",
     )
 
 
@@ -187,7 +187,7 @@ def parse_watermark(text: str, type_: WatermarkType, zone: ZoneInfo) -> Watermar
         return (value if value.tzinfo else value.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise UserMistake(
-            f"{text!r} is not a time.", mend="Write it as 2026-11-23T12:00:00Z."
+            f"{text!r} is not a time.", hint="Write it as 2026-11-23T12:00:00Z."
         ) from None
 
 
@@ -217,7 +217,7 @@ class Glance:
     unfinished: tuple[Unfinished, ...] = ()
     server: str | None = None
     blind: str | None = None
-    mend: str | None = None
+    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,14 +165,14 @@ def _listed(raw: bytes) -> list[Any]:
     try:
         document = json.loads(raw)
     except ValueError as error:
-        raise UserMistake("The faults are not JSON.", mend="Send one fault or a list.") from error
+        raise UserMistake("The faults are not JSON.", hint="Send one fault or a list.") from error
     return document if isinstance(document, list) else [document]
 
 
 def _whole_number(request: Request, name: str, default: int) -> int:
     text = request.query_params.get(name, str(default))
     if not (text.isascii() and text.isdigit()):
-        raise UserMistake(f"{name} is {text!r}.", mend="It is a whole number from 0.")
+        raise UserMistake(f"{name} is {text!r}.", hint="It is a whole number from 0.")
     return int(text)
 
 

@@ -80,14 +80,14 @@ OFFERED = (
 
 def _path(text: str) -> str:
     if text not in PATHS:
-        raise UserMistake(f"{text!r} is no path here.", mend=f"Paths: {', '.join(PATHS)}.")
+        raise UserMistake(f"{text!r} is no path here.", hint=f"Paths: {', '.join(PATHS)}.")
     return text
 
 
 def _per_second(text: str) -> float:
     number, unit = _matched(RATE, text, "a rate", "20/s")
     if number == 0:
-        raise UserMistake("A rate of 0 lets nothing through.", mend="Use status=429 for that.")
+        raise UserMistake("A rate of 0 lets nothing through.", hint="Use status=429 for that.")
     return number / UNITS[unit or "s"]
 
 
@@ -100,19 +100,19 @@ def _share(text: str) -> float:
     number, percent = _matched(SHARE, text, "a share", "10% or 0.1")
     share = number / 100 if percent else number
     if share > 1:
-        raise UserMistake(f"{text!r} is more than all requests.", mend="Write it as 10% or 0.1.")
+        raise UserMistake(f"{text!r} is more than all requests.", hint="Write it as 10% or 0.1.")
     return share
 
 
 def _status(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 200 <= int(text) <= 599):
-        raise UserMistake(f"{text!r} is not an answer's status.", mend="It is 200 to 599.")
+        raise UserMistake(f"{text!r} is not an answer's status.", hint="It is 200 to 599.")
     return int(text)
 
 
 def _times(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise UserMistake(f"{text!r} is not how often.", mend="Write a whole number from 1.")
+        raise UserMistake(f"{text!r} is not how often.", hint="Write a whole number from 1.")
     return int(text)
 
 
@@ -240,7 +240,7 @@ def parse_fault(text: str) -> Fault:
     """
     words = [word.partition("=") for word in re.split(r"[,\s]+", text.strip()) if word]
     if not words:
-        raise UserMistake("A fault without a kind.", mend=EXAMPLES)
+        raise UserMistake("A fault without a kind.", hint=EXAMPLES)
     (name, _, value), *rest = words
     fields = {key: given for key, _, given in rest}
     kind = _kind(name)
@@ -254,7 +254,7 @@ def fault_of(document: object) -> Fault:
     if isinstance(document, str):
         return parse_fault(document)
     if not isinstance(document, Mapping) or "kind" not in document:
-        raise UserMistake("A fault is a text or an object with a kind.", mend=EXAMPLES)
+        raise UserMistake("A fault is a text or an object with a kind.", hint=EXAMPLES)
     fields = {key: str(value) for key, value in document.items() if value is not None}
     return _fault(_kind(fields.pop("kind")), fields)
 
@@ -262,11 +262,11 @@ def fault_of(document: object) -> Fault:
 def _fault(kind: Kind, fields: Mapping[str, str]) -> Fault:
     needed = NEEDED.get(kind)
     if needed is not None and needed not in fields:
-        raise UserMistake(f"The fault {kind} needs its value.", mend=EXAMPLES)
+        raise UserMistake(f"The fault {kind} needs its value.", hint=EXAMPLES)
     values: dict[str, Any] = {}
     for name, text in fields.items():
         if name not in READ:
-            raise UserMistake(f"A fault has no {name!r}.", mend=f"It has {', '.join(READ)}.")
+            raise UserMistake(f"A fault has no {name!r}.", hint=f"It has {', '.join(READ)}.")
         values[name] = READ[name](text)
     return replace(Fault(kind), **values)
 
@@ -276,18 +276,18 @@ def _kind(name: str) -> Kind:
         return Kind(name)
     except ValueError:
         kinds = ", ".join(Kind)
-        raise UserMistake(f"{name!r} is no kind of fault.", mend=f"Kinds: {kinds}.") from None
+        raise UserMistake(f"{name!r} is no kind of fault.", hint=f"Kinds: {kinds}.") from None
 
 
 def _own_field(kind: Kind) -> str:
     """Which field the value behind the kind itself fills: `status=500`, `latency=2s`."""
     if kind in OWN:
         return OWN[kind]
-    raise UserMistake(f"The fault {kind} takes no value of its own.", mend=EXAMPLES)
+    raise UserMistake(f"The fault {kind} takes no value of its own.", hint=EXAMPLES)
 
 
 def _matched(pattern: re.Pattern[str], text: str, what: str, example: str) -> tuple[float, str]:
     found = pattern.fullmatch(text)
     if found is None:
-        raise UserMistake(f"{text!r} is not {what}.", mend=f"Write it as {example}.")
+        raise UserMistake(f"{text!r} is not {what}.", hint=f"Write it as {example}.")
     return float(found[1]), found[2] or ""

@@ -117,7 +117,7 @@ def source_address(text: str) -> SourceAddress:
     if masked(bare) != bare:
         raise UserMistake(
             "The URL of the source has a password among its parameters.",
-            mend="Write it as user:password@host, or leave it out and be asked.",
+            hint="Write it as user:password@host, or leave it out and be asked.",
         )
     name = Path(parts.database or "").stem if url.startswith(SQLITE) else parts.database
     return SourceAddress(bare, parts.username, str(parts.password or ""), name or "")
@@ -169,14 +169,14 @@ def expect_writable(folder: Path) -> None:
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         why = "may not be written to" if there.is_dir() else "is not a folder"
-        raise UserMistake(f"{there} {why}.", mend="Choose another --output, or run this as root.")
+        raise UserMistake(f"{there} {why}.", hint="Choose another --output, or run this as root.")
 
 
 def refuse_existing(*paths: Path) -> None:
     """Raises UserMistake for the first of these files that is there and holds anything."""
     for path in paths:
         if os.path.lexists(path) and not (path.is_file() and path.stat().st_size == 0):
-            raise UserMistake(f"{path} is there already.", mend="Add --force to write it anew.")
+            raise UserMistake(f"{path} is there already.", hint="Add --force to write it anew.")
 
 
 def write_files(files: Mapping[Path, tuple[str, int]], *, force: bool) -> None:
@@ -194,7 +194,7 @@ def write_files(files: Mapping[Path, tuple[str, int]], *, force: bool) -> None:
         except OSError as error:
             raise UserMistake(
                 f"{path} cannot be written ({error.strerror}).",
-                mend="Choose another --output, or run this as root.",
+                hint="Choose another --output, or run this as root.",
             ) from None
 
 

@@ -98,7 +98,7 @@ def _run(
         )
     except FileNotFoundError:
         raise UserMistake(
-            f"There is no {program} here.", mend="This needs a system with systemd."
+            f"There is no {program} here.", hint="This needs a system with systemd."
         ) from None
 
 
@@ -179,7 +179,7 @@ def read(path: Path) -> str | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise UserMistake(f"{path} cannot be read ({why}).", mend="Move it away.") from None
+        raise UserMistake(f"{path} cannot be read ({why}).", hint="Move it away.") from None
 
 
 def _within(folder: Path) -> Iterator[Path]:
@@ -198,7 +198,7 @@ class Service:
         if self.name is not None and (self.name == "config" or not _NAME.fullmatch(self.name)):
             raise UserMistake(
                 f"{self.name} cannot be the name of an instance.",
-                mend="Take letters, digits, `_`, `-` and `.`; `config` is the single service's.",
+                hint="Take letters, digits, `_`, `-` and `.`; `config` is the single service's.",
             )
 
     @property
@@ -258,7 +258,7 @@ def this_program() -> Path:
     program = Path(sysconfig.get_path("scripts")) / "cdc-sync"
     if not program.is_file():
         raise UserMistake(
-            f"This installation has no command {program}.", mend="Install the package again."
+            f"This installation has no command {program}.", hint="Install the package again."
         )
     return program
 
@@ -270,17 +270,17 @@ def parts_of(program: Path) -> list[Path]:
 
 
 def expect_runnable(parts: Iterable[Path]) -> None:
-    """Raises UserMistake, with the mend, for a part that the service would not find."""
+    """Raises UserMistake, with a hint, for a part that the service would not find."""
     for part in parts:
         if any(part.is_relative_to(folder) for folder in _HIDDEN):
             raise UserMistake(
                 f"The service cannot run {part}: home and temporary folders are hidden from it"
                 " (203/EXEC).",
-                mend="Install into a virtual environment in /opt, with the system's Python:"
+                hint="Install into a virtual environment in /opt, with the system's Python:"
                 " /usr/bin/python3 -m venv /opt/cdc-sync && /opt/cdc-sync/bin/pip install cdc-sync",
             )
         if not _PLAIN.issuperset(str(part)):
             raise UserMistake(
                 f"The service cannot run {part}: its path has characters that a unit would quote.",
-                mend="Install into /opt/cdc-sync.",
+                hint="Install into /opt/cdc-sync.",
             )

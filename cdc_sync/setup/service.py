@@ -78,7 +78,7 @@ def _expect_own(path: Path) -> None:
     if text is not None and not is_ours(text):
         raise UserMistake(
             f"{path} was changed, or not written by `cdc-sync service install`.",
-            mend="Move it away; settings of your own belong in a drop-in: `systemctl edit`.",
+            hint="Move it away; settings of your own belong in a drop-in: `systemctl edit`.",
         )
 
 
@@ -262,4 +262,4 @@ def _shipped(name: str) -> Path:
     for path in (*(Path(str(file.locate())).resolve() for file in shipped), checkout):
         if path.is_file():
             return path
-    raise UserMistake(f"This installation lacks {name}.", mend="Install the package again.")
+    raise UserMistake(f"This installation lacks {name}.", hint="Install the package again.")

@@ -68,7 +68,7 @@ def zone_of(name: str, configured: str | None) -> ZoneInfo:
     except (ZoneInfoNotFoundError, ValueError):
         raise SourceMistake(
             f"The source calls its time zone {name!r}, which is not an IANA name.",
-            mend="Set `source.time_zone`, as in: Europe/Berlin",
+            hint="Set `source.time_zone`, as in: Europe/Berlin",
         ) from None
 
 
@@ -192,7 +192,7 @@ def sniffed(connection: Connection, statements: Statements, zone: ZoneInfo) -> W
     if any(isinstance(value, float) for value in samples):
         raise SourceMistake(
             f"The column {name} holds fractions; they do not compare safely.",
-            mend="Name one in `source.watermark` that holds times or whole numbers.",
+            hint="Name one in `source.watermark` that holds times or whole numbers.",
         )
     if isinstance(samples[1], int):
         return WatermarkColumn(WatermarkType.INTEGER, zone, zone)
@@ -203,7 +203,7 @@ def sniffed(connection: Connection, statements: Statements, zone: ZoneInfo) -> W
     if texts and not any(map(is_time, texts)) and not _has_times(connection, statements):
         raise SourceMistake(
             f"The column {name} holds texts, and none is a time (2026-01-31 12:00:00).",
-            mend="Name one in `source.watermark` that grows with every change.",
+            hint="Name one in `source.watermark` that grows with every change.",
         )
     return WatermarkColumn(WatermarkType.TIMESTAMP, zone, text_zone(texts, zone), text_form(texts))
 

@@ -152,7 +152,7 @@ def open_source(url_text: str) -> Engine:
     except ModuleNotFoundError as error:
         raise SourceUnavailable(
             f"The driver for {backend} is not installed ({error.name}).",
-            mend="Install it: pip install 'cdc-sync[mysql]'",
+            hint="Install it: pip install 'cdc-sync[mysql]'",
         ) from error
     if backend == "sqlite":
         # To SQLite a name in double quotes that no column has is a text: each row would have it.
@@ -179,7 +179,7 @@ def _read_only_file(url: URL) -> tuple[URL, dict[str, Any]]:
     path = Path(url.database or "")
     if not path.is_file():
         raise SourceUnavailable(
-            f"The SQLite source {path} does not exist.", mend="Check `source.url`."
+            f"The SQLite source {path} does not exist.", hint="Check `source.url`."
         )
     # as_uri() quotes what a URI gives a meaning to, as `?` and `%`.
     uri = URL.create(
@@ -201,7 +201,7 @@ def in_our_words(engine: Engine) -> Iterator[None]:
         # SQLite gave it, and does not take it back as where the next page starts.
         raise SourceUnavailable(
             f"The source holds an id that is not UTF-8: {error.object!r}.",
-            mend="Leave that row out by `source.where`, or raise `source.page_size`.",
+            hint="Leave that row out by `source.where`, or raise `source.page_size`.",
         ) from error
 
 
@@ -209,11 +209,11 @@ def _translated(url: URL, error: exc.DBAPIError) -> SourceUnavailable | SourceMi
     where = f"{url.host}{f':{url.port}' if url.port else ''}" if url.host else _file_of(url)
     code, said = _code_of(error.orig), _first_line(error.orig)
     if code in _MISTAKES:
-        return SourceMistake(f"The source at {where} says: {said}", mend=_MISTAKES[code])
-    for codes, sentence, mend in _REFUSALS:
+        return SourceMistake(f"The source at {where} says: {said}", hint=_MISTAKES[code])
+    for codes, sentence, hint in _REFUSALS:
         if code in codes or any(str(part) in said for part in codes):
             return SourceUnavailable(
-                sentence.format(where=where, user=url.username, database=url.database), mend=mend
+                sentence.format(where=where, user=url.username, database=url.database), hint=hint
             )
     return SourceUnavailable(f"The source at {where} cannot be read: {said}")
 

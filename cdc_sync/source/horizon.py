@@ -110,7 +110,7 @@ def read_horizon(  # one argument a fact
         clock=seen.clock,
         basis="horizon" if seen.blind is None else "lookback",
         reason=seen.blind,
-        mend=seen.mend,
+        hint=seen.hint,
         ahead=sight.ahead,
         holders=sight.holders,
         remembered=Remembered(sight.memory),
@@ -143,7 +143,7 @@ def _lookback(config: SourceConfig, column: WatermarkColumn) -> timedelta:
         return _LOOKBACK
     raise SourceMistake(
         f"`source.lookback` is a number, and the column {config.watermark} holds times.",
-        mend="Write it as a duration, as in: 5m",
+        hint="Write it as a duration, as in: 5m",
     )
 
 
@@ -156,7 +156,7 @@ def _behind(horizon: Horizon, greatest: int | None, lookback: int) -> Horizon:
         holders=(),
         basis="lookback",
         reason="`source.lookback` is a number",
-        mend=None,
+        hint=None,
     )
 
 

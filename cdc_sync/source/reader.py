@@ -92,7 +92,7 @@ class Source:
             )
             raise SourceMistake(
                 f"The source's column {name} was {old.words} and is {new.words} now.",
-                mend="If that is meant, restart cdc-sync.",
+                hint="If that is meant, restart cdc-sync.",
             )
 
     def _opened(self) -> Engine:
@@ -247,7 +247,7 @@ class Scan:
         if end == after:
             raise SourceUnavailable(
                 f"The driver cuts digits of {self._config.watermark}, so that a page never ends.",
-                mend="Give `source.watermark` a column with no more than six digits of a second.",
+                hint="Give `source.watermark` a column with no more than six digits of a second.",
             )
         full = len(rows) >= self._config.page_size
         value = self.column.value_of(last[self._ids])
@@ -280,7 +280,7 @@ class Scan:
         if kind not in _TYPES:
             raise SourceMistake(
                 f"The column {self._config.watermark} holds neither times nor whole numbers.",
-                mend="Name one in `source.watermark` that grows with every change.",
+                hint="Name one in `source.watermark` that grows with every change.",
             )
         naive = None if kind is Kind.TIMESTAMPTZ else self.zone
         return WatermarkColumn(_TYPES[kind], self.zone, naive)

@@ -77,7 +77,7 @@ class Database:
             yield
         except (exc.DBAPIError, exc.TimeoutError) as error:
             raise StateUnavailable(
-                f"The state database {self.name} does not work: {_said(error)}", mend=_mend(error)
+                f"The state database {self.name} does not work: {_said(error)}", hint=_mend(error)
             ) from error
 
 
@@ -129,7 +129,7 @@ def _open_file(url: URL) -> Database:
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise StateUnavailable(
             f"This Python comes with SQLite {sqlite3.sqlite_version}, which is too old.",
-            mend="Use a Python with SQLite 3.35 or newer, or a `state.url` of PostgreSQL.",
+            hint="Use a Python with SQLite 3.35 or newer, or a `state.url` of PostgreSQL.",
         )
     path = Path(url.database or "")
     try:
@@ -150,7 +150,7 @@ def _open_file(url: URL) -> Database:
     except OSError as error:
         raise StateUnavailable(
             f"The state folder {path.parent} cannot be used: {error.strerror}.",
-            mend="Give it to the user that runs cdc-sync, or change `state.url`.",
+            hint="Give it to the user that runs cdc-sync, or change `state.url`.",
         ) from error
     return database
 

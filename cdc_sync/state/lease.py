@@ -66,7 +66,7 @@ def _file_lock(file: Path) -> Iterator[None]:
     except OSError as error:
         raise StateUnavailable(
             f"The lock file {path} cannot be opened: {error.strerror}.",
-            mend="Give it to the user that runs cdc-sync.",
+            hint="Give it to the user that runs cdc-sync.",
         ) from error
     try:
         give_to_owner_of_folder(path)
@@ -155,5 +155,5 @@ class _ServerLease(Lease):
 
 def _running(name: str) -> InstanceRunning:
     return InstanceRunning(
-        f"Another cdc-sync is at work on the state {name}.", mend="Stop it, or wait for its end."
+        f"Another cdc-sync is at work on the state {name}.", hint="Stop it, or wait for its end."
     )

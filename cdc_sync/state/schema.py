@@ -43,7 +43,7 @@ def upgrade(state: Database) -> bool:
         raise StateRefused(
             f"The state database {state.name} is of revision {revision}, from a newer cdc-sync;"
             f" this one knows {REVISION}.",
-            mend="Install the newer version again.",
+            hint="Install the newer version again.",
         )
     if revision is not None and state.file is not None:
         _copy(state, state.file, revision)
@@ -61,7 +61,7 @@ def expect_current(state: Database) -> None:
         upgrade(state)
     raise StateUnavailable(
         f"The state database {state.name} is in use by a cdc-sync of an older version.",
-        mend="Restart the daemon.",
+        hint="Restart the daemon.",
     )
 
 
@@ -80,7 +80,7 @@ def migrations_folder() -> Path:
         if (folder / "env.py").is_file():
             return folder
     raise StateUnavailable(
-        "The migrations are missing from this installation.", mend="Install the package again."
+        "The migrations are missing from this installation.", hint="Install the package again."
     )
 
 
@@ -181,7 +181,7 @@ def expect_own(state: Database, config: CustomerGaugeConfig, *, adopting: bool =
         raise StateRefused(
             f"The state {state.name} belongs to {_named(theirs)}, and the configuration names"
             f" {_named(ours)}; nothing was sent.",
-            mend="Give this one a state of its own (`state.url`),"
+            hint="Give this one a state of its own (`state.url`),"
             " or, where both are the same platform, run: cdc-sync db adopt",
         )
 

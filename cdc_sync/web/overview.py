@@ -105,7 +105,7 @@ class Overview:
         return {
             "status": document,
             "wrong": [
-                (found.says, *_MENDED_AT.get(found.key, ("", "")))
+                (found.message, *_MENDED_AT.get(found.key, ("", "")))
                 for found in findings(document, self._desk.config)
             ],
             "began": self._desk.began,

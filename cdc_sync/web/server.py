@@ -137,7 +137,7 @@ def _listen(host: str, port: int) -> socket.socket:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserMistake(
             f"Cannot listen on {_shown(host, port)}: {reason}.",
-            mend="Choose an address of this machine and a free port (port 0 picks one).",
+            hint="Choose an address of this machine and a free port (port 0 picks one).",
         ) from error
 
 

@@ -297,7 +297,7 @@ def test_without_apprise_its_mend_is_said(monkeypatch: pytest.MonkeyPatch):
         receivers(AlertsConfig(urls=("json://127.0.0.1",)))
 
     assert said.value.exit_code == 2
-    assert said.value.mend == "Install it: pip install 'cdc-sync[alerts]'"
+    assert said.value.hint == "Install it: pip install 'cdc-sync[alerts]'"
     assert receivers(AlertsConfig()) == []
 
 

@@ -77,15 +77,15 @@ def test_ids_of_several_rows_are_wrong_and_the_primary_key_is_the_mend():
     (found,) = of_ids(facts, ("id",))
 
     assert not found.ok
-    assert "not unique: several rows have 17, 18 as their id" in found.says
-    assert found.mend.endswith("primary key is: company, id")
+    assert "not unique: several rows have 17, 18 as their id" in found.message
+    assert found.hint.endswith("primary key is: company, id")
 
 
 def test_the_share_of_null_watermarks_is_told_and_all_of_them_is_wrong():
     (some,) = of_watermark(replace(FACTS, null_watermarks=3), config())
     every = next(iter(of_watermark(replace(FACTS, null_watermarks=100), config())))
 
-    assert (some.ok, "NULL in 3 rows (3.00%)" in some.says) == (True, True)
+    assert (some.ok, "NULL in 3 rows (3.00%)" in some.message) == (True, True)
     assert not every.ok
 
 
@@ -101,8 +101,8 @@ def test_the_share_of_null_watermarks_is_told_and_all_of_them_is_wrong():
 def test_a_watermark_that_does_not_grow_is_noticed(facts, name, says):
     (found,) = of_watermark(facts, config(name))
 
-    assert says in found.says
-    assert "`source.watermark`" in found.mend
+    assert says in found.message
+    assert "`source.watermark`" in found.hint
 
 
 def test_times_ahead_of_the_clock_are_another_zone_or_else_out_of_range():
@@ -112,10 +112,12 @@ def test_times_ahead_of_the_clock_are_another_zone_or_else_out_of_range():
     (never,) = of_watermark(replace(FACTS, greatest=None, ahead=1), config())
 
     assert hours.name == "time zone"
-    assert "2.0 h ahead" in hours.says
-    assert "`source.time_zone`" in hours.mend
-    assert "updated_at of 2 rows lie in the future (the newest: 2029-05-12 12:00:00Z)" in days.says
-    assert "updated_at of 1 row lies in the future (the newest: beyond year 9999)" in never.says
+    assert "2.0 h ahead" in hours.message
+    assert "`source.time_zone`" in hours.hint
+    assert (
+        "updated_at of 2 rows lie in the future (the newest: 2029-05-12 12:00:00Z)" in days.message
+    )
+    assert "updated_at of 1 row lies in the future (the newest: beyond year 9999)" in never.message
 
 
 @pytest.mark.parametrize(
@@ -138,28 +140,28 @@ def test_columns_that_are_swapped_are_wrong():
     (found,) = seen(GOOD, start="end", end="start")
 
     assert not found.ok
-    assert "end is before start in 20 of 20 rows with both; the first, erp-1" in found.says
-    assert found.mend == "Swap `mapping.start` and `mapping.end`."
+    assert "end is before start in 20 of 20 rows with both; the first, erp-1" in found.message
+    assert found.hint == "Swap `mapping.start` and `mapping.end`."
 
 
 def test_one_row_with_its_dates_swapped_is_no_reason_to_swap_the_columns():
     (found,) = seen([*GOOD, ("ACME", "2027-01-01", "2026-01-01", "Gold")])
 
     assert found.ok
-    assert "1 of 21 rows" in found.says
+    assert "1 of 21 rows" in found.message
 
 
 @pytest.mark.parametrize("end", ["9999-12-31", "0204-05-01"])
 def test_dates_out_of_range_are_told(end):
     (found,) = seen([(f"Account {n}", "0200-01-01", end, "Gold") for n in range(5)], end="end")[:1]
 
-    assert "start is out of range in 5 rows; the first, erp-1: 0200-01-01" in found.says
+    assert "start is out of range in 5 rows; the first, erp-1: 0200-01-01" in found.message
 
 
 def test_a_stand_in_for_no_end_is_told():
     (found,) = seen([*GOOD, ("ACME", "2024-01-01", "9999-12-31", "Gold")])
 
-    assert "end is out of range in 1 row; the first, erp-21: 9999-12-31" in found.says
+    assert "end is out of range in 1 row; the first, erp-21: 9999-12-31" in found.message
 
 
 def test_references_that_several_rows_want_are_wrong_where_they_are_many():
@@ -168,20 +170,20 @@ def test_references_that_several_rows_want_are_wrong_where_they_are_many():
 
     assert [one.ok for one in few] == [True]
     assert [one.ok for one in many] == [False]
-    assert "20 of the first 20 rows want Gold" in many[0].says
+    assert "20 of the first 20 rows want Gold" in many[0].message
 
 
 @pytest.mark.parametrize("account", ["4711", "6f9619ff-8b86-d011-b42d-00c04fc964ff", "1.5"])
 def test_numbers_are_no_names_of_accounts(account):
     (found,) = seen([(account, "2024-01-01", None, "Gold")] * 5)
 
-    assert f"{account} and its like are no names" in found.says
+    assert f"{account} and its like are no names" in found.message
 
 
 def test_an_account_and_a_description_that_are_swapped_are_noticed():
     (found,) = seen(GOOD, account="plan", description="account")
 
-    assert "1 account and 20 descriptions: are the two swapped?" in found.says
+    assert "1 account and 20 descriptions: are the two swapped?" in found.message
 
 
 def test_midnights_of_another_zone_are_noticed():
@@ -189,5 +191,7 @@ def test_midnights_of_another_zone_are_noticed():
     rows = [(f"Account {n}", start, None, "Gold") for n, start in enumerate(starts)]
     (found,) = seen(rows)
 
-    assert found.says.startswith("start is at 23:00 in every row: midnight in a zone further east")
+    assert found.message.startswith(
+        "start is at 23:00 in every row: midnight in a zone further east"
+    )
     assert seen(rows, zone="Europe/Berlin") == []

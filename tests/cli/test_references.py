@@ -174,7 +174,7 @@ def test_a_line_that_is_no_pair_is_named_with_its_reason(line: str, says: str) -
 
     assert lines == [Line(2, Pair("two\nlines", "CG-0"))]
     assert mistake.line == 4
-    assert says in mistake.says
+    assert says in mistake.message
 
 
 @pytest.mark.quick
@@ -216,7 +216,7 @@ def test_the_id_of_a_composite_key_is_spelled_as_the_state_does(
     lines, mistakes = parse(f'source_id,reference\n"{quoted}",CG-1\n', 2)
 
     assert [line.pair.source_id for line in lines] == ([] if source_id is None else [source_id])
-    assert all("a JSON array of 2 texts or whole numbers" in m.says for m in mistakes)
+    assert all("a JSON array of 2 texts or whole numbers" in m.message for m in mistakes)
     assert len(lines) + len(mistakes) == 1
 
 

@@ -40,7 +40,7 @@ def test_what_lies_at_the_bottom_is_told_in_words(error, why):
     found = unreached(error, "token_url")
 
     assert found.why == why
-    assert found.mend.endswith(".")
+    assert found.hint.endswith(".")
 
 
 def test_what_came_before_is_found_too():

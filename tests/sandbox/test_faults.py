@@ -273,8 +273,8 @@ def test_a_fault_is_read_as_it_is_written(text, fault):
 def test_a_fault_that_cannot_be_read_is_told_in_words_with_a_mend(text, says):
     with pytest.raises(UserMistake) as told:
         parse_fault(text)
-    assert told.value.what == says
-    assert told.value.mend
+    assert told.value.message == says
+    assert told.value.hint
 
 
 @pytest.mark.quick

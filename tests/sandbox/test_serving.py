@@ -53,8 +53,8 @@ def test_a_port_in_use_is_told_with_the_mend():
         with pytest.raises(UserMistake) as told, serving(application(), "127.0.0.1", port):
             pass
 
-    assert told.value.what == f"Cannot listen on 127.0.0.1:{port}: Address already in use."
-    assert told.value.mend
+    assert told.value.message == f"Cannot listen on 127.0.0.1:{port}: Address already in use."
+    assert told.value.hint
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no such host", "x" * 300])

@@ -248,8 +248,8 @@ def test_a_program_that_the_sandbox_hides_is_refused_with_the_mend(part: Path):
     with pytest.raises(UserMistake, match="203/EXEC") as refused:
         expect_runnable([PROGRAM, part / "bin" / "cdc-sync"])
 
-    assert str(part) in refused.value.what
-    assert "-m venv /opt/cdc-sync" in (refused.value.mend or "")
+    assert str(part) in refused.value.message
+    assert "-m venv /opt/cdc-sync" in (refused.value.hint or "")
 
 
 @pytest.mark.parametrize("name", ["config", "a/b", "", "-x", "a b"])

@@ -16,7 +16,7 @@ def told_by(open_source, url) -> CdcSyncError:
     with pytest.raises(SourceUnavailable) as told, open_source(str(url)).scan():
         pass
     assert SECRET not in str(told.value)
-    assert told.value.what.count("\n") == 0
+    assert told.value.message.count("\n") == 0
     return told.value
 
 
@@ -24,7 +24,7 @@ def test_a_user_that_postgresql_does_not_know_is_told(postgresql_url, open_sourc
     url = make_url(postgresql_url).set(username="nobody", password=SECRET)
     told = told_by(open_source, url.render_as_string(hide_password=False))
 
-    assert '"nobody"' in told.what
+    assert '"nobody"' in told.message
 
 
 @pytest.mark.usefixtures("mariadb")
@@ -32,7 +32,7 @@ def test_a_wrong_password_on_mariadb_names_the_user(open_source):
     host, port, *_ = MARIADB
     told = told_by(open_source, f"mysql+pymysql://nobody:{SECRET}@{host}:{port}/erp")
 
-    assert told.what == f'The source at {host}:{port} refused the password of "nobody".'
+    assert told.message == f'The source at {host}:{port} refused the password of "nobody".'
 
 
 @pytest.mark.parametrize("driver", ["postgresql+psycopg", "mysql+pymysql"])
@@ -40,7 +40,7 @@ def test_a_wrong_password_on_mariadb_names_the_user(open_source):
 def test_a_server_that_is_not_there_is_told(open_source, driver, host):
     told = told_by(open_source, f"{driver}://reader:{SECRET}@{host}/erp")
 
-    assert told.what == f"The source at {host} cannot be reached."
+    assert told.message == f"The source at {host} cannot be reached."
 
 
 def test_a_column_that_is_not_there_is_told_and_never_a_text(source_url, open_source):
@@ -57,13 +57,13 @@ def test_an_unknown_database_is_told(postgresql_url, open_source):
     url = make_url(postgresql_url).set(database="nowhere").render_as_string(hide_password=False)
     told = told_by(open_source, url)
 
-    assert 'has no database "nowhere"' in told.what
+    assert 'has no database "nowhere"' in told.message
 
 
 def test_a_missing_sqlite_file_is_told_and_not_made(tmp_path: Path, open_source):
     told = told_by(open_source, f"sqlite:///{tmp_path}/source.db")
 
-    assert told.what == f"The SQLite source {tmp_path}/source.db does not exist."
+    assert told.message == f"The SQLite source {tmp_path}/source.db does not exist."
     assert not (tmp_path / "source.db").exists()
 
 
@@ -71,7 +71,7 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path, open_source):
     (tmp_path / "source.db").write_bytes(b"not a database at all " * 100)
     told = told_by(open_source, f"sqlite:///{tmp_path}/source.db")
 
-    assert told.what == f"The file {tmp_path}/source.db cannot be opened as a SQLite database."
+    assert told.message == f"The file {tmp_path}/source.db cannot be opened as a SQLite database."
 
 
 @pytest.mark.parametrize("name", ["50%20.db", "what#.db", "two words é.db"])

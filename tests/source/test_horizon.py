@@ -93,7 +93,7 @@ def test_without_the_privilege_it_says_what_to_grant(pg, open_source):
 
     assert horizon.basis == "lookback"
     assert "may not see" in horizon.reason
-    assert horizon.mend.startswith('GRANT pg_read_all_stats TO "reader_')
+    assert horizon.hint.startswith('GRANT pg_read_all_stats TO "reader_')
     assert horizon.clock - horizon.value == timedelta(minutes=5)
 
 
@@ -139,7 +139,7 @@ def test_a_mariadb_shows_its_transactions_and_says_what_to_grant(open_source):
                 source = open_source(reader.render_as_string(hide_password=False), **SHORT)
                 unprivileged = ask(source)
                 assert "may not see" in unprivileged.reason
-                assert unprivileged.mend.startswith("GRANT PROCESS ON *.* TO")
+                assert unprivileged.hint.startswith("GRANT PROCESS ON *.* TO")
                 began = datetime.now(UTC)
                 writer.exec_driver_sql("START TRANSACTION")
                 writer.exec_driver_sql("UPDATE contracts SET account_name = 'late' WHERE id = 1")

@@ -218,8 +218,8 @@ def test_what_is_not_there_is_the_configurations_mistake(rows, open_source, conf
     with pytest.raises(SourceMistake) as told:
         full(open_source(rows.url, **config))
 
-    assert told.value.mend
-    assert told.value.what.count("\n") == 0
+    assert told.value.hint
+    assert told.value.message.count("\n") == 0
 
 
 def test_a_column_that_vanishes_fails_the_poll_and_works_again(rows, open_source):

@@ -93,7 +93,7 @@ def test_a_state_file_and_its_folder_are_for_their_owner_alone(tmp_path: Path):
 def told_by(url: str) -> CdcSyncError:
     with pytest.raises(StateUnavailable) as told:
         upgrade(open_state(url))
-    assert told.value.what.count("\n") == 0
+    assert told.value.message.count("\n") == 0
     return told.value
 
 
@@ -101,8 +101,8 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path):
     (tmp_path / "state.db").write_bytes(b"nothing that SQLite knows " * 100)
     told = told_by(f"sqlite:///{tmp_path}/state.db")
 
-    assert "not a database" in told.what
-    assert told.mend
+    assert "not a database" in told.message
+    assert told.hint
 
 
 def test_a_python_with_an_old_sqlite_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -115,8 +115,8 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path):
     (tmp_path / "made").write_text("a file in its place")
     told = told_by(f"sqlite:///{tmp_path}/made/state.db")
 
-    assert f"{tmp_path}/made" in told.what
-    assert told.mend
+    assert f"{tmp_path}/made" in told.message
+    assert told.hint
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -124,7 +124,7 @@ def test_a_folder_that_belongs_to_another_is_told(tmp_path: Path):
     tmp_path.chmod(0o500)
     told = told_by(f"sqlite:///{tmp_path}/state.db")
 
-    assert told.mend
+    assert told.hint
 
 
 def test_a_state_server_that_is_away_is_told_without_its_password():

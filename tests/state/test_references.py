@@ -64,7 +64,7 @@ def facts(state, source_id="1"):
 
 
 def says(done):
-    return [(mistake.line, mistake.says) for mistake in done.mistakes]
+    return [(mistake.line, mistake.message) for mistake in done.mistakes]
 
 
 def exported(state):
