@@ -34,52 +34,63 @@ class Section(BaseModel):
 
 
 class SourceConfig(Section):
-    """The database whose contracts are kept true in CustomerGauge. It is only read."""
+    """The database whose contracts are kept in sync with CustomerGauge. It is only read."""
 
     url: fields.SourceUrl = Field(
-        description="Where the source is: PostgreSQL, MySQL, MariaDB or SQLite.",
+        description="`postgresql+psycopg://…`, `mysql+pymysql://…` (also MariaDB) or "
+        "`sqlite:///FILE`.",
         examples=["postgresql+psycopg://reader:${SOURCE_PASSWORD}@db.example.com/erp"],
     )
     table: fields.PlainText | None = Field(
-        default=None, description="The table or view; may be schema-qualified. Or `query`."
+        default=None,
+        description="The table or view, with its schema if needed: `erp.contracts`. This or "
+        "`query`.",
     )
     query: fields.Query | None = Field(
         default=None,
-        description="A SELECT in place of `table`; its output columns are the columns.",
+        description="A SELECT to use in place of `table`; its output columns are the columns.",
     )
     id: fields.Columns = Field(
         description="The key: one column, or a list for a composite key.", examples=["id"]
     )
     watermark: fields.PlainText = Field(
-        description="A timestamp or integer column that grows with every change.",
+        description="A timestamp (with or without zone) or integer column that grows with every "
+        "change.",
         examples=["updated_at"],
     )
     where: fields.PlainText | None = Field(
-        default=None, description="An SQL condition: only these rows are in scope."
+        default=None, description="SQL condition: only rows that meet it are in scope."
     )
     deleted_when: fields.PlainText | None = Field(
-        default=None, description="An SQL condition: such a row counts as gone (soft delete)."
+        default=None, description="SQL condition: a row that meets it counts as gone (soft delete)."
     )
     clock_margin: Annotated[fields.Duration, fields.at_least("2s")] = Field(
         default=timedelta(seconds=10),
-        description="How far the watermark's clock may run behind the database's; 2s or more.",
+        description="How far the clock that sets the watermark may run behind the database's; at "
+        "least 2s.",
     )
     lookback: fields.Lookback = Field(
         default=timedelta(minutes=5),
-        description="How far back to read again without a horizon; a number for integers.",
+        description="Without a horizon: how far the watermark stays behind the source; a number "
+        "for integers.",
     )
     long_transaction: fields.Duration = Field(
         default=timedelta(minutes=5),
-        description="While a transaction older than this is open, polls read nothing twice.",
+        description="While a transaction is open for longer than this, polls read nothing a second "
+        "time.",
     )
     page_size: Annotated[int, Field(ge=1, le=100_000), fields.WHOLE] = Field(
-        default=1000, description="Rows of one read."
+        default=1000, description="Rows per read."
     )
     time_zone: fields.TimeZone | None = Field(
-        default=None, description="Of a watermark without zone; left out: the database's own."
+        default=None,
+        description="Zone of a watermark column without one: `Europe/Berlin`. Left out: the "
+        "database's.",
     )
     notify_channel: fields.PlainText | None = Field(
-        default=None, description="PostgreSQL: LISTEN on this channel and poll at once."
+        default=None,
+        description="PostgreSQL only: poll at once on a NOTIFY of this channel, and every "
+        "`schedule.poll`.",
     )
 
     @classmethod
@@ -98,64 +109,69 @@ class SourceConfig(Section):
 
 
 class MappingConfig(Section):
-    """What of a row becomes which field: a column's name, or a template with `{column}`."""
+    """Where each field comes from: a column's name, or a template with `{column}`."""
 
     reference: fields.ReferenceTemplate = Field(
-        description="What identifies the contract in CustomerGauge; a prefix keeps two sources "
-        "apart.",
+        description="The contract's key in CustomerGauge, at most 128 characters; with a prefix "
+        "for each source.",
         examples=["erp-{id}"],
     )
     account: fields.Template = Field(
-        description="The account's name; it must exist in CustomerGauge.",
+        description="The account's name, at most 255 characters; it must exist in CustomerGauge.",
         examples=["account_name"],
     )
     start: fields.Template = Field(description="The first day.", examples=["start_date"])
     end: fields.Template | None = Field(
-        default=None, description="The last day; left out here, it is left out of every PUT."
+        default=None, description="The last day; without this key, `end` is left out of every PUT."
     )
     description: fields.Template | None = Field(
         default=None,
-        description="At most 150 characters; left out here, it is left out of every PUT.",
+        description="At most 150 characters; without this key, it is left out of every PUT.",
     )
     description_overflow: Literal["truncate", "reject"] = Field(
-        default="truncate", description="What happens to a longer description."
+        default="truncate",
+        description="What happens to a longer description: truncate it, or reject the contract.",
     )
 
 
 class CustomerGaugeConfig(Section):
-    """The imports API: where it is, who we are, and how hard it may be worked."""
+    """The imports API: its address, our OAuth2 client, and how fast requests are sent."""
 
     region: Literal["eu", "us", "au"] | None = Field(
-        default=None, description="The platform's region; or `base_url` and `token_url`."
+        default=None, description="The platform's region. This, or `base_url` and `token_url`."
     )
     base_url: fields.HttpUrl | None = Field(
-        default=None, description="PUT goes to {base_url}/contracts; it wins over `region`."
+        default=None,
+        description="PUT goes to {base_url}/contracts. Overrides `region`. `http://` only for "
+        "loopback.",
     )
     token_url: fields.HttpUrl | None = Field(
-        default=None, description="The token endpoint; it wins over `region`."
+        default=None, description="The token endpoint. Overrides `region`."
     )
     client_id: fields.ClientId = Field(
-        description="Of the OAuth2 client.", examples=["${CUSTOMERGAUGE_CLIENT_ID}"]
+        description="The OAuth2 client's id.", examples=["${CUSTOMERGAUGE_CLIENT_ID}"]
     )
     client_secret: fields.Secret = Field(
-        description="Of the OAuth2 client.", examples=["${CUSTOMERGAUGE_CLIENT_SECRET}"]
+        description="The OAuth2 client's secret.", examples=["${CUSTOMERGAUGE_CLIENT_SECRET}"]
     )
     rate_limit: fields.RateLimit = Field(
         default=Rate(per_second=20),
-        description="Requests to the imports API: `20/s`, `90/m` or `none`.",
+        description="Requests to the imports API, evenly spaced: `20/s`, `90/m` or `none`.",
     )
     concurrency: Annotated[int, Field(ge=1, le=256), fields.WHOLE] = Field(
-        default=8, description="PUTs under way at a time."
+        default=8, description="PUTs in flight at a time; of one contract never more than one."
     )
     timeout: Annotated[fields.Duration, fields.at_least("1s"), fields.at_most("10m")] = Field(
-        default=timedelta(seconds=30), description="The time that one request may take: 1s to 10m."
+        default=timedelta(seconds=30),
+        description="The time that one request may take as a whole: 1s to 10m.",
     )
     create_missing_accounts: fields.Flag = Field(
-        default=False, description="PUT an account that does not exist, and then its contract."
+        default=False,
+        description="If an account does not exist, PUT it once and then send its contracts.",
     )
     clear_end_with: Literal["null", "empty", "omit"] = Field(
         default="null",
-        description="How an end that was removed is said: null, an empty text, or not.",
+        description="What is sent when an end was removed: null, an empty text, or nothing (omit).",
     )
 
     @classmethod
@@ -177,11 +193,12 @@ class CustomerGaugeConfig(Section):
 
 
 class StateConfig(Section):
-    """What is known of every contract."""
+    """Where the knowledge about every contract is stored."""
 
     url: fields.StateUrl = Field(
         default=SecretStr("sqlite:////var/lib/cdc-sync/state.db"),
-        description="A SQLite file, or PostgreSQL for several machines.",
+        description="A SQLite file on a local disk, or `postgresql+psycopg://…` for several "
+        "machines.",
     )
     history: Annotated[fields.Duration, fields.at_least("1s")] = Field(
         default=timedelta(days=90), description="How long runs and the delivery history are kept."
@@ -192,54 +209,59 @@ class ScheduleConfig(Section):
     """When the source is read."""
 
     poll: Annotated[fields.Duration, fields.at_least("1s")] = Field(
-        default=timedelta(seconds=15), description="Between two looks for changed rows; 1s or more."
+        default=timedelta(seconds=15), description="Time between two polls; at least 1s."
     )
     reconcile: fields.Occasion = Field(
         default="0 3 * * *",
-        description="When everything is compared: a cron line (UTC), an interval, or `never`.",
+        description="When everything is compared: a cron line (UTC), an interval (`6h`), or "
+        "`never`.",
     )
 
 
 class DeletesConfig(Section):
-    """What happens to a contract whose row is gone."""
+    """What happens to a contract whose row is gone from the source."""
 
     policy: Literal["keep", "end"] = Field(
         default="keep",
-        description="keep: report only; end: PUT with end = the day it was found gone.",
+        description="keep: report it; end: PUT it with the day it was found gone as its end.",
     )
 
 
 class GuardConfig(Section):
-    """Holds a run that would change too much for a person to approve."""
+    """Holds a run that would change too many contracts until a person approves it."""
 
     max_changes: fields.Share = Field(
         default=0.2,
-        description="The share of the known contracts that one run may change, or `none`.",
+        description="Share of the known contracts that one run may change without approval; "
+        "`none`: all.",
     )
     min_contracts: Annotated[int, Field(ge=0), fields.WHOLE] = Field(
-        default=100, description="The guard begins once so many contracts are known."
+        default=100, description="The guard begins once this many contracts are known."
     )
 
 
 class WebConfig(Section):
-    """The page, its API and the metrics."""
+    """The status page, its API and the metrics."""
 
     listen: fields.Address = Field(
         default="127.0.0.1:8787", description="Address and port of the page, or `none`."
     )
     token: fields.OptionalSecret = Field(
-        default=None, description="Needed to act, and to read from beyond loopback."
+        default=None,
+        description="Needed to act, and to read from beyond loopback. Make it long and random.",
     )
 
 
 class AlertsConfig(Section):
-    """Whom to tell of a trouble."""
+    """Whom to tell when a problem lasts."""
 
     urls: fields.AlertUrls = Field(
-        default=(), description="Apprise URLs: mail, Slack, Teams, webhook …"
+        default=(), description="Receivers as Apprise URLs: mail, Slack, Teams, webhook …"
     )
     after: fields.Duration = Field(
-        default=timedelta(minutes=10), description="A trouble that lasts this long is told once."
+        default=timedelta(minutes=10),
+        description="A problem is reported once it has lasted this long, and again when it is "
+        "over.",
     )
 
 
@@ -247,7 +269,7 @@ class LogConfig(Section):
     """What is logged, and how."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="The least severe event that is logged."
+        default="info", description="The least severe events to log."
     )
     format: Literal["auto", "console", "json"] = Field(
         default="auto", description="auto: console on a terminal, JSON otherwise."
