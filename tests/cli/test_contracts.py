@@ -155,3 +155,42 @@ def test_what_a_source_smuggles_in_does_not_reach_the_terminal(fresh: Installed)
 
     assert "\x1b" not in fresh.run("contracts", "list").out
     assert "\x1b" not in fresh.run("contracts", "show", "1").out
+
+
+NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+
+
+def test_a_resend_stays_due_when_a_change_comes_and_goes(
+    synced: Installed, sandbox: Sandbox
+) -> None:
+    synced.run("pause")
+    synced.run("contracts", "resend", "1")
+    for plan in ("Silver", "Gold"):
+        synced.source(f"UPDATE contracts SET plan = '{plan}', updated_at = {NOW} WHERE id = 1")
+        synced.capture()
+    before = len(sandbox.puts("erp-1"))
+    synced.run("resume")
+    synced.run("once")
+
+    assert len(sandbox.puts("erp-1")) == before + 1
+    assert synced.state("SELECT in_doubt, next_attempt_at FROM contract WHERE source_id = '1'") == [
+        (None, None)
+    ]
+
+
+def test_a_state_from_a_backup_is_mended_by_a_resend_of_all(
+    synced: Installed, sandbox: Sandbox
+) -> None:
+    synced.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 1")
+    synced.capture()  # the backup is of now: it is pending
+    backup = (synced.config.parent / "state.db").read_bytes()
+    synced.run("once")
+    assert sandbox.contracts()["erp-1"]["description"] == "Silver"
+    for part in ("state.db-wal", "state.db-shm"):
+        (synced.config.parent / part).unlink(missing_ok=True)
+    (synced.config.parent / "state.db").write_bytes(backup)
+    synced.source(f"UPDATE contracts SET plan = 'Gold', updated_at = {NOW} WHERE id = 1")
+    synced.run("contracts", "resend", "--all", "--yes")
+    synced.run("reconcile")
+
+    assert sandbox.contracts()["erp-1"]["description"] == "Gold"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import Installed, Ran
+from tests.support.commands import Installed, Ran, installed
 from tests.support.configs import write_config
 from tests.support.rows import rows_in
 from tests.support.sandbox import Sandbox, running_sandbox
@@ -238,3 +238,11 @@ def bare(*arguments: str) -> Ran:
     """A command that needs no configuration."""
     done = command(arguments, env=os.environ)
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_number_is_no_lookback_of_times(tmp_path: Path, sandbox: Sandbox) -> None:
+    there = installed(tmp_path, sandbox.url, source={"lookback": 500})
+    ran = there.run("once")
+
+    assert ran.code == 2
+    assert "`source.lookback` is a number, and the column updated_at holds times." in ran.err

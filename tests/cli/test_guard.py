@@ -88,3 +88,25 @@ def test_a_plan_counts_no_row_twice(held: Installed) -> None:
     """What is pending already is one of the rows that a poll reads again, or is one more."""
     held.capture()
     assert held.run("plan", "--full", "--json").document["rows"] == 3
+
+
+def test_a_source_that_is_empty_is_held_although_few_contracts_are_known(
+    synced: Installed, sandbox: Sandbox
+) -> None:
+    before = len(sandbox.puts())
+    synced.source("DELETE FROM contracts")
+    report = synced.run("reconcile", "--json")
+    again = synced.run("discard", "--json").document
+    released = synced.run("approve", "--yes", "--json").document
+
+    assert (report.code, report.document["held"], report.document["gone"]) == (1, 4, 4)
+    assert again["held"] == 4
+    assert released == {"released": 4, "held": 0}
+    assert len(sandbox.puts()) == before
+
+
+def test_a_full_plan_of_an_empty_source_says_that_it_would_be_held(synced: Installed) -> None:
+    synced.source("DELETE FROM contracts")
+    planned = synced.run("plan", "--full", "--json").document
+
+    assert (planned["gone"], planned["held"]) == (4, 3)  # one was never acknowledged

@@ -1,5 +1,6 @@
 """No secret leaves its file: not to a log, the state, the page, the process list or a message."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import requests
 
 from tests.cli.test_daemon import Process
-from tests.support.commands import Installed
+from tests.support.commands import Installed, installed
 from tests.support.configs import write_config
 from tests.support.rows import rows_in
 from tests.support.sandbox import Sandbox, running_sandbox
@@ -95,3 +96,18 @@ def test_secrets_are_nowhere_but_in_their_files(there: Installed, sandbox: Sandb
     for secret in (CLIENT, PASSWORD, PAGE):
         assert not [form for form in forms(secret) if form in everything]
     assert "Bearer " not in everything
+
+
+def test_no_secret_and_no_token_is_in_any_output_or_in_the_state(tmp_path: Path) -> None:
+    keys = {"client_secret": "hush-hush-hush"}
+    with running_sandbox(**keys) as sandbox:
+        sandbox.strike("status=401 times=1", "status=500 times=1")
+        there = installed(tmp_path, sandbox.url, log={"level": "debug"}, customergauge=keys)
+        commands = (["once"], ["status"], ["config", "show"], ["contracts", "list", "--json"])
+        ran = [there.run(*arguments) for arguments in commands]
+    token = json.loads((tmp_path / "token.json").read_text())["access_token"]
+    held = b"".join(file.read_bytes() for file in tmp_path.glob("state.db*"))
+
+    for secret in ("hush-hush-hush", token):
+        assert not [one for one in ran if secret in one.out + one.err]
+        assert secret.encode() not in held

@@ -88,3 +88,13 @@ def test_an_acknowledgement_outlives_its_history(synced: Installed) -> None:
         "seen in the source, for the first time",
         "PUT acknowledged",
     ]
+
+
+def test_a_contract_that_was_lost_there_shows_that_it_was_made_anew(
+    synced: Installed, sandbox: Sandbox
+) -> None:
+    sandbox.ledger._contracts.clear()
+    synced.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 1")
+    synced.capture(deliver=True)
+
+    assert "made anew, for CustomerGauge had lost it" in synced.run("contracts", "show", "1").out

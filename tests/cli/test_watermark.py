@@ -212,3 +212,13 @@ def test_a_text_among_the_numbers_is_one_rows_trouble(tmp_path: Path, sandbox: S
     assert there.run("once").code == 0
     assert {c["description"] for c in sandbox.contracts().values()} == {"Silver", "Gold"}
     assert sandbox.contracts()["erp-2"]["description"] == "Silver"
+
+
+def test_another_watermark_column_is_in_the_watermarks_history(synced: Installed) -> None:
+    synced.source("ALTER TABLE contracts ADD COLUMN touched TEXT DEFAULT '2026-03-01 12:00:00'")
+    text = synced.config.read_text()
+    synced.config.write_text(text.replace('"watermark": "updated_at"', '"watermark": "touched"'))
+    synced.run("once")
+    (move,) = synced.run("watermark", "history", "--json").document["moves"]
+
+    assert (move["kind"], move["reason"]) == ("reset", "the watermark column is another")

@@ -135,3 +135,12 @@ def test_a_turn_that_was_missed_where_others_share_the_rate_comes_back_unsent(se
 
     assert collected(sender, 2) == {1: None, 2: 401}
     assert len(sandbox.ledger.entries()) == 1
+
+
+def test_jobs_that_are_taken_back_as_soon_as_they_are_given_come_back_unsent(sender_of, sandbox):
+    sender = sender_of()
+    sender.submit(jobs(*range(20)))
+    sender.take_back()
+
+    wait_until(lambda: sender.done() == 20, "all of them are back")
+    assert not sandbox.puts()

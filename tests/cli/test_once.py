@@ -1,0 +1,79 @@
+"""`once` and `reconcile`: one run, and what it reports."""
+
+import threading
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from tests.support.commands import Installed, installed
+from tests.support.configs import write_config
+from tests.support.rows import rows_in
+from tests.support.sandbox import Sandbox, running_sandbox
+from tests.support.wait import wait_until
+
+NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+
+
+def test_an_id_of_another_type_makes_other_contracts(
+    postgresql_url: str, config_file: Path, sandbox: Sandbox
+) -> None:
+    code = [
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("code", sa.String(20)),
+    ]
+    sections = {"source": {"id": "code"}, "mapping": {"reference": "erp-{id}"}}
+    there = Installed(write_config(config_file, postgresql_url, sandbox.url, **sections))
+    with rows_in(postgresql_url, *code) as rows:
+        rows.add({"id": 1, "code": "A1"}, {"id": 2, "code": "B2"})
+        first = there.run("once", "--json").document
+        sections = {"source": {"id": "id"}, "mapping": {"reference": "new-{id}"}}
+        write_config(config_file, postgresql_url, sandbox.url, **sections)
+        second = there.run("once", "--json").document
+
+    assert (first["created"], second["created"], second["gone"]) == (2, 2, 2)
+    assert (second["error"], second["rejected"]) == (None, 0)
+
+
+def test_a_once_beside_another_waits_for_its_end(synced: Installed, sandbox: Sandbox) -> None:
+    sandbox.strike("latency=1500ms")
+    synced.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 1")
+    first = threading.Thread(target=synced.run, args=("once",))
+    before = len(sandbox.puts())
+    first.start()
+    wait_until(lambda: sandbox.faults.listed()[0]["struck"] > 0, "its PUT has left")
+    second = synced.run("once", "--json")
+    first.join(20)
+
+    assert second.document["error"] is None
+    assert second.document["left"] == 0
+    assert len(sandbox.puts()) == before + 1
+
+
+def test_a_source_that_is_away_is_told_as_json_too(synced: Installed) -> None:
+    (synced.config.parent / "source.db").unlink()
+    ran = synced.run("once", "--json")
+
+    assert ran.code == 1
+    assert "does not exist" in ran.document["error"]
+    assert "does not exist" in ran.err
+
+
+def test_what_nobody_can_reach_is_the_reason_why_contracts_wait(
+    fresh: Installed, sandbox: Sandbox
+) -> None:
+    sandbox.strike("status=503")
+    said = fresh.run("once").out
+
+    assert "3 wait.\nWhy: 503" in said
+    assert "See: cdc-sync contracts list --status pending" in said
+
+
+def test_a_first_few_are_sent_with_their_accounts(tmp_path: Path) -> None:
+    with running_sandbox(strict_accounts=True) as strict:
+        keys = {"create_missing_accounts": True}
+        there = installed(tmp_path, strict.url, customergauge={"base_url": strict.url, **keys})
+        first = there.run("once", "--limit", "2", "--json").document
+        rest = there.run("once", "--json").document
+
+    assert (first["created"], first["left"] + first["waiting"]) == (2, 1)
+    assert (rest["created"], rest["waiting"]) == (1, 0)

@@ -1,0 +1,86 @@
+"""`status`: what is said of a sync, and what it is told to do about it."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from cdc_sync.capture.poll import poll
+from cdc_sync.clock import utc_now
+from cdc_sync.operations import actions
+from cdc_sync.rules.verdict import ApiState
+from tests.support.commands import Installed, installed
+from tests.support.sandbox import Sandbox
+from tests.support.wait import wait_until
+
+
+def test_soft_deleted_rows_are_not_in_the_balance(tmp_path: Path, sandbox: Sandbox) -> None:
+    there = installed(tmp_path, sandbox.url, source={"deleted_when": "plan = 'Gone'"})
+    there.source("UPDATE contracts SET plan = 'Gone' WHERE id = 3")
+    there.run("once")
+    balance = there.run("status", "--json").document["balance"]
+
+    parts = ("pending", "synced", "rejected", "waiting", "held")
+    assert balance["rows"] == sum(balance[name] for name in parts) == 3
+    assert balance["unexplained"] == 0
+
+
+def test_every_full_scan_is_the_last_reconcile(fresh: Installed) -> None:
+    fresh.run("once")
+    first = fresh.run("status", "--json").document["last_reconcile"]
+    text = fresh.config.read_text()
+    fresh.config.write_text(text.replace('"{plan}"', '"{plan} plan"'))
+    fresh.run("once")
+    second = fresh.run("status", "--json").document["last_reconcile"]
+
+    assert (first["rows"], first["error"]) == (4, None)
+    assert second["started"] > first["started"]
+
+
+@pytest.mark.parametrize(
+    ("status", "mend"), [(401, "Check `customergauge.client_id`"), (403, "let this client PUT")]
+)
+def test_a_refused_client_is_told_with_the_mend(
+    fresh: Installed, sandbox: Sandbox, status: int, mend: str
+) -> None:
+    sandbox.strike(f"status={status}")
+    fresh.capture(deliver=True)
+
+    assert mend in fresh.run("status").out
+
+
+def deliver_until_throttled(there: Installed) -> None:
+    """One process delivers until it waits for a 429 itself, and has written that down."""
+    stop = threading.Event()
+    with there.open() as sync:
+        poll(sync.capture, stop)
+        delivery = threading.Thread(target=sync.delivery.run, args=(stop,))
+        delivery.start()
+        try:
+            wait_until(
+                lambda: (
+                    sync.delivery.gate.state is ApiState.THROTTLED
+                    and actions.everybody_waits(sync.state, utc_now())
+                ),
+                "everybody waits",
+            )
+        finally:
+            stop.set()
+            delivery.join(20)
+
+
+def test_resume_does_not_promise_what_a_429_forbids(fresh: Installed, sandbox: Sandbox) -> None:
+    sandbox.strike("status=429 retry_after=600 times=1")
+    deliver_until_throttled(fresh)
+
+    said = fresh.run("resume").out
+    assert "CustomerGauge asks everybody to wait until" in said
+    assert "at once" not in said
+
+
+def test_a_wait_for_a_429_is_shown_also_after_a_restart(fresh: Installed, sandbox: Sandbox) -> None:
+    sandbox.strike("status=429 retry_after=600 times=1")
+    for _ in range(2):  # each as a new process
+        deliver_until_throttled(fresh)
+
+    assert "asks everybody to wait (429), until" in fresh.run("status").out

@@ -1,0 +1,14 @@
+"""The demo as a whole."""
+
+import threading
+
+import pytest
+
+from cdc_sync.daemon.daemon import Daemon
+from cdc_sync.demo import demo
+
+
+def test_the_demo_ends_when_its_daemon_dies(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Daemon, "_beat", lambda _daemon: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        demo.run_demo(60, threading.Event())
