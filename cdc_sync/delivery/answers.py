@@ -13,7 +13,7 @@ from cdc_sync.customergauge.sender import Sent
 from cdc_sync.delivery.accounts import Accounts, NewAccount
 from cdc_sync.delivery.flow import Access, Pacing
 from cdc_sync.measures import Measures
-from cdc_sync.rules.gate import Gate
+from cdc_sync.rules.gate import ApiStatus, Gate
 from cdc_sync.rules.outcome import Attempt, Claimed, Kind, Settlement, settle
 from cdc_sync.rules.verdict import (
     Accepted,
@@ -29,6 +29,7 @@ from cdc_sync.rules.verdict import (
     judge,
 )
 from cdc_sync.state import control, history, outbox
+from cdc_sync.state.values import DeliveryReport
 
 log = structlog.get_logger()
 Task: TypeAlias = Claimed | NewAccount
@@ -52,7 +53,7 @@ class Answers:
         self._unsent: list[Claimed] = []
         self._delays = Delays()
         self._surprising: set[int | None] = set()  # statuses of success that were told, once each
-        self._told_gate: dict[str, str | None] = {}
+        self._told_status: ApiStatus | None = None
         self.gate = Gate()
         self.counts: Counter[str] = Counter()
         self.adopted: deque[Reference] = deque(maxlen=MOST_NAMED)
@@ -60,7 +61,7 @@ class Answers:
     @property
     def unrecorded(self) -> bool:
         """Whether there is something to record."""
-        told = self._told_gate == self.gate.document()
+        told = self._told_status == self.gate.status()
         return bool(self._settled or self._unsent or self._accounts.unrecorded or not told)
 
     def take(self, sent: Sent[Task]) -> bool:
@@ -135,18 +136,17 @@ class Answers:
         self._accounts.record(tx, now)
         history.log_deliveries(tx, self._settled)
         kinds = Counter(s.kind.value for s in self._settled if s.kind is not None)
-        control.add(tx, control.TOTALS, dict(kinds))
+        control.add_to_totals(tx, kinds)
         if self._settled:
             last = self._settled[-1]
-            told = {"at": last.at.isoformat(), "status": last.http_status}
-            control.put(tx, control.LAST_DELIVERY, told)
-        if self.gate.document() != self._told_gate:
-            control.put(tx, control.API, self.gate.document())
+            control.save(tx, DeliveryReport(last.at, last.http_status))
+        if self.gate.status() != self._told_status:
+            control.save(tx, self.gate.status())
         self._pacing.tell(tx)  # last: a claim, too, comes to the pace after all this
 
     def recorded(self) -> None:
         """The transaction of `record` was committed."""
-        self._told_gate = self.gate.document()
+        self._told_status = self.gate.status()
         self._settled, self._unsent = [], []
         self._accounts.recorded()
 

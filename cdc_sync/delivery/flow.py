@@ -7,7 +7,7 @@ have the same.
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy import Connection
@@ -16,7 +16,7 @@ from cdc_sync.config.units import Rate
 from cdc_sync.customergauge.token import Token, TokenKeeper
 from cdc_sync.errors import TokenMisplaced, TokenRefused, TokenThrottled, TokenUnavailable
 from cdc_sync.rules.gate import PROBE_LONGEST, Gate
-from cdc_sync.rules.pace import Pace
+from cdc_sync.rules.pace import Pace, SharedPace
 from cdc_sync.rules.verdict import LONGEST, ApiState, backoff
 from cdc_sync.state import control
 
@@ -73,9 +73,9 @@ class Pacing:
     def learn(self, tx: Connection, now: datetime) -> None:
         """What the process before, or others beside us, have kept; and how the clocks differ."""
         if self._pace is None:
-            self._pace = Pace.going_on(self._limit, control.get(tx, control.PACE))
+            self._pace = Pace.going_on(self._limit, control.load(tx, SharedPace))
         elif _is_shared(tx):
-            self._join(control.get(tx, control.PACE))
+            self._join(control.load(tx, SharedPace))
         self._ahead = control.clock(tx, now) - now
         self._shared = _is_shared(tx)
 
@@ -96,7 +96,7 @@ class Pacing:
         pace, self._taken = self._pace.answered(self._taken), 0
         self._pace, starts = pace.reserve(self.their_time(now) + lead, count)
         if self._pace.per_second is not None:
-            control.put(tx, control.PACE, self._pace.document())
+            control.save(tx, self._pace.shared())
         ours = [start - self._ahead for start in starts]
         has_end = self._shared and self.step_seconds > 0
         return [Turn(start, start + LATE if has_end else None) for start in ours]
@@ -104,9 +104,9 @@ class Pacing:
     def keep(self, tx: Connection) -> None:
         """Joins what others have kept, who wait for `tx` from now on, and tells them of a 429."""
         if _is_shared(tx):
-            self._join(control.get_locked(tx, control.PACE))
+            self._join(control.load_locked(tx, SharedPace))
         if self._is_news and self._pace is not None:
-            control.put(tx, control.PACE, self._pace.document())
+            control.save(tx, self._pace.shared())
             self._is_news = False
 
     def tell(self, tx: Connection) -> None:
@@ -130,7 +130,7 @@ class Pacing:
             self._is_news, self._taken = True, 0
             log.info("api.slower", per_second=round(self._pace.per_second or 0.0, 3))
 
-    def _join(self, stored: dict[str, Any] | None) -> None:
+    def _join(self, stored: SharedPace | None) -> None:
         if self._pace is not None and stored is not None:
             ours = self._pace.joined(stored)
             self._pace = ours.slowed_as(self._pace) if self._is_news else ours

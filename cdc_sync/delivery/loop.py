@@ -29,6 +29,7 @@ from cdc_sync.rules.verdict import ApiState
 from cdc_sync.state import control, outbox
 from cdc_sync.state.database import Database
 from cdc_sync.state.outbox import free_expired_leases, our_name
+from cdc_sync.state.values import ProbeRequest
 
 log = structlog.get_logger()
 LINGER_SECONDS = 0.1  # an acknowledgement waits this long for its group
@@ -77,7 +78,7 @@ class Delivery:
         self._unsure = False
         self._more = False
         self._window = 2 * config.concurrency
-        self._resumed_at: str | None = None
+        self._probe_request: ProbeRequest | None = None
         self._paused = False
         self.allowance: int | None = None  #: how many more may be sent; None: any number
         self.came_round = time.monotonic()  #: the last turn, for the watchdog
@@ -197,7 +198,7 @@ class Delivery:
         self._unsure = False
 
     def _claim(self, tx: Connection, now: datetime, room: int) -> list[Job[Task]]:
-        if room <= 0 or control.get(tx, control.PAUSED):
+        if room <= 0 or control.is_paused(tx):
             return []
         # A probe is a contract, whose answer says more.
         accounts = [] if self.gate.is_probing else self._accounts.next(room)
@@ -230,15 +231,15 @@ class Delivery:
         """What persons said: pause and resume."""
         self._glanced_at = self.came_round
         with self._state.read() as tx:
-            paused = bool(control.get(tx, control.PAUSED, False))
-            resumed_at = control.get(tx, control.RESUMED_AT)
+            paused = control.is_paused(tx)
+            probe = control.load(tx, ProbeRequest)
             self._pacing.learn(tx, self._now())
             self._accounts.learn(tx)
         self._answers.heed_pace(self._now())
         if paused and not self._paused:
             self._sender.take_back()
-        if resumed_at != self._resumed_at:
-            self._resumed_at = resumed_at
+        if probe != self._probe_request:
+            self._probe_request = probe
             self._answers.pass_gate(self._access.retried(self.gate.resumed(self._now())))
         self._paused = paused
         free_expired_leases(self._state)

@@ -8,9 +8,11 @@ from sqlalchemy import Connection
 
 from cdc_sync.contract import SourceId, Status
 from cdc_sync.errors import UserMistake
+from cdc_sync.rules.gate import ApiStatus
 from cdc_sync.rules.verdict import ApiState
 from cdc_sync.state import contracts, control, holds, outbox
 from cdc_sync.state.database import Database
+from cdc_sync.state.values import Paused, ProbeRequest
 
 _MakeDue: TypeAlias = Callable[[Connection, Sequence[SourceId] | None, datetime], int]
 
@@ -40,16 +42,16 @@ def retry_these(state: Database, ids: Sequence[SourceId], now: datetime) -> int:
 def pause(state: Database) -> bool:
     """Stops delivery until `resume`; whether that is new."""
     with state.begin() as tx:
-        is_new = not control.get(tx, control.PAUSED)
-        control.put(tx, control.PAUSED, True)
+        is_new = not control.is_paused(tx)
+        control.save(tx, Paused(is_paused=True))
     return is_new
 
 
 def resume(state: Database, now: datetime) -> bool:
     """Starts delivery again, its next probe at once; whether it was paused."""
     with state.begin() as tx:
-        was_paused = bool(control.get(tx, control.PAUSED))
-        control.put(tx, control.PAUSED, None)
+        was_paused = control.is_paused(tx)
+        control.remove(tx, Paused)
         _probe_at_once(tx, now)
     return was_paused
 
@@ -57,12 +59,9 @@ def resume(state: Database, now: datetime) -> bool:
 def everybody_waits(state: Database, now: datetime) -> datetime | None:
     """Until when a 429 makes everybody wait, which nobody shortens; None where none does."""
     with state.read() as tx:
-        api = control.get(tx, control.API, {})
-    until = api.get("paused_until")
-    if api.get("state") != ApiState.THROTTLED or until is None:
-        return None
-    waits = datetime.fromisoformat(until)
-    return waits if waits > now else None
+        api = control.load(tx, ApiStatus) or ApiStatus()
+    until = api.paused_until if api.state is ApiState.THROTTLED else None
+    return until if until is not None and until > now else None
 
 
 def _make_due(
@@ -75,7 +74,7 @@ def _make_due(
 
 
 def _probe_at_once(tx: Connection, now: datetime) -> None:
-    control.put(tx, control.RESUMED_AT, now.isoformat(timespec="microseconds"))
+    control.save(tx, ProbeRequest(now))
 
 
 def _ids_of(tx: Connection, names: Sequence[str]) -> list[SourceId]:

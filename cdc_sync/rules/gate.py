@@ -34,6 +34,16 @@ REFUSING_PROBE = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
+class ApiStatus:
+    """How CustomerGauge treats us, for `status`: nothing is sent before `paused_until`."""
+
+    state: ApiState = ApiState.OK
+    reason: str | None = None
+    since: datetime | None = None
+    paused_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
     """Whether anything may be sent. `shut_until` None: open; `tries`: waits in a row so far."""
 
@@ -47,14 +57,9 @@ class Gate:
     tokens_refused: int = 0
     probing: bool = False
 
-    def document(self) -> dict[str, str | None]:
-        """The gate as the state keeps it for `status`."""
-        return {
-            "state": self.state.value,
-            "reason": self.reason,
-            "since": self.since.isoformat() if self.since else None,
-            "paused_until": self.shut_until.isoformat() if self.shut_until else None,
-        }
+    def status(self) -> ApiStatus:
+        """Returns what of the gate the state keeps for `status`."""
+        return ApiStatus(self.state, self.reason, self.since, self.shut_until)
 
     @property
     def is_probing(self) -> bool:

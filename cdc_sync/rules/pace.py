@@ -9,7 +9,6 @@ time. Where a rate had held for long, their limit is just below it.
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
-from typing import Any
 
 from cdc_sync.config.units import Rate
 from cdc_sync.rules.verdict import LONGEST
@@ -34,6 +33,19 @@ AT_FIRST_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
+class SharedPace:
+    """What of a pace the state keeps, for the next process and for others that send beside us."""
+
+    next_at: datetime | None = None
+    until: datetime | None = None
+    since: datetime | None = None
+    allowed: float | None = None
+    hold: float = HOLD_AFTER_GUESS
+    holds: float = HOLD_SHORTEST
+    taken: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Pace:
     """`limit` None: no limit of ours; `next_at`: no request starts before it."""
 
@@ -47,23 +59,22 @@ class Pace:
     taken: int = 0  #: answers since then that were no 429
 
     @classmethod
-    def going_on(cls, limit: Rate | None, stored: dict[str, Any] | None) -> "Pace":
+    def going_on(cls, limit: Rate | None, stored: SharedPace | None) -> "Pace":
         """The pace of a limit where the process before left it: no burst at a start."""
         pace = cls(limit.per_second if limit else None, hold=HOLD_AFTER_GUESS)
         return pace if stored is None else pace.joined(stored)
 
-    def joined(self, stored: dict[str, Any]) -> "Pace":
+    def joined(self, stored: SharedPace) -> "Pace":
         """This pace and what another process has kept of its own: one pace for all."""
-        next_at, until = (_instant(stored[name]) for name in ("next_at", "until"))
         return replace(
             self,
-            next_at=max(filter(None, (self.next_at, next_at)), default=None),
-            until=max(filter(None, (self.until, until)), default=None),
-            allowed=stored["allowed"],
-            hold=stored.get("hold", self.hold),
-            holds=stored.get("holds", self.holds),
-            since=_instant(stored.get("since")),
-            taken=stored.get("taken", self.taken),
+            next_at=max(filter(None, (self.next_at, stored.next_at)), default=None),
+            until=max(filter(None, (self.until, stored.until)), default=None),
+            allowed=stored.allowed,
+            hold=stored.hold,
+            holds=stored.holds,
+            since=stored.since,
+            taken=stored.taken,
         )
 
     def slowed_as(self, other: "Pace") -> "Pace":
@@ -77,17 +88,11 @@ class Pace:
             taken=other.taken,
         )
 
-    def document(self) -> dict[str, Any]:
-        """What the next process must know, and others that send beside us."""
-        instants = {"next_at": self.next_at, "until": self.until, "since": self.since}
-        told = {name: at and at.isoformat() for name, at in instants.items()}
-        return {
-            **told,
-            "allowed": self.allowed,
-            "hold": self.hold,
-            "holds": self.holds,
-            "taken": self.taken,
-        }
+    def shared(self) -> SharedPace:
+        """Returns what the next process must know, and others that send beside us."""
+        return SharedPace(
+            self.next_at, self.until, self.since, self.allowed, self.hold, self.holds, self.taken
+        )
 
     @property
     def per_second(self) -> float | None:
@@ -163,10 +168,6 @@ class Pace:
         if self.limit is not None and allowed >= self.limit:
             return replace(self, allowed=None, hold=0.0, holds=HOLD_SHORTEST)
         return replace(self, allowed=allowed, hold=hold)
-
-
-def _instant(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
 
 
 def _rise(seconds: float) -> float:

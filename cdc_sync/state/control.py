@@ -1,16 +1,47 @@
-"""What persons and the daemon tell each other through the state: small JSON values by name."""
+"""Typed values of the `control` table, one JSON document a key.
+
+`load` and `save` take any type of `_KEYS`. Reading ignores fields that it does not know and gives
+those that are missing their defaults, so that processes of two versions can share a state. A type
+with a single field is stored as that field alone.
+"""
 
 import json
 import uuid
+from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, Final, TypeVar, get_type_hints
 
 import sqlalchemy as sa
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from cdc_sync.errors import StateRefused
+from cdc_sync.rules.gate import ApiStatus
+from cdc_sync.rules.pace import SharedPace
 from cdc_sync.rules.watermark import Horizon, Memory, Pair, Pairs, Remembered
 from cdc_sync.state.tables import control
+from cdc_sync.state.values import (
+    Balance,
+    DeliveryReport,
+    Fingerprint,
+    GuardRunNumber,
+    HolderNumber,
+    HoldReport,
+    HorizonReport,
+    Identity,
+    Paused,
+    PollReport,
+    Presence,
+    ProbeRequest,
+    ReconcileDue,
+    ReconcileReport,
+    Request,
+    Totals,
+    UnjudgedRuns,
+)
 
 PAUSED = "paused"
 RESUMED_AT = "resumed_at"  #: a person's word that the next probe is due
@@ -34,15 +65,168 @@ ALERTS = "alerts"  #: {known, unsent}: what people were told of troubles, and wh
 _REQUEST = "request:"
 _INSTANCE = "instance:"
 
+
+_KEYS: Final[Mapping[type, str]] = {
+    ApiStatus: "api",
+    Balance: "balance",
+    DeliveryReport: "last_delivery",
+    Fingerprint: "shape",
+    GuardRunNumber: "guard_last_run",
+    HoldReport: "hold",
+    HolderNumber: "holder",
+    HorizonReport: "horizon",
+    Identity: "identity",
+    Memory: "memory",
+    Pair: "pair",
+    Paused: "paused",
+    PollReport: "last_poll",
+    Presence: "daemon",  # of the daemon that captures
+    ProbeRequest: "resumed_at",
+    ReconcileDue: "reconcile_due",
+    ReconcileReport: "last_reconcile",
+    SharedPace: "pace",
+    Totals: "totals",
+    UnjudgedRuns: "guard_waiting_runs",
+}
+#: Types of which there is one value for each name.
+_PREFIXES: Final[Mapping[type, str]] = {Presence: "instance:", Request: "request:"}
+
+V = TypeVar("V")
+
 _KEY: sa.BindParameter[str] = sa.bindparam("name")
-_GET = select(control.c.value).where(control.c.key == _KEY)
-_GET_LOCKED = _GET.with_for_update()
-_PUT = {
+_READ = select(control.c.value).where(control.c.key == _KEY)
+_READ_SHARED = _READ.with_for_update(read=True)
+_READ_LOCKED = _READ.with_for_update()
+_WRITE = {
     name: insert(control)
     .values(key=_KEY, value=sa.bindparam("text"))
     .on_conflict_do_update(index_elements=["key"], set_={"value": sa.bindparam("text")})
     for name, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
 }
+_REMOVE = sa.delete(control).where(control.c.key == _KEY)
+
+
+def load(tx: Connection, kind: type[V], name: str | None = None) -> V | None:
+    """Returns the stored value of this type, of this name where there are several; None for none.
+
+    Raises StateRefused for a value that this version cannot read.
+    """
+    return _read(tx, _READ, kind, _key(kind, name))
+
+
+def load_locked(tx: Connection, kind: type[V]) -> V | None:
+    """Returns the stored value as `load`, and lets nobody else change it before `tx` ends."""
+    key = _key(kind)
+    found = _read(tx, _READ_LOCKED, kind, key)
+    if found is None and tx.dialect.name != "sqlite":
+        # There is no row to lock: of two that make it the second one waits here, and then sees it.
+        tx.execute(select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(key))))
+        found = _read(tx, _READ_LOCKED, kind, key)
+    return found
+
+
+def load_shared(tx: Connection, kind: type[V]) -> V | None:
+    """Returns the stored value as `load`; whoever changes it waits until `tx` ends."""
+    return _read(tx, _READ_SHARED, kind, _key(kind))
+
+
+def load_named(tx: Connection, kind: type[V]) -> dict[str, V]:
+    """Returns the stored values of this type by their names."""
+    prefix = _PREFIXES[kind]
+    rows = tx.execute(
+        select(control.c.key, control.c.value).where(control.c.key.startswith(prefix))
+    )
+    return Snapshot({row[0]: row[1] for row in rows}).named(kind)
+
+
+def save(tx: Connection, value: object, name: str | None = None) -> None:
+    """Stores a value in place of the one before of its type and name."""
+    key = _key(type(value), name)
+    tx.execute(_WRITE[tx.dialect.name], {"name": key, "text": _encode(value)})
+
+
+def remove(tx: Connection, kind: type, name: str | None = None) -> None:
+    """Removes the stored value of this type and name."""
+    tx.execute(_REMOVE, {"name": _key(kind, name)})
+
+
+class Snapshot:
+    """All stored values as of one moment, each decoded when it is asked for."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+
+    def load(self, kind: type[V]) -> V | None:
+        """Returns the value of this type; None where there is none."""
+        text = self._texts.get(_key(kind))
+        return None if text is None else _decode(kind, _key(kind), text)
+
+    def named(self, kind: type[V]) -> dict[str, V]:
+        """Returns the values of this type by their names."""
+        prefix = _PREFIXES[kind]
+        return {
+            key.removeprefix(prefix): _decode(kind, key, text)
+            for key, text in self._texts.items()
+            if key.startswith(prefix)
+        }
+
+
+def read_snapshot(tx: Connection) -> Snapshot:
+    """Reads all stored values at once."""
+    rows = tx.execute(select(control.c.key, control.c.value))
+    return Snapshot({row[0]: row[1] for row in rows})
+
+
+def _key(kind: type, name: str | None = None) -> str:
+    return _KEYS[kind] if name is None else _PREFIXES[kind] + name
+
+
+def _read(tx: Connection, query: sa.Select[Any], kind: type[V], key: str) -> V | None:
+    text = tx.execute(query, {"name": key}).scalar()
+    return None if text is None else _decode(kind, key, text)
+
+
+def _encode(value: Any) -> str:
+    kind: Any = type(value)
+    only = _only_field(kind)
+    stored = value if only is None else getattr(value, only)
+    return _adapter(kind).dump_json(stored).decode()
+
+
+def _decode(kind: Any, key: str, text: str) -> Any:
+    try:
+        stored = _adapter(kind).validate_json(text)
+    except ValidationError as error:
+        raise StateRefused(
+            f"The state's `{key}` cannot be read: {error.errors()[0]['msg']}.",
+            mend="Use the version of cdc-sync that wrote it, or a newer one.",
+        ) from None
+    return stored if _only_field(kind) is None else kind(stored)
+
+
+@cache  # a schema takes about a millisecond to build: a command pays for what it reads
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    only = _only_field(kind)
+    return TypeAdapter(kind if only is None else get_type_hints(kind)[only])
+
+
+@cache
+def _only_field(kind: Any) -> str | None:
+    names = [one.name for one in fields(kind)]
+    return names[0] if len(names) == 1 else None
+
+
+def add_to_totals(tx: Connection, more: Mapping[str, int]) -> None:
+    """Adds to the totals of these outcomes."""
+    if more:
+        before = (load_locked(tx, Totals) or Totals()).counts
+        added = {kind: before.get(kind, 0) + count for kind, count in more.items()}
+        save(tx, Totals({**before, **added}))
+
+
+_GET = select(control.c.value).where(control.c.key == _KEY)
+_GET_LOCKED = _GET.with_for_update()
+_PUT = _WRITE
 
 
 def get(tx: Connection, key: str, default: Any = None) -> Any:
@@ -204,3 +388,8 @@ def keep_horizon(tx: Connection, horizon: Horizon) -> None:
         }
         put(tx, MEMORY, document)
     put(tx, PAIR, pair and {"value": pair.value, "at": pair.at.isoformat()})
+
+
+def is_paused(tx: Connection) -> bool:
+    """Returns whether a person has paused delivery."""
+    return load(tx, Paused) == Paused(is_paused=True)

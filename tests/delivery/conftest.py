@@ -106,9 +106,9 @@ class Site:
             rows = tx.exec_driver_sql(f"SELECT {name} FROM contract ORDER BY source_id")
             return [row[0] for row in rows]
 
-    def told(self, key: str) -> Any:
+    def stored(self, kind: Any) -> Any:
         with self.sync.state.read() as tx:
-            return control.get(tx, key)
+            return control.load(tx, kind)
 
     def answers(self) -> Counter[int | None]:
         return Counter(entry.status for entry in self.sandbox.ledger.entries())

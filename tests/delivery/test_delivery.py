@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 from cdc_sync.contract import problems_from_json
 from cdc_sync.errors import StateUnavailable
 from cdc_sync.operations import actions
-from cdc_sync.state import control
+from cdc_sync.rules.gate import ApiStatus
+from cdc_sync.state.values import DeliveryReport, Totals
 from tests.support.wait import wait_until
 
 UNTOUCHED = {"pending": 3}
@@ -24,8 +25,8 @@ def test_a_first_put_is_created_and_a_change_is_updated(site):
     site.change(1, plan="Silver")
     site.deliver()
 
-    assert site.told(control.TOTALS) == {"created": 2, "updated": 1, "unchanged": 1}
-    assert site.told(control.LAST_DELIVERY)["status"] == 200
+    assert site.stored(Totals).counts == {"created": 2, "updated": 1, "unchanged": 1}
+    assert site.stored(DeliveryReport).status == 200
     assert (site.contract()["attempts"], site.contract()["in_doubt"]) == (0, None)
 
 
@@ -36,7 +37,7 @@ def test_a_contract_that_was_removed_there_is_recreated(site):
     site.change(1, plan="Silver")
     site.deliver()
 
-    assert site.told(control.TOTALS) == {"created": 1, "recreated": 1}
+    assert site.stored(Totals).counts == {"created": 1, "recreated": 1}
 
 
 def test_a_reference_that_was_there_before_us_is_adopted(site):
@@ -46,7 +47,7 @@ def test_a_reference_that_was_there_before_us_is_adopted(site):
     site.change(1, plan="Silver")
     site.deliver()
 
-    assert site.told(control.TOTALS) == {"created": 1, "adopted": 1}
+    assert site.stored(Totals).counts == {"created": 1, "adopted": 1}
 
 
 def test_an_answer_that_was_lost_is_in_doubt_sent_again_and_confirmed_a_minute_later(site):
@@ -69,7 +70,7 @@ def test_an_answer_that_was_lost_is_in_doubt_sent_again_and_confirmed_a_minute_l
     site.execute("UPDATE contract SET in_doubt = '2020-01-01T00:00:00.000000Z'")
     site.due_now()
     site.deliver()
-    assert site.told(control.TOTALS) == {"retried": 1, "created": 1, "confirmed": 1}
+    assert site.stored(Totals).counts == {"retried": 1, "created": 1, "confirmed": 1}
     assert (site.contract()["in_doubt"], site.contract()["next_attempt_at"]) == (None, None)
 
 
@@ -129,7 +130,7 @@ def test_a_409_delays_its_contract_and_no_other(site):
     site.deliver()
 
     assert site.statuses() == {"pending": 1, "synced": 2}
-    assert site.told(control.API)["state"] == "ok"
+    assert site.stored(ApiStatus).state == "ok"
     assert sorted(site.column("attempts")) == [0, 0, 1]
 
 
@@ -140,8 +141,8 @@ def test_after_five_500s_single_probes_leave_and_a_recovery_delivers_all(site):
     site.open(concurrency=2).add(12)
     site.sandbox.strike("status=500")
     site.deliver()
-    assert site.told(control.API)["state"] == "unreachable"
-    assert site.told(control.API)["paused_until"] is not None
+    assert site.stored(ApiStatus).state == "unreachable"
+    assert site.stored(ApiStatus).paused_until is not None
     failed = len(site.sandbox.ledger.entries())
     assert 5 <= failed <= 5 + 4 * 2  # what had been claimed ahead by then
     assert sum(site.column("attempts")) == failed
@@ -155,7 +156,7 @@ def test_after_five_500s_single_probes_leave_and_a_recovery_delivers_all(site):
     with site.delivering():
         site.retry()
         wait_until(lambda: site.statuses() == {"synced": 12}, "all are delivered")
-    assert site.told(control.API)["state"] == "ok"
+    assert site.stored(ApiStatus).state == "ok"
 
 
 def test_attempts_grow_with_each_failure_of_a_contract(site):
@@ -179,7 +180,7 @@ def test_after_a_429_nothing_arrives_before_the_wait_is_over(site):
 
     assert throttled.status == 429
     assert min(entry.started for entry in later) - throttled.finished >= 2
-    assert site.told(control.TOTALS) == {"created": 5}
+    assert site.stored(Totals).counts == {"created": 5}
     assert set(site.column("attempts")) == {0}
 
 
@@ -187,8 +188,8 @@ def test_a_wrong_address_stops_delivery_and_blames_no_contract(site):
     site.open(below="/nowhere").add(3)
     site.deliver()
 
-    assert site.told(control.API)["state"] == "misconfigured"
-    assert "404" in site.told(control.API)["reason"]
+    assert site.stored(ApiStatus).state == "misconfigured"
+    assert "404" in site.stored(ApiStatus).reason
     assert site.statuses() == UNTOUCHED
     assert site.column("in_doubt") == [None] * 3
     assert site.column("attempts") == [0] * 3
@@ -199,7 +200,7 @@ def test_a_redirect_stops_delivery_and_is_not_followed(site):
     site.sandbox.strike("redirect")
     site.deliver()
 
-    assert site.told(control.API)["state"] == "misconfigured"
+    assert site.stored(ApiStatus).state == "misconfigured"
     assert site.answers() == {307: 1}
     assert site.statuses() == UNTOUCHED
 
@@ -218,7 +219,7 @@ def test_a_token_that_was_revoked_is_renewed_once(site):
         wait_until(lambda: site.statuses() == {"synced": 11}, "all are delivered")
 
     assert site.sandbox.ledger.dump()["tokens"] == 2
-    assert site.told(control.TOTALS) == {"created": 11, "unchanged": 1}
+    assert site.stored(Totals).counts == {"created": 11, "unchanged": 1}
 
 
 def test_a_second_401_in_a_row_stops_delivery_and_blames_no_contract(site):
@@ -226,7 +227,7 @@ def test_a_second_401_in_a_row_stops_delivery_and_blames_no_contract(site):
     site.sandbox.strike("status=401")
     site.deliver()
 
-    assert site.told(control.API)["state"] == "unauthorized"
+    assert site.stored(ApiStatus).state == "unauthorized"
     assert site.answers() == {401: 2}  # the second with a fresh token
     assert site.sandbox.ledger.dump()["tokens"] == 2
     assert site.statuses() == UNTOUCHED

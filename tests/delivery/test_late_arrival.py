@@ -9,7 +9,7 @@ import time_machine
 
 from cdc_sync.rules import outcome
 from cdc_sync.sandbox import api
-from cdc_sync.state import control
+from cdc_sync.state.values import Totals
 from tests.support.wait import wait_until
 
 MINUTE = timedelta(minutes=1)
@@ -63,7 +63,7 @@ def test_a_late_arrival_is_mended_by_the_confirm_after_a_minute(site, arrive):
 
     plans = [put.body["description"] for put in site.sandbox.puts("erp-1")]
     assert plans == ["Gold", "Platinum", "Silver", "Platinum"]
-    assert site.told(control.TOTALS)["confirmed"] == 1
+    assert site.stored(Totals).counts["confirmed"] == 1
 
 
 def test_the_daemons_delivery_confirms_by_itself(site, arrive):
@@ -95,4 +95,4 @@ def test_no_confirm_where_the_acknowledged_attempt_began_a_minute_after_the_doub
         site.deliver()
 
     assert (site.contract()["in_doubt"], site.contract()["next_attempt_at"]) == (None, None)
-    assert site.told(control.TOTALS) == {"retried": 1, "created": 1}
+    assert site.stored(Totals).counts == {"retried": 1, "created": 1}

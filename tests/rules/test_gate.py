@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc_sync.contract import Problem
-from cdc_sync.rules.gate import BREAKER_AFTER, PROBE_LONGEST, REFUSING_AFTER, Gate
+from cdc_sync.rules.gate import BREAKER_AFTER, PROBE_LONGEST, REFUSING_AFTER, ApiStatus, Gate
 from cdc_sync.rules.verdict import (
     LONGEST,
     Accepted,
@@ -155,4 +155,4 @@ def test_no_row_of_answers_shuts_the_gate_for_ever(steps):
 
     assert gate.shut_until is None or gate.shut_until <= now + LONGEST
     assert gate.unsent().room(max(now, gate.shut_until or now), 50) >= 1
-    assert set(gate.document()) == {"state", "reason", "since", "paused_until"}
+    assert gate.status() == ApiStatus(gate.state, gate.reason, gate.since, gate.shut_until)

@@ -1,6 +1,5 @@
 """Never more requests in a second than were allowed."""
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -80,7 +79,7 @@ class Bucket:
 
 def next_process(pace: Pace) -> Pace:
     limit = pace.limit and Rate(pace.limit)
-    return Pace.going_on(limit, json.loads(json.dumps(pace.document())))
+    return Pace.going_on(limit, pace.shared())
 
 
 def sent_to(

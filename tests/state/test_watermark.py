@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cdc_sync.rules.watermark import WatermarkType
-from cdc_sync.state import control, watermark
+from cdc_sync.state import watermark
 from cdc_sync.state.database import open_state
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC)
@@ -84,16 +84,3 @@ def test_moves_by_persons_are_kept_newest_first(state):
 
     assert first == {"at": NOW, "who": "ann", "from": "2026-11-24T12:00:00.123456Z", "to": "2026-11-24T11:00:00.123456Z", "kind": "rewind", "reason": "why"}  # fmt: skip
     assert (latest["to"], read(state).value) == (None, None)
-
-
-def test_small_values_are_kept_added_up_and_removed(state):
-    with state.begin() as tx:
-        control.put(tx, "paused", {"by": "ann"})
-        control.put(tx, "paused", {"by": "bob"})
-        control.add(tx, "totals", {"created": 2})
-        control.add(tx, "totals", {"created": 1, "updated": 1})
-    with state.read() as tx:
-        assert control.get_all(tx) == {"paused": {"by": "bob"}, "totals": {"created": 3, "updated": 1}}  # fmt: skip
-    with state.begin() as tx:
-        control.put(tx, "paused", None)
-        assert control.get(tx, "paused", "no") == "no"

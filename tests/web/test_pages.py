@@ -1,10 +1,13 @@
 """What the pages show, without a browser and without its script."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from html import unescape
 
 import pytest
 
+from cdc_sync.rules.gate import ApiStatus
+from cdc_sync.rules.verdict import ApiState
 from cdc_sync.state import control
 from cdc_sync.web import render
 from tests.support.commands import installed
@@ -59,15 +62,11 @@ def test_a_trouble_leads_to_where_it_is_mended(standing):
 
 
 def test_the_verdict_and_a_wait_have_their_times_as_everywhere(daemon):
-    api = {
-        "state": "unreachable",
-        "reason": "no answer",
-        "since": "2026-11-25T03:37:15+00:00",
-        "paused_until": "2026-11-25T03:38:15+00:00",
-    }
+    since = datetime(2026, 11, 25, 3, 37, 15, tzinfo=UTC)
+    until = since + timedelta(minutes=1)
     daemon.visit(logged_in=True).post("/pause")
     with daemon.sync.state.begin() as tx:
-        control.put(tx, control.API, api)
+        control.save(tx, ApiStatus(ApiState.UNREACHABLE, "no answer", since, until))
     wait_until(lambda: "Delivery stands still" in daemon.visit().text("/"), "it is told")
     html = daemon.visit().text("/")
 

@@ -1,0 +1,173 @@
+"""The values of the `control` table: what the daemon, the commands and persons tell each other.
+
+`state.control` stores each as JSON under one key. Beside them the table keeps values that the
+rules work with: `gate.ApiStatus`, `pace.SharedPace`, and what a horizon remembers. A new field
+has a default, because the value that is read may come from an older version.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Whether a person has paused delivery."""
+
+    is_paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRequest:
+    """When a person last asked for a probe at once, by `resume`, `retry` or `resend`."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileDue:
+    """Since when a full scan is due that no schedule asked for."""
+
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The platform and the client that the state belongs to."""
+
+    base_url: str
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Hashes of the configuration as of the last full scan.
+
+    `payloads` is of all that decides what payloads look like, `watermark` of the column alone.
+    """
+
+    payloads: str
+    watermark: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HorizonReport:
+    """The last horizon, for `status`; `read_to` is the value and the watermark's version then."""
+
+    horizon: str | None = None
+    held_back_by: str | None = None
+    basis: str = "lookback"
+    basis_reason: str | None = None
+    clock: datetime | None = None
+    read_to: tuple[str | None, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PollReport:
+    """How the last poll ended, and when one last ended well (`good_at`)."""
+
+    started: datetime
+    finished: datetime
+    good_at: datetime
+    rows: int = 0
+    changed: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileReport:
+    """How the last full scan ended."""
+
+    started: datetime
+    finished: datetime | None = None
+    rows: int = 0
+    changed: int = 0
+    missed: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryReport:
+    """The last attempt that was settled; `status` is None where no HTTP answer came."""
+
+    at: datetime
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """How the rows of the last full scan are accounted for."""
+
+    at: datetime
+    rows: int = 0
+    pending: int = 0
+    synced: int = 0
+    rejected: int = 0
+    waiting: int = 0
+    held: int = 0
+    unexplained: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HoldReport:
+    """What the latest run held, of how many `known` contracts."""
+
+    run: int
+    at: datetime
+    kind: str
+    changes: int = 0
+    known: int = 0
+    updated: int = 0
+    new: int = 0
+    gone: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """A daemon, as of its last sign of life (`beat_at`)."""
+
+    pid: int
+    host: str | None
+    since: datetime
+    beat_at: datetime
+    role: str
+    token_expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A command's request to the daemon; `report` is None until it is answered."""
+
+    id: str
+    kind: str
+    at: datetime | None = None
+    report: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How often each kind of outcome has come since the state was made."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GuardRunNumber:
+    """The number of the latest run that held something or had changes wait."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnjudgedRuns:
+    """The runs whose changes wait for the guard."""
+
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HolderNumber:
+    """The number of the latest process that captures; earlier ones may write no more."""
+
+    number: int
