@@ -199,7 +199,7 @@ def _decode(kind: Any, key: str, text: str) -> Any:
     except ValidationError as error:
         raise StateRefused(
             f"The state's `{key}` cannot be read: {error.errors()[0]['msg']}.",
-            mend="Use the version of cdc-sync that wrote it, or a newer one.",
+            hint="Use the version of cdc-sync that wrote it, or a newer one.",
         ) from None
     return stored if _only_field(kind) is None else kind(stored)
 
