@@ -15,6 +15,7 @@ from cdc_sync.errors import CdcSyncError, SourceMistake, SourceUnavailable, Stat
 from cdc_sync.rules.watermark import write_watermark
 from cdc_sync.state import control, history
 from cdc_sync.state.history import Run
+from cdc_sync.wording import format_instant
 
 log = structlog.get_logger()
 LONGEST_BACKOFF_SECONDS = 60.0
@@ -167,8 +168,8 @@ def keep(capture: Capture, run: Run) -> None:
 def note_reconcile(capture: Capture, run: Run) -> None:
     """Puts how the last full scan ended where `status` reads it."""
     document = {
-        "started": _z(run.started),
-        "finished": run.finished and _z(run.finished),
+        "started": format_instant(run.started),
+        "finished": run.finished and format_instant(run.finished),
         "rows": run.rows,
         "changed": run.changed,
         "missed": run.missed,
@@ -191,7 +192,3 @@ def horizon_document(capture: Capture) -> dict[str, Any] | None:
         "clock": horizon.clock.isoformat(),
         "read_to": [write_watermark(read_to.value), read_to.version] if read_to else None,
     }
-
-
-def _z(instant: datetime) -> str:
-    return instant.isoformat().replace("+00:00", "Z")

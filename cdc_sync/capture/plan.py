@@ -15,6 +15,7 @@ from cdc_sync.source.reader import Page, Scan
 from cdc_sync.source.statements import Row
 from cdc_sync.state import contracts, control, outbox, watermark
 from cdc_sync.state.contracts import sweeping
+from cdc_sync.wording import format_problems
 
 EVERYTHING = 2**31  # more contracts than there are
 
@@ -188,7 +189,7 @@ def _pages(scan: Scan, start: WatermarkValue | None) -> Iterator[Page]:
 
 def _of_change(change: Change) -> Planned:
     acknowledged = change.known.acknowledged if change.known else None
-    problem = "; ".join(f"{p.field}: {p.message}" for p in change.problems) or None
+    problem = format_problems(change.problems) or None
     never_sent = change.action is Action.GONE and acknowledged is None
     diff = {} if problem or never_sent else changed_fields(acknowledged, change.payload)
     return Planned(change.source_id, change.reference, change.action, diff, problem)

@@ -22,7 +22,7 @@ from cdc_sync.source.reader import Scan
 from cdc_sync.state.database import open_memory, state_file
 from cdc_sync.sync import capture_of, open_for_plan
 from cdc_sync.web.access import is_loopback
-from cdc_sync.wording import counted
+from cdc_sync.wording import format_count, format_problems
 
 SAMPLE_ROWS = 100
 SHORTEST_TOKEN = 16  # characters, where others than this machine may guess
@@ -58,7 +58,7 @@ def _source(config: Config) -> Iterator[Finding]:
         address = masked(config.source.url.get_secret_value()).partition("://")[2].removeprefix("/")
         where = f"{scan.server()} at {address}, {config.source.table or 'the query'}"
         newest = newest_as_read(facts, config.source.watermark, scan.zone)
-        message = f"{where}: {counted(facts.rows, 'row')} in scope{newest}"
+        message = f"{where}: {format_count(facts.rows, 'row')} in scope{newest}"
         yield Finding("source", ok=True, message=message)
         yield from of_ids(facts, config.source.id)
         yield from _mapping(capture, scan)
@@ -82,15 +82,14 @@ def _mapping(capture: Capture, scan: Scan) -> Iterator[Finding]:
 def _validity(mapped: Sequence[Mapped]) -> Finding:
     invalid = [seen for seen in mapped if seen.problems]
     give = "gives" if len(mapped) == 1 else "give"
-    valid = counted(len(mapped) - len(invalid), "valid payload")
-    rows = counted(len(mapped), "row")
+    valid = format_count(len(mapped) - len(invalid), "valid payload")
+    rows = format_count(len(mapped), "row")
     message = f"the first {rows} {give} {valid}" if mapped else "no row to try"
     if not invalid:
         return Finding("mapping", ok=True, message=message)
     first = invalid[0]
-    reasons = "; ".join(f"{p.field}: {p.message}" for p in first.problems)
     ok = len(invalid) < len(mapped)
-    hint = f"The first that does not, {first.source_id}: {reasons}"
+    hint = f"The first that does not, {first.source_id}: {format_problems(first.problems)}"
     return Finding("mapping", ok=ok, message=message, hint=hint)
 
 
@@ -185,5 +184,5 @@ def _alerts(config: Config) -> Iterator[Finding]:
             )
             return
     if told:
-        message = f"{counted(len(told), 'receiver')}; to try: cdc-sync alerts test"
+        message = f"{format_count(len(told), 'receiver')}; to try: cdc-sync alerts test"
         yield Finding("alerts", ok=True, message=message)

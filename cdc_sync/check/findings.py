@@ -13,7 +13,7 @@ from cdc_sync.config.template import columns_of
 from cdc_sync.contract import Field, Mapped, SourceRow, fields_of
 from cdc_sync.rules.mapping import mapped_columns
 from cdc_sync.source.inspection import Facts
-from cdc_sync.wording import counted
+from cdc_sync.wording import format_count
 
 MANY = 10  #: rows that hardly have one value by chance
 _WIDEST_ZONE = timedelta(hours=14)
@@ -46,7 +46,7 @@ def of_ids(facts: Facts, ids: Sequence[str]) -> Iterator[Finding]:
         yield Finding(
             "id",
             ok=True,
-            message=f"left out for a NULL in the id: {counted(facts.null_ids, 'row')}",
+            message=f"left out for a NULL in the id: {format_count(facts.null_ids, 'row')}",
             hint="Give `source.id` columns that are never NULL.",
         )
     if facts.doubled:
@@ -98,7 +98,7 @@ def newest_as_read(facts: Facts, name: str, zone: ZoneInfo) -> str:
 def _nulls(facts: Facts, name: str) -> Finding:
     share = facts.null_watermarks / facts.rows if facts.rows else 1.0
     every = facts.null_watermarks >= facts.rows
-    rows = counted(facts.null_watermarks, "row")
+    rows = format_count(facts.null_watermarks, "row")
     return Finding(
         "watermark",
         ok=not every,
@@ -118,7 +118,7 @@ def _never_grows(facts: Facts, config: Config) -> Iterator[Finding]:
     if name in used:
         why = f"{name} is {used[name]}, too: such a column does not grow with a change"
     elif facts.rows >= MANY and facts.least == facts.greatest and not facts.null_watermarks:
-        why = f"{name} is the same in all {counted(facts.rows, 'row')}: does a change move it?"
+        why = f"{name} is the same in all {format_count(facts.rows, 'row')}: does a change move it?"
     elif _ONCE.fullmatch(name):
         why = f"{name} sounds as if it were set once: does a change move it?"
     if why is not None:
@@ -139,7 +139,7 @@ def _ahead(name: str, facts: Facts) -> Finding:
             " it is written in another zone",
             hint="Set `source.time_zone` to the zone of whoever writes it, as in: Europe/Berlin",
         )
-    rows = "1 row lies" if facts.ahead == 1 else f"{counted(facts.ahead, 'row')} lie"
+    rows = format_count(facts.ahead, "row lies", "rows lie")
     return Finding(
         "watermark",
         ok=True,
@@ -196,7 +196,8 @@ def _accounts(payloads: _Payloads) -> Iterator[Finding]:
         yield Finding(
             "account",
             ok=True,
-            message=f"the first {len(accounts)} rows have {counted(len(set(accounts)), 'account')}"
+            message=f"the first {len(accounts)} rows have"
+            f" {format_count(len(set(accounts)), 'account')}"
             f" and {len(descriptions)} descriptions: are the two swapped?",
             hint="Look at `mapping.account` and `mapping.description`.",
         )
@@ -215,7 +216,7 @@ def _order_of_dates(payloads: _Payloads) -> Iterator[Finding]:
         yield Finding(
             "dates",
             ok=not swapped,
-            message=f"end is before start in {len(reversed_)} of {counted(len(both), 'row')}"
+            message=f"end is before start in {len(reversed_)} of {format_count(len(both), 'row')}"
             f" with both; the first, {name}: {start} … {end}",
             hint="Swap `mapping.start` and `mapping.end`." if swapped else "Mend those rows.",
         )
@@ -232,7 +233,7 @@ def _range_of_dates(field: str, payloads: _Payloads) -> Iterator[Finding]:
         yield Finding(
             "dates",
             ok=True,
-            message=f"{field} is out of range in {counted(len(odd), 'row')};"
+            message=f"{field} is out of range in {format_count(len(odd), 'row')};"
             f" the first, {name}: {day}",
             hint="Mend those rows; where it stands for none, make it NULL in a `source.query`.",
         )

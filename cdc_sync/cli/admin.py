@@ -12,6 +12,7 @@ import typer
 from cdc_sync.cli.context import command_with, config_of, config_path, config_with_client, state_of
 from cdc_sync.cli.output import Json, Yes, confirm, emit
 from cdc_sync.errors import UserMistake
+from cdc_sync.wording import format_count
 
 db_app = typer.Typer(name="db", help="Look after the state database.", no_args_is_help=True)
 _ASKED = (
@@ -211,9 +212,9 @@ def _line(finding: "Finding") -> str:
 def _end(findings: list["Finding"], path: Path, *, ok: bool) -> str:
     wrong = sum(not finding.ok for finding in findings)
     if not ok:
-        return f"Not ready: {wrong} {'thing is' if wrong == 1 else 'things are'} wrong."
+        return f"Not ready: {format_count(wrong, 'thing is', 'things are')} wrong."
     notes = sum(finding.hint is not None for finding in findings)
-    told = f", {notes} {'note' if notes == 1 else 'notes'}" if notes else ""
+    told = f", {format_count(notes, 'note')}" if notes else ""
     return f"Ready{told}. Next: {command_with(path)} plan"
 
 

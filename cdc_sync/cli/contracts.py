@@ -24,7 +24,7 @@ from cdc_sync.cli.output import (
 )
 from cdc_sync.clock import utc_now
 from cdc_sync.contract import Status
-from cdc_sync.wording import in_order, reasons, value_or_dash
+from cdc_sync.wording import format_problems, sort_fields, value_or_dash
 
 app = typer.Typer(
     name="contracts", help="Look at contracts, and send them again.", no_args_is_help=True
@@ -121,7 +121,7 @@ def _line(contract: dict[str, Any], now: datetime) -> tuple[str, ...]:
         value_or_dash(contract["account"]),
         contract["status"],
         _next_try(contract, now),
-        reasons(contract["last_error"]),
+        format_problems(contract["last_error"]),
     )
 
 
@@ -145,7 +145,7 @@ def _at(when: str) -> str:
 def _fields(story: dict[str, Any]) -> list[tuple[str, str]]:
     """Every field; where CustomerGauge holds another value, that one → ours."""
     acknowledged, diff = story["acknowledged"], story["diff"]
-    names = in_order({**story["payload"], **diff})
+    names = sort_fields({**story["payload"], **diff})
     return [
         (
             name,
@@ -160,7 +160,7 @@ def _fields(story: dict[str, Any]) -> list[tuple[str, str]]:
 def _sentences(story: dict[str, Any], now: datetime) -> list[str]:
     found = []
     if story["last_error"]:
-        found.append(reasons(story["last_error"]))
+        found.append(format_problems(story["last_error"]))
     if story["acknowledged"] is None:
         found.append("CustomerGauge has not acknowledged it yet.")
     elif not story["acknowledged"]:
@@ -220,7 +220,7 @@ def _tries(story: dict[str, Any]) -> list[Event]:
             had_it = not changed or any(old for old, _ in changed.values())
             says = f"acknowledged: {sent if not had_it or status != 201 else _LOST}"
         else:  # the same once more is not said again
-            says = reasons(error) + (f" ({sent})" if changed != before else "")
+            says = format_problems(error) + (f" ({sent})" if changed != before else "")
         before = changed
         events.append(Event(try_["at"], "PUT", str(status or "—"), says))
     return events
@@ -233,7 +233,9 @@ def _since(story: dict[str, Any]) -> list[Event]:
     if story["acknowledged_at"] is not None and story["acknowledged_at"] not in known:
         events.append(Event(story["acknowledged_at"], "PUT", "", "acknowledged"))
     if status == "rejected" and story["http_status"] is None:
-        events.append(Event(story["changed_at"], "rejected", "", reasons(story["last_error"])))
+        events.append(
+            Event(story["changed_at"], "rejected", "", format_problems(story["last_error"]))
+        )
     if status == "held":
         says = "by the guard: cdc-sync approve, or cdc-sync discard"
         events.append(Event(story["changed_at"], "held", "", says))
@@ -261,4 +263,4 @@ def _sent(changed: dict[str, Any]) -> str:
 
 
 def _differences(changed: dict[str, Any]) -> str:
-    return ", ".join(f"{field} {difference(field, changed)}" for field in in_order(changed))
+    return ", ".join(f"{name} {difference(name, changed)}" for name in sort_fields(changed))

@@ -22,7 +22,7 @@ from cdc_sync.cli.output import (
     table,
 )
 from cdc_sync.clock import utc_now
-from cdc_sync.wording import counted, in_order, value_or_dash
+from cdc_sync.wording import format_count, sort_fields, value_or_dash
 
 _HEEDED = "A running daemon heeds it within a second."
 
@@ -133,8 +133,9 @@ def examples(hold: dict[str, Any]) -> list[str]:
 def _why(hold: dict[str, Any], now: datetime) -> str:
     parts = [f"{hold[name]:,} {name}" for name in ("updated", "new", "gone") if hold[name]]
     when = clock(datetime.fromisoformat(hold["at"]), now)
+    count = format_count(hold["held"], "contract")
     return (
-        f"{counted(hold['held'], 'contract')} held by the guard. The {hold['kind']} of {when} would"
+        f"{count} held by the guard. The {hold['kind']} of {when} would"
         f" have changed {hold['changes']:,} at once ({', '.join(parts)}),"
         f" of {hold['known']:,} known."
     )
@@ -146,5 +147,5 @@ def _example(one: dict[str, Any]) -> tuple[str, str]:
     diff = one["diff"]
     if diff.get("account", ("", ""))[0] is None:
         return one["reference"], f"new: {value_or_dash(diff.get('account', ('', ''))[1])}"
-    told = (f"{field} {difference(field, diff)}" for field in in_order(diff))
+    told = (f"{field} {difference(field, diff)}" for field in sort_fields(diff))
     return one["reference"], ", ".join(told) or "as CustomerGauge has it, but in doubt"

@@ -14,7 +14,7 @@ from cdc_sync.clock import utc_now
 from cdc_sync.errors import UserMistake
 from cdc_sync.state import outbox
 from cdc_sync.state.database import Database
-from cdc_sync.wording import rfc3339, value_or_dash
+from cdc_sync.wording import format_count, format_instant, value_or_dash
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -40,7 +40,7 @@ def confirm(question: str, *, yes: bool) -> bool:
 
 def _json_form(value: object) -> str | None:
     if isinstance(value, datetime):
-        return rfc3339(value)
+        return format_instant(value)
     raise TypeError(f"no JSON form for {type(value).__name__}")
 
 
@@ -86,12 +86,12 @@ def named(ids: list[str] | None, *, everything: bool) -> list[str] | None:
 
 def are(count: int) -> str:
     """So many contracts, as a sentence begins."""
-    return {0: "No contract is", 1: "1 contract is"}.get(count, f"{count:,} contracts are")
+    return format_count(count, "contract is", "contracts are") if count else "No contract is"
 
 
 def stay(count: int) -> str:
     """So many others, in the middle of a text."""
-    return "1 stays as it is" if count == 1 else f"{count:,} stay as they are"
+    return format_count(count, "stays as it is", "stay as they are")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import typer
 
 from cdc_sync.cli.context import config_of
 from cdc_sync.cli.output import WIDEST, Json, difference, emit, table
-from cdc_sync.wording import counted, in_order, value_or_dash
+from cdc_sync.wording import format_count, sort_fields, value_or_dash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,14 +38,14 @@ def _words(plan: "Plan", limit: int | None) -> str:
     d = plan.document()
     gone = f", {d['gone']:,} gone" if d["gone"] else ""
     head = (
-        f"{counted(d['rows'], 'row')}: {d['create']:,} to create, {d['update']:,} to update,"
+        f"{format_count(d['rows'], 'row')}: {d['create']:,} to create, {d['update']:,} to update,"
         f" {d['invalid']:,} invalid{gone}."
         " CustomerGauge cannot delete contracts."
     )
     if plan.held:
         head += f"\nThe guard would hold {plan.held:,} of them until: cdc-sync approve"
     if plan.later:
-        wait = "1 more waits for its" if plan.later == 1 else f"{plan.later:,} more wait for their"
+        wait = format_count(plan.later, "more waits for its", "more wait for their")
         head += f"\n{wait} next try: cdc-sync contracts list --status pending"
     shown = _lines(plan.changes)
     changes = d["create"] + d["update"] + d["invalid"] + d["gone"]
@@ -72,9 +72,9 @@ def _told(one: "Planned", width: int) -> str:
         new = {field: pair[1] for field, pair in one.diff.items()}
         return f"{_account(one):<{width}}  {new.get('start')} … {new.get('end') or 'open'}"
     if one.action == "update" and one.diff.get("account", ("", ""))[0] is None:
-        wanted = (f"{field} {value_or_dash(one.diff[field][1])}" for field in in_order(one.diff))
+        wanted = (f"{field} {value_or_dash(one.diff[field][1])}" for field in sort_fields(one.diff))
         return f"{', '.join(wanted)}; imported: what CustomerGauge holds is not known"
-    diffs = (f"{field} {difference(field, one.diff)}" for field in in_order(one.diff))
+    diffs = (f"{field} {difference(field, one.diff)}" for field in sort_fields(one.diff))
     return ", ".join(diffs) or "in doubt: sent again"
 
 

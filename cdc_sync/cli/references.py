@@ -13,7 +13,7 @@ from cdc_sync.cli.context import config_of, state_of
 from cdc_sync.cli.output import Json, emit, shown, stay
 from cdc_sync.clock import utc_now
 from cdc_sync.errors import UserMistake
-from cdc_sync.wording import counted
+from cdc_sync.wording import format_count
 
 if TYPE_CHECKING:
     from cdc_sync.operations.references import Imported
@@ -38,7 +38,7 @@ def export(
     with state_of(context) as state, _written(file) as to:
         count = references.export(state, to)
     if not _is_stdout(file):
-        print(f"{counted(count, 'reference')} written to {file}.")
+        print(f"{format_count(count, 'reference')} written to {file}.")
 
 
 @app.command("import")
@@ -102,10 +102,10 @@ def _said(done: "Imported", *, dry_run: bool) -> str:
         told = [f"  line {line}: {shown(says)}" for line, says in done.mistakes[:LINES_TOLD]]
         more = len(done.mistakes) - LINES_TOLD
         rest = [f"  … and {more:,} more"] if more > 0 else []
-        head = f"Nothing was imported: {counted(len(done.mistakes), 'line')} cannot be taken."
+        head = f"Nothing was imported: {format_count(len(done.mistakes), 'line')} cannot be taken."
         return "\n".join([head, *told, *rest])
     would = "would be " if dry_run else ""
-    head = f"{counted(done.imported, 'reference')} {would}imported"
+    head = f"{format_count(done.imported, 'reference')} {would}imported"
     head = f"{head}; {stay(done.unchanged)}." if done.unchanged else f"{head}."
     return "\n".join([head, *([] if dry_run else _next(done))])
 

@@ -8,7 +8,7 @@ import typer
 from cdc_sync.cli.context import config_of, config_path, state_of
 from cdc_sync.cli.operate import described
 from cdc_sync.cli.output import Json, emit
-from cdc_sync.wording import counted
+from cdc_sync.wording import format_count
 
 if TYPE_CHECKING:
     from cdc_sync.config.model import Config
@@ -67,7 +67,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
     if poll is not None:
         lines.append(
             f"  last poll     {poll['age_seconds']:.0f} s ago,"
-            f" {counted(poll['rows'], 'row')}, {poll['changed']:,} changed"
+            f" {format_count(poll['rows'], 'row')}, {poll['changed']:,} changed"
         )
     lag = f", lag {mark['lag_seconds']:.0f} s" if mark["lag_seconds"] is not None else ""
     lines.append(f"  watermark     {mark['value'] or 'none yet'} ({mark['basis']}{lag})")
@@ -78,7 +78,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
     total = sum(counts[name] for name in names)
     unexplained = (document["balance"] or {}).get("unexplained", 0)
     parts = " + ".join(f"{counts[name]:,} {name}" for name in names)
-    rows = counted(total + unexplained, "row")
+    rows = format_count(total + unexplained, "row")
     lines.append(f"  {rows} = {parts}; unexplained {unexplained:,}")
     if counts["gone"]:
         lines.append(f"  {counts['gone']:,} gone from the source")

@@ -10,6 +10,7 @@ from cdc_sync.cli.context import config_path, config_with_source, state_of, who
 from cdc_sync.cli.output import Json, Yes, clock, confirm, emit, table
 from cdc_sync.clock import utc_now
 from cdc_sync.config.units import format_duration
+from cdc_sync.wording import format_count
 
 app = typer.Typer(
     name="watermark", help="Look at the watermark, and move it.", no_args_is_help=True
@@ -194,7 +195,7 @@ def _meaning(move: "Move") -> str:
     if move.rows is None:
         rows = f"The source cannot be asked how many rows are read again ({move.unasked})"
         return f"{rows.rstrip('.')}; {_KEPT if move.to is None else _AGAIN}"
-    count = "1 row is" if move.rows == 1 else f"{move.rows:,} rows are"
+    count = format_count(move.rows, "row is", "rows are")
     if move.to is None:
         return f"{'The' if move.rows == 1 else 'All'} {count} read once more; {_KEPT}"
     ahead = "\nIt goes forward: what changed before it and is not read yet waits for a reconcile."

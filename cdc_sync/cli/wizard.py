@@ -27,7 +27,7 @@ from cdc_sync.setup.files import (
 )
 from cdc_sync.setup.guess import Proposal, in_order, looks_right, propose, reference_of
 from cdc_sync.source.inspection import Table, open_catalog
-from cdc_sync.wording import counted, value_or_dash
+from cdc_sync.wording import format_count, format_problems, value_or_dash
 
 REGIONS = ("eu", "us", "au")
 SAMPLES = 3
@@ -362,8 +362,7 @@ def _sample(row: Mapped) -> tuple[str, ...]:
     fields = fields_of(row.payload)
     reference, account = row.reference or row.source_id, value_or_dash(fields.get("account"))
     if row.problems:
-        said = "; ".join(f"{problem.field}: {problem.message}" for problem in row.problems)
-        return reference, account, shown(said)
+        return reference, account, shown(format_problems(row.problems))
     dates = f"{fields.get('start')} … {fields.get('end') or 'open'}"
     description = fields.get("description")
     return reference, account, f"{dates}  {shown(description)}" if description else dates
@@ -373,7 +372,7 @@ def _rows(rows: Rows) -> str:
     count, exact = rows
     if count is None:
         return "cannot be counted"
-    return counted(count, "row") if exact else f"about {counted(count, 'row')}"
+    return format_count(count, "row") if exact else f"about {format_count(count, 'row')}"
 
 
 def _index(one: Proposal) -> str:

@@ -17,6 +17,7 @@ from cdc_sync.contract import Payload, Problem, fields_of, payload_of
 from cdc_sync.customergauge.client import Request
 from cdc_sync.rules.verdict import Accepted, Refused, Verdict
 from cdc_sync.state import outbox
+from cdc_sync.wording import format_problems
 
 log = structlog.get_logger()
 
@@ -108,7 +109,7 @@ class Accounts:
             self._refused_at.pop(account.name, None)
             self._there.add(account.name)
         elif isinstance(verdict, Refused):
-            words = "; ".join(f"{p.field}: {p.message}" for p in verdict.problems)
+            words = format_problems(verdict.problems)
             log.warning("account.refused", account=account.name, reason=words)
             self._refused_at[account.name] = now
             self._refused[account.name] = tuple(

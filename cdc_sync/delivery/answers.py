@@ -30,6 +30,7 @@ from cdc_sync.rules.verdict import (
 )
 from cdc_sync.state import control, history, outbox
 from cdc_sync.state.values import DeliveryReport
+from cdc_sync.wording import format_problems
 
 log = structlog.get_logger()
 Task: TypeAlias = Claimed | NewAccount
@@ -173,7 +174,7 @@ class Answers:
         if settlement.acknowledged:
             self._tell_surprise(settlement)
             return
-        why = "; ".join(f"{p.field}: {p.message}".removeprefix(": ") for p in settlement.problems)
+        why = format_problems(settlement.problems)
         if not isinstance(verdict, Refused):
             self._delays.tell(settlement, why, seconds)
             return

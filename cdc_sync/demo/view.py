@@ -13,6 +13,7 @@ from cdc_sync.demo.source import Change, ChangeKind
 from cdc_sync.sandbox.ledger import Ledger
 from cdc_sync.state import contracts, history
 from cdc_sync.state.database import Database
+from cdc_sync.wording import format_problems
 
 SHOWN = 12
 WIDEST = 40  # characters of what is told of one change
@@ -122,8 +123,7 @@ def _expected(row: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _reason(row: dict[str, Any]) -> str:
-    problems = json.loads(row["last_error"] or "[]")
-    return "; ".join(f"{p['field']}: {p['message']}" for p in problems)
+    return format_problems(json.loads(row["last_error"] or "[]"))
 
 
 def _diff(changed: str | None) -> str:

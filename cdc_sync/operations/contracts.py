@@ -18,6 +18,7 @@ from cdc_sync.source.reader import Source
 from cdc_sync.state import contracts, history, lookup, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.lookup import Stuck
+from cdc_sync.wording import format_problems
 
 ATTEMPTS_SHOWN = 100
 _LISTED = (
@@ -217,6 +218,4 @@ def _account(one: Stuck) -> str:
 
 
 def _said(one: Stuck) -> str:
-    problems = json.loads(one.last_error or "[]")
-    told = (f"{p['field']}: {p['message']}" if p["field"] else p["message"] for p in problems)
-    return "; ".join(told) or "no reason was given"
+    return format_problems(json.loads(one.last_error or "[]")) or "no reason was given"

@@ -20,7 +20,7 @@ from cdc_sync.errors import CdcSyncError
 from cdc_sync.state import contracts, control, history
 from cdc_sync.state.history import Run
 from cdc_sync.sync import Sync
-from cdc_sync.wording import counted
+from cdc_sync.wording import format_count
 
 _FOR_PEOPLE = ("why", "adopted", "there", "recreated", "missed", "balance", "afresh", "taken")
 _UPDATES = ("updated", "confirmed", "adopted", "recreated")
@@ -127,11 +127,12 @@ def words(report: dict[str, Any], limit: int | None = None) -> str:
     ]
     text = ", ".join(done) or ("Nothing was sent" if report["left"] else "Nothing to send")
     if report["left"]:
-        text += f", {report['left']:,} {'waits' if report['left'] == 1 else 'wait'}"
+        text += f", {format_count(report['left'], 'waits', 'wait')}"
     text += "."
     text += _about_left(report, limit if done else None)
     if report.get("afresh"):
-        text += f"\n{counted(report['afresh'], 'held contract')} looked at afresh in the source."
+        count = format_count(report["afresh"], "held contract")
+        text += f"\n{count} looked at afresh in the source."
     if report["gone"]:
         text += f"\n{report['gone']:,} gone from the source."
     if balance := report.get("balance"):
@@ -139,10 +140,11 @@ def words(report: dict[str, Any], limit: int | None = None) -> str:
     if report["rejected"]:
         text += f"\n{report['rejected']:,} rejected: cdc-sync contracts list --status rejected"
     if report["waiting"]:
-        their = "waits for its" if report["waiting"] == 1 else "wait for their"
-        text += f"\n{report['waiting']:,} {their} account: cdc-sync contracts list --status waiting"
+        count = format_count(report["waiting"], "waits for its", "wait for their")
+        text += f"\n{count} account: cdc-sync contracts list --status waiting"
     if report["missed"]:
-        text += f"\n{counted(report['missed'], 'change')} found that no poll had seen, with stamps"
+        count = format_count(report["missed"], "change")
+        text += f"\n{count} found that no poll had seen, with stamps"
         text += " behind the watermark: does every change move the watermark column?"
     if report["held"]:
         text += f"\n{report['held']:,} held by the guard: cdc-sync approve, or cdc-sync discard"
@@ -173,7 +175,8 @@ def arithmetic(balance: dict[str, Any]) -> str:
     """How the rows of a full scan are accounted for, in one line."""
     names = [status.value for status in Status if status is not Status.GONE]
     parts = " + ".join(f"{balance[name]:,} {name}" for name in names)
-    return f"{counted(balance['rows'], 'row')} = {parts}; unexplained {balance['unexplained']:,}"
+    rows = format_count(balance["rows"], "row")
+    return f"{rows} = {parts}; unexplained {balance['unexplained']:,}"
 
 
 def is_well(report: dict[str, Any], limit: int | None = None) -> bool:

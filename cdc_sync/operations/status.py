@@ -13,7 +13,7 @@ from cdc_sync.rules.watermark import write_watermark
 from cdc_sync.state import contracts, control, holds, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.history import STOPPED
-from cdc_sync.wording import counted
+from cdc_sync.wording import format_count, format_instant
 
 KINDS = ("created", "updated", "recreated", "adopted", "unchanged", "rejected", "retried")
 POLLS_MISSED = 3  # intervals without a good poll after which it is not well
@@ -72,9 +72,9 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
         "api": {
             "state": api.get("state", "ok"),
             "reason": api.get("reason"),
-            "since": _z(api.get("since")),
-            "paused_until": _z(api.get("paused_until")),
-            "token_expires": _z((kept.get(control.DAEMON) or {}).get("token_expires")),
+            "since": format_instant(api.get("since")),
+            "paused_until": format_instant(api.get("paused_until")),
+            "token_expires": format_instant((kept.get(control.DAEMON) or {}).get("token_expires")),
         },
         "instances": _instances(kept, now),
     }
@@ -126,7 +126,7 @@ def findings(document: dict[str, Any], config: Config) -> Iterator[Trouble]:
         if count := document["contracts"][status]:
             yield Trouble(status, (one if count == 1 else many).format(count=f"{count:,}"), count)
     if unexplained := (document["balance"] or {}).get("unexplained"):
-        message = f"Unexplained: {counted(unexplained, 'row')} of the source."
+        message = f"Unexplained: {format_count(unexplained, 'row')} of the source."
         yield Trouble("unexplained", message, unexplained)
     if document["paused"]:
         yield Trouble("paused", "Delivery is paused by a person: cdc-sync resume")
@@ -139,7 +139,7 @@ def sentence(words: str | None) -> str:
 
 def _standstill(api: dict[str, Any], pending: int) -> str:
     since = f" since {api['since'].partition('.')[0].removesuffix('Z')}Z" if api["since"] else ""
-    wait = f"{counted(pending, 'contract')} {'waits' if pending == 1 else 'wait'}"
+    wait = format_count(pending, "contract waits", "contracts wait")
     hint = _MENDS.get(api["state"], "")
     asks = f" {hint}" if hint and "`customergauge." not in (api["reason"] or "") else ""
     return (
@@ -155,7 +155,7 @@ def _daemon(kept: dict[str, Any] | None, now: datetime) -> dict[str, Any]:
     return {
         "running": fresh and _alive(kept),
         "pid": kept["pid"],
-        "since": _z(kept["since"]),
+        "since": format_instant(kept["since"]),
         "role": kept["role"],
     }
 
@@ -163,7 +163,10 @@ def _daemon(kept: dict[str, Any] | None, now: datetime) -> dict[str, Any]:
 def _instances(kept: dict[str, Any], now: datetime) -> list[dict[str, Any]]:
     """Every daemon that runs for this state, the one that captures first."""
     found = [
-        {name: _z(one[name]) if name == "since" else one[name] for name in _TOLD_OF_EACH}
+        {
+            name: one[name] if name != "since" else format_instant(one[name])
+            for name in _TOLD_OF_EACH
+        }
         for one in control.instances(kept).values()
         if now - datetime.fromisoformat(one["beat_at"]) < PRESENCE_GOOD_FOR and _alive(one)
     ]
@@ -198,8 +201,8 @@ def _aged(poll: dict[str, Any] | None, now: datetime, since: str | None) -> dict
     good = (now - good_at).total_seconds()
     shown = {name: poll[name] for name in ("rows", "changed", "error")}
     return {
-        "started": _z(poll["started"]),
-        "finished": _z(poll["finished"]),
+        "started": format_instant(poll["started"]),
+        "finished": format_instant(poll["finished"]),
         "age_seconds": round(max(0.0, age), 1),
         "good_age_seconds": round(max(0.0, good), 1),
         **shown,
@@ -211,7 +214,7 @@ def _hold(
 ) -> dict[str, Any] | None:
     if kept is None or not held:
         return None
-    return {"held": held, **kept, "at": _z(kept["at"]), "examples": examples}
+    return {"held": held, **kept, "at": format_instant(kept["at"]), "examples": examples}
 
 
 def _totals(kept: dict[str, Any]) -> dict[str, int]:
@@ -220,8 +223,4 @@ def _totals(kept: dict[str, Any]) -> dict[str, int]:
 
 
 def _at(document: dict[str, Any] | None) -> dict[str, Any] | None:
-    return None if document is None else {**document, "at": _z(document["at"])}
-
-
-def _z(text: str | None) -> str | None:
-    return None if text is None else text.replace("+00:00", "Z")
+    return None if document is None else {**document, "at": format_instant(document["at"])}

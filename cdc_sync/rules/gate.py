@@ -26,6 +26,7 @@ from cdc_sync.rules.verdict import (
     is_accepted,
     is_refused,
 )
+from cdc_sync.wording import format_problems
 
 BREAKER_AFTER = 5  # failures in a row after which only single probes leave
 REFUSING_AFTER = 20  # contracts refused in a row after which the set-up is suspected
@@ -144,7 +145,7 @@ class Gate:
         if len(refused) < REFUSING_AFTER:
             return replace(Gate(), refused=refused)
         first = verdict.problems[0] if verdict.problems else None
-        why = f"{first.field}: {first.message}".strip(": ") if first else "contracts are refused"
+        why = format_problems([first]) if first else "contracts are refused"
         shut = self._shut(ApiState.REFUSING, why, now, REFUSING_PROBE)
         return replace(shut, refused=refused, failures=0, tokens_refused=0)
 

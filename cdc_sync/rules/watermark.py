@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from cdc_sync.contract import WatermarkValue
 from cdc_sync.errors import UserMistake
+from cdc_sync.wording import format_instant
 
 _FIRST = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)  # a zone can still be applied
 
@@ -194,7 +195,7 @@ def parse_watermark(text: str, type_: WatermarkType, zone: ZoneInfo) -> Watermar
 def write_watermark(value: WatermarkValue | None) -> str | None:
     """The value as the state and JSON hold it: RFC 3339 in UTC, or the number's digits."""
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return format_instant(value)
     return None if value is None else str(value)
 
 

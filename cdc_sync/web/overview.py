@@ -16,7 +16,8 @@ from cdc_sync.measures import Point
 from cdc_sync.operations.status import findings
 from cdc_sync.web.access import Visitor
 from cdc_sync.web.context import Desk
-from cdc_sync.web.render import TEMPLATES, duration, page
+from cdc_sync.web.render import TEMPLATES, page
+from cdc_sync.wording import format_seconds
 
 TEMPLATE = "overview.html"
 REGIONS = (
@@ -152,19 +153,19 @@ def charts_of(points: Sequence[Point], window: str) -> list[Chart]:
             "put",
             "How long a PUT takes",
             _spread([p.put for p in points]),
-            (times[0], window, duration),
+            (times[0], window, format_seconds),
         ),
         _chart(
             "arrival",
             "From change found to acknowledged",
             _spread([point.arrival for point in points]),
-            (times[0], window, duration),
+            (times[0], window, format_seconds),
         ),
         _chart(
             "lag",
             "Behind the source's clock",
             [("greatest", "first", [point.lag for point in points])],
-            (times[0], window, duration),
+            (times[0], window, format_seconds),
         ),
     ]
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,7 +13,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from cdc_sync import __version__
 from cdc_sync.web.access import Visitor, cookie_name
 from cdc_sync.web.context import Desk
-from cdc_sync.wording import counted
+from cdc_sync.wording import (
+    format_count,
+    format_instant,
+    format_problems,
+    format_seconds,
+    sort_fields,
+)
 
 NAVIGATION = (
     ("/", "Overview"),
@@ -44,7 +50,6 @@ _PATH = re.compile(r"(?<![\w:/.])/(?:[\w@+.~-]+/)+")
 _SQLITE = re.compile(r"(sqlite:/{2,3})(?:[^/\s'\"]*/)+")
 _COMMAND = re.compile(r": cdc-sync [^.]*$")
 _INSTANT = re.compile(r"\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)")
-_FIELDS = ("reference", "account", "start", "end", "description")
 #: What was done, by the code that its cookie carries; `{}` is a count, as "3 contracts".
 _DONE = {
     "paused": "Delivery is paused. The source is still read.",
@@ -59,41 +64,20 @@ _DONE = {
     "mistyped": "That is not what was to be typed; nothing was changed.",
     "moved": "The watermark was moved. The daemon reads from there at its next poll.",
 }
-_UNITS = ((0.9995, 0.001, "ms"), (100, 1.0, "s"), (5400, 60.0, "min"), (172_800, 3600.0, "h"))
 
 
 def ago(seconds: float | None) -> str:
     """How long ago."""
-    return "—" if seconds is None else f"{duration(seconds)} ago"
-
-
-def duration(seconds: float | None) -> str:
-    """A length of time in the unit that people would take."""
-    if seconds is None:
-        return "—"
-    for limit, divisor, unit in _UNITS:
-        if seconds < limit:
-            length = seconds / divisor
-            return f"{length:.{1 if length < 10 and divisor >= 1 else 0}f} {unit}"
-    return f"{seconds / 86400:.1f} d"
-
-
-def in_order(fields: dict[str, Any]) -> list[tuple[str, Any]]:
-    """A payload's fields in the order in which people think of them."""
-    known = {name: position for position, name in enumerate(_FIELDS)}
-    return sorted(fields.items(), key=lambda pair: known.get(pair[0], len(known)))
+    return "—" if seconds is None else f"{format_seconds(seconds)} ago"
 
 
 def instant(value: datetime | str | None) -> Markup:
     """A time: in UTC here, and in the viewer's zone where the page's script runs."""
     if value is None:
         return Markup("—")
-    at = datetime.fromisoformat(value) if isinstance(value, str) else value
-    utc = at.astimezone(UTC)
-    written = utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return Markup('<time datetime="{0}" title="{1} UTC">{1} UTC</time>').format(
-        written, f"{utc:%Y-%m-%d %H:%M:%S}"
-    )
+    written = format_instant(value, "milliseconds")
+    utc = f"{written[:10]} {written[11:19]} UTC"
+    return Markup('<time datetime="{0}" title="{1}">{1}</time>').format(written, utc)
 
 
 def isolated(text: Any) -> Markup:
@@ -109,14 +93,6 @@ def number(value: float) -> str:
 def pathless(text: object) -> str:
     """The text without the folders of this machine."""
     return _PATH.sub("…/", _SQLITE.sub(r"\1…/", str(text)))
-
-
-def problems(found: list[dict[str, str]] | None) -> str:
-    """Why a contract is refused, in one line."""
-    return "; ".join(
-        f"{problem['field']}: {problem['message']}" if problem["field"] else problem["message"]
-        for problem in found or ()
-    )
 
 
 def sentence_of(text: str, name: str) -> Markup:
@@ -148,14 +124,14 @@ def value(text: Any) -> Any:
 FILTERS = {
     "instant": instant,
     "ago": ago,
-    "duration": duration,
+    "duration": format_seconds,
     "number": number,
     "value": value,
-    "problems": problems,
-    "in_order": in_order,
+    "problems": format_problems,
+    "sort_fields": sort_fields,
     "pathless": pathless,
     "spoken": spoken,
-    "counted": counted,
+    "counted": format_count,
     "isolated": isolated,
     "sentence_of": sentence_of,
     "timed": timed,
@@ -195,8 +171,7 @@ def said(code: str | None, count: str | None) -> str | None:
     if known is None:
         return None
     number = int(count) if count and count.isascii() and count.isdecimal() else 0
-    are = "is" if number == 1 else "are"
-    return known.format(f"{counted(number, 'contract')} {are}")
+    return known.format(format_count(number, "contract is", "contracts are"))
 
 
 def leading_to(request: Request, path: str, code: str, count: int | None = None) -> Response:

@@ -276,18 +276,6 @@ def test_the_page_comes_back_when_the_state_does(daemon):
 
 @pytest.mark.quick
 @pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [
-        (None, "—"), (0, "0 ms"), (0.0042, "4 ms"), (0.25, "250 ms"), (1.24, "1.2 s"), (42, "42 s"),
-        (100, "1.7 min"), (3600, "60 min"), (7200, "2.0 h"), (200_000, "2.3 d"),
-    ],
-)  # fmt: skip
-def test_a_duration_is_written_in_the_unit_that_people_would_take(seconds, expected):
-    assert render.duration(seconds) == expected
-
-
-@pytest.mark.quick
-@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("sqlite:////var/lib/cdc-sync/state.db", "sqlite:///…/state.db"),
