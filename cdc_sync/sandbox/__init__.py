@@ -1,1 +1,1 @@
-"""The stand-in for CustomerGauge: an independent witness that shares no code with the product."""
+"""The sandbox stands in for CustomerGauge: a witness that shares no code with the product."""

@@ -1,9 +1,8 @@
-"""The stand-in for CustomerGauge as an ASGI application: its API, and what only a sandbox has."""
+"""The sandbox as an ASGI application: CustomerGauge's API, and what only a sandbox has."""
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, dataclass
 from html import escape
 from itertools import islice
 from pathlib import Path
@@ -13,13 +12,13 @@ from urllib.parse import parse_qs
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from cdc_sync.errors import UserMistake
-from cdc_sync.sandbox.api import Endpoint, PutService, Tokens, TokenService
-from cdc_sync.sandbox.faults import OFFERED, Faults, fault_of, parse_fault
+from cdc_sync.sandbox.api import PutEndpoint, TokenEndpoint, Tokens, json_response
+from cdc_sync.sandbox.faults import OFFERED, Faults, fault_from_json, parse_fault
 from cdc_sync.sandbox.ledger import Entry, Ledger
 
 ASSETS = Path(__file__).with_name("assets")
@@ -63,7 +62,7 @@ PAGE = """<!doctype html>
 </main>
 <section id="faults">
 <h2>Let something go wrong</h2>
-{wrong}
+{mistake}
 <form method="post" action="/faults/add">
 <label>A fault <input name="fault" placeholder="status=503 share=10% times=3"></label>
 <button>Add</button>
@@ -87,81 +86,80 @@ def sandbox_app(
     token_seconds: float = 3600,
     strict_accounts: bool = False,
 ) -> Starlette:
-    """Serve this ledger by the documented rules, struck by these faults."""
+    """Return an application that serves this ledger by the documented rules, with these faults."""
     faults = faults or Faults()
     tokens = Tokens(token_seconds)
-    put_contract = partial(ledger.put_contract, strict_accounts=strict_accounts)
-    contracts = PutService("contracts", put_contract, tokens, ledger)
-    accounts = PutService("accounts", ledger.put_account, tokens, ledger)
-    token = TokenService(tokens, ledger, client_id, client_secret)
+    parts = (ledger, tokens, faults)
+    token = TokenEndpoint("token", *parts, client_id, client_secret)
+    contracts = PutEndpoint("contracts", *parts, strict_accounts)
+    accounts = PutEndpoint("accounts", *parts)
+    own = _OwnPaths(*parts)
     return Starlette(
         routes=[
-            Route("/oauth2/token", Endpoint("token", token, faults), methods=["POST"]),
-            Route("/contracts", Endpoint("contracts", contracts, faults), methods=["PUT"]),
-            Route("/accounts", Endpoint("accounts", accounts, faults), methods=["PUT"]),
-            *_own_routes(ledger, faults, tokens),
+            Route("/oauth2/token", token, methods=["POST"]),
+            Route("/contracts", contracts, methods=["PUT"]),
+            Route("/accounts", accounts, methods=["PUT"]),
+            Route("/", own.page),
+            Route("/dump", own.dump),
+            Route("/log", own.log),
+            Route("/faults", own.list_or_set_faults, methods=["GET", "POST", "DELETE"]),
+            Route("/faults/add", own.add_fault, methods=["POST"]),
+            Route("/faults/clear", own.clear_faults, methods=["POST"]),
+            Route("/revoke", own.revoke, methods=["POST"]),
+            Mount("/assets", StaticFiles(directory=ASSETS)),
         ],
         exception_handlers={HTTPException: _laravel_error, UserMistake: _mistake},
     )
 
 
-def _own_routes(ledger: Ledger, faults: Faults, tokens: Tokens) -> list[Route | Mount]:
-    return [
-        Route("/", partial(_page, ledger, faults)),
-        Route("/dump", partial(_dump, ledger)),
-        Route("/log", partial(_log, ledger)),
-        Route("/faults", partial(_faults, faults), methods=["GET", "POST", "DELETE"]),
-        Route("/faults/add", partial(_add_fault, ledger, faults), methods=["POST"]),
-        Route("/faults/clear", partial(_clear_faults, faults), methods=["POST"]),
-        Route("/revoke", partial(_revoke, tokens), methods=["POST"]),
-        Mount("/assets", StaticFiles(directory=ASSETS)),
-    ]
+@dataclass(frozen=True, slots=True)
+class _OwnPaths:
+    """What only a sandbox has: its page, what it holds, and its faults."""
+
+    ledger: Ledger
+    tokens: Tokens
+    faults: Faults
+
+    async def page(self, request: Request) -> Response:
+        return self._rendered(200, request.query_params.get("search", ""))
+
+    async def dump(self, _request: Request) -> Response:
+        return json_response(200, self.ledger.dump())
+
+    async def log(self, request: Request) -> Response:
+        after = _whole_number(request, "after", 0)
+        limit = _whole_number(request, "limit", LOG_LIMIT)
+        return json_response(200, [_document(e) for e in self.ledger.entries(after, limit)])
+
+    async def list_or_set_faults(self, request: Request) -> Response:
+        if request.method == "DELETE":
+            self.faults.replace([])
+        elif request.method == "POST":
+            self.faults.replace(map(fault_from_json, _json_list(await request.body())))
+        return json_response(200, self.faults.listed())
+
+    async def add_fault(self, request: Request) -> Response:
+        form = parse_qs((await request.body()).decode("utf-8", "replace"))
+        try:
+            self.faults.add(parse_fault(" ".join(form.get("fault", []))))
+        except UserMistake as mistake:
+            return self._rendered(400, "", str(mistake))
+        return RedirectResponse("/", 303)
+
+    async def clear_faults(self, _request: Request) -> Response:
+        self.faults.replace([])
+        return RedirectResponse("/", 303)
+
+    async def revoke(self, _request: Request) -> Response:
+        self.tokens.revoke_all()
+        return Response(status_code=204)
+
+    def _rendered(self, status: int, search: str, mistake: str = "") -> Response:
+        page = render(self.ledger, self.faults.listed(), search, mistake)
+        return HTMLResponse(page, status, PAGE_HEADERS)
 
 
-async def _page(ledger: Ledger, faults: Faults, request: Request) -> Response:
-    search = request.query_params.get("search", "")
-    return HTMLResponse(render(ledger, faults.listed(), search), headers=PAGE_HEADERS)
-
-
-async def _dump(ledger: Ledger, _request: Request) -> Response:
-    return _json(ledger.dump())
-
-
-async def _log(ledger: Ledger, request: Request) -> Response:
-    after = _whole_number(request, "after", 0)
-    limit = _whole_number(request, "limit", LOG_LIMIT)
-    return _json([_document(entry) for entry in ledger.entries(after, limit)])
-
-
-async def _faults(faults: Faults, request: Request) -> Response:
-    if request.method == "DELETE":
-        faults.replace([])
-    elif request.method == "POST":
-        faults.replace(map(fault_of, _listed(await request.body())))
-    return _json(faults.listed())
-
-
-async def _add_fault(ledger: Ledger, faults: Faults, request: Request) -> Response:
-    form = parse_qs((await request.body()).decode("utf-8", "replace"))
-    try:
-        faults.add(parse_fault(" ".join(form.get("fault", []))))
-    except UserMistake as mistake:
-        page = render(ledger, faults.listed(), "", str(mistake))
-        return HTMLResponse(page, 400, headers=PAGE_HEADERS)
-    return RedirectResponse("/", 303)
-
-
-async def _clear_faults(faults: Faults, _request: Request) -> Response:
-    faults.replace([])
-    return RedirectResponse("/", 303)
-
-
-async def _revoke(tokens: Tokens, _request: Request) -> Response:
-    tokens.revoke_all()
-    return Response(status_code=204)
-
-
-def _listed(raw: bytes) -> list[Any]:
+def _json_list(raw: bytes) -> list[Any]:
     try:
         document = json.loads(raw)
     except ValueError as error:
@@ -180,67 +178,58 @@ def _document(entry: Entry) -> dict[str, Any]:
     return asdict(entry) | {"at": entry.at.isoformat().replace("+00:00", "Z")}
 
 
-def _json(document: Any) -> Response:
-    # Escaped to ASCII: what was sent may hold halves of surrogate pairs, which UTF-8 cannot.
-    return Response(json.dumps(document), media_type="application/json")
-
-
 async def _laravel_error(_request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return JSONResponse({"message": error.detail}, error.status_code, error.headers)
+    return json_response(error.status_code, {"message": error.detail}, error.headers)
 
 
 async def _mistake(_request: Request, error: Exception) -> Response:
-    return JSONResponse({"message": str(error)}, 400)
+    return json_response(400, {"message": str(error)})
 
 
-def render(ledger: Ledger, faults: list[dict[str, Any]], search: str, wrong: str = "") -> str:
-    """Give the whole page; every text that came from outside is escaped.
+def render(ledger: Ledger, faults: list[dict[str, Any]], search: str, mistake: str = "") -> str:
+    """Return the whole page; every text that came from outside is escaped.
 
-    `wrong` is what was wrong with the fault that a person has written.
+    `mistake` is what was wrong with the fault that a person has written.
     """
     held = ledger.dump()
-    contracts: Mapping[str, Mapping[str, Any]] = held["contracts"]
-    found = [body for body in contracts.values() if _has(body, search)]
+    found = [body for body in held["contracts"].values() if _contains(body, search)]
     latest = ledger.latest(REFUSALS_SOUGHT)
     refused = islice((entry for entry in latest if entry.errors), REFUSALS_SHOWN)
-    counts = (len(contracts), len(held["accounts"]), held["puts"], held["tokens"])
+    counts = (len(held["contracts"]), len(held["accounts"]), held["puts"], held["tokens"])
+    contracts = ([body.get(field) for field in FIELDS] for body in found[:CONTRACTS_SHOWN])
     return PAGE.format(
         counts=_row("td", counts),
         search=escape(search),
         found=f"{len(found)} found, the first {CONTRACTS_SHOWN} shown",
-        contracts=_table(FIELDS, (_contract(body) for body in found[:CONTRACTS_SHOWN])),
-        puts=_table(PUT_HEAD, map(_put, latest[:PUTS_SHOWN])),
-        refusals=_table(REFUSAL_HEAD, map(_refusal, refused)),
-        faults=_table(FAULT_HEAD, map(_fault, faults)),
-        wrong=f'<p class="wrong" role="alert">{_text(wrong)}</p>' if wrong else "",
+        contracts=_table(FIELDS, contracts),
+        puts=_table(PUT_HEAD, map(_put_cells, latest[:PUTS_SHOWN])),
+        refusals=_table(REFUSAL_HEAD, map(_refusal_cells, refused)),
+        faults=_table(FAULT_HEAD, map(_fault_cells, faults)),
+        mistake=f'<p class="wrong" role="alert">{_escaped(mistake)}</p>' if mistake else "",
         offered="\n".join(f'<button name="fault" value="{one}">{one}</button>' for one in OFFERED),
     )
 
 
-def _has(body: Mapping[str, Any], search: str) -> bool:
+def _contains(body: Mapping[str, Any], search: str) -> bool:
     sought = search.casefold()
     return any(sought in str(body.get(field, "")).casefold() for field in FIELDS)
 
 
-def _contract(body: Mapping[str, Any]) -> Iterable[Any]:
-    return (body.get(field) for field in FIELDS)
-
-
-def _put(entry: Entry) -> Iterable[Any]:
+def _put_cells(entry: Entry) -> Iterable[Any]:
     applied = "yes" if entry.applied else "no"
     return (_clock(entry), entry.path, entry.reference, entry.status, applied, entry.fault)
 
 
-def _refusal(entry: Entry) -> Iterable[Any]:
+def _refusal_cells(entry: Entry) -> Iterable[Any]:
     errors = " ".join(text for texts in entry.errors.values() for text in texts)
     return (_clock(entry), entry.reference, errors)
 
 
-def _fault(told: Mapping[str, Any]) -> Iterable[Any]:
-    words = [f"{name}={value}" for name, value in told.items() if name not in {"kind", "struck"}]
-    return (" ".join([told["kind"], *words]), told["struck"])
+def _fault_cells(fault: Mapping[str, Any]) -> Iterable[Any]:
+    words = [f"{name}={value}" for name, value in fault.items() if name not in {"kind", "struck"}]
+    return (" ".join([fault["kind"], *words]), fault["struck"])
 
 
 def _clock(entry: Entry) -> str:
@@ -253,11 +242,11 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def _row(cell: str, values: Iterable[Any]) -> str:
-    cells = "".join(f"<{cell}>{_text(value)}</{cell}>" for value in values)
+    cells = "".join(f"<{cell}>{_escaped(value)}</{cell}>" for value in values)
     return f"<tr>{cells}</tr>"
 
 
-def _text(value: Any) -> str:
+def _escaped(value: Any) -> str:
     # Half a surrogate pair is legal in JSON and cannot be sent as UTF-8.
     known = "" if value is None else str(value)
     return escape(known.encode("utf-8", "replace").decode("utf-8"))

@@ -13,10 +13,23 @@ from cdc_sync.errors import UserMistake
 
 IMPORTS = ("contracts", "accounts")
 PATHS = (*IMPORTS, "token")
-RATE = re.compile(r"(\d+(?:\.\d+)?)(?:/(s|m|h))?")
+#: One of each that people rehearse, in the order in which the page offers them.
+OFFERED = (
+    "latency=500ms",
+    "status=500 share=10%",
+    "rate=5/s",
+    "expiry times=1",
+    "reset share=10%",
+    "lost share=10%",
+    "late=20s share=10%",
+    "hang share=10%",
+    "status=503",
+    "status=422 share=10%",
+    "status=401 path=token",
+)
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """What goes wrong."""
 
     STATUS = "status"  #: this status is answered and nothing is applied
@@ -37,7 +50,7 @@ class Kind(StrEnum):
 class Fault:
     """One thing that goes wrong; only `kind` and what its kind needs is given."""
 
-    kind: Kind
+    kind: FaultKind
     status: int | None = None
     retry_after: str | None = None  #: seconds or an HTTP date, as the header has it
     body: str | None = None  #: of a status; JSON with the reason when None
@@ -52,104 +65,8 @@ class Fault:
 class Strike:
     """What strikes one request: a delay first, then at most one other fault."""
 
-    delay: float
-    fault: Fault | None
-    retry_after: str | None  #: what the fault tells the caller, if it does
-
-
-UNHARMED = Strike(0.0, None, None)
-UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
-SHARE = re.compile(r"(\d+(?:\.\d+)?)(%)?")
-EXAMPLES = "Write for example: latency=200ms, status=503 share=10% times=3, rate=20/s, reset, lost."
-#: One of each that people rehearse, in the order in which the page offers them.
-OFFERED = (
-    "latency=500ms",
-    "status=500 share=10%",
-    "rate=5/s",
-    "expiry times=1",
-    "reset share=10%",
-    "lost share=10%",
-    "late=20s share=10%",
-    "hang share=10%",
-    "status=503",
-    "status=422 share=10%",
-    "status=401 path=token",
-)
-
-
-def _path(text: str) -> str:
-    if text not in PATHS:
-        raise UserMistake(f"{text!r} is no path here.", hint=f"Paths: {', '.join(PATHS)}.")
-    return text
-
-
-def _per_second(text: str) -> float:
-    number, unit = _matched(RATE, text, "a rate", "20/s")
-    if number == 0:
-        raise UserMistake("A rate of 0 lets nothing through.", hint="Use status=429 for that.")
-    return number / UNITS[unit or "s"]
-
-
-def _seconds(text: str) -> float:
-    number, unit = _matched(DURATION, text, "a duration", "200ms or 5s")
-    return number * UNITS[unit or "s"]
-
-
-def _share(text: str) -> float:
-    number, percent = _matched(SHARE, text, "a share", "10% or 0.1")
-    share = number / 100 if percent else number
-    if share > 1:
-        raise UserMistake(f"{text!r} is more than all requests.", hint="Write it as 10% or 0.1.")
-    return share
-
-
-def _status(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 200 <= int(text) <= 599):
-        raise UserMistake(f"{text!r} is not an answer's status.", hint="It is 200 to 599.")
-    return int(text)
-
-
-def _times(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise UserMistake(f"{text!r} is not how often.", hint="Write a whole number from 1.")
-    return int(text)
-
-
-READ: dict[str, Callable[[str], Any]] = {
-    "status": _status,
-    "retry_after": str,
-    "body": str,
-    "seconds": _seconds,
-    "per_second": _per_second,
-    "share": _share,
-    "times": _times,
-    "path": _path,
-}
-OWN = {
-    Kind.STATUS: "status",
-    Kind.LATENCY: "seconds",
-    Kind.RATE: "per_second",
-    Kind.HANG: "seconds",
-    Kind.LATE: "seconds",
-    Kind.LOST: "status",
-    Kind.REDIRECT: "status",
-}
-NEEDED = {
-    Kind.STATUS: "status",
-    Kind.LATENCY: "seconds",
-    Kind.RATE: "per_second",
-    Kind.LATE: "seconds",
-}
-
-
-@dataclass(slots=True)
-class _Active:
-    fault: Fault
-    struck: int = 0
-    #: Of a rate: how many requests may come now, as of when.
-    allowance: float = 1.0
-    counted_at: float = 0.0
+    delay: float = 0.0
+    fault: Fault | None = None
 
 
 class Faults:
@@ -162,52 +79,60 @@ class Faults:
         self.replace(faults)
 
     def replace(self, faults: Iterable[Fault]) -> None:
-        """Let these, and only these, be in force from now on."""
+        """Put these, and only these, in force."""
         active = [_Active(fault) for fault in faults]
         with self._lock:
             self._active = active
 
     def add(self, fault: Fault) -> None:
-        """Let this one be in force, too."""
+        """Put this one in force, too."""
         with self._lock:
             self._active = [*self._active, _Active(fault)]
 
     def listed(self) -> list[dict[str, Any]]:
-        """Every fault in force, without what it leaves at its default, and how often it struck."""
+        """Return every fault in force, without defaults, and how often it struck."""
         with self._lock:
-            return [_told(active) for active in self._active]
+            return [_document(active) for active in self._active]
 
     def strike(self, path: str) -> Strike:
-        """What strikes this request; all delays add up, of the rest the first that hits wins."""
+        """Return what strikes this request: all delays, and of the other faults the first."""
         if not self._active:
-            return UNHARMED
+            return Strike()
         delay = 0.0
         with self._lock:
             for active in self._active:
                 if not self._hits(active, path):
                     continue
                 active.struck += 1
-                if active.fault.kind is not Kind.LATENCY:
-                    return Strike(delay, active.fault, _retry_after(active))
+                if active.fault.kind is not FaultKind.LATENCY:
+                    return Strike(delay, _with_retry_after(active))
                 delay += active.fault.seconds
-        return Strike(delay, None, None)
+        return Strike(delay)
 
-    def _hits(self, active: _Active, path: str) -> bool:
+    def _hits(self, active: "_Active", path: str) -> bool:
         fault = active.fault
         here = path in IMPORTS if fault.path is None else path == fault.path
         if not here or (fault.times is not None and active.struck >= fault.times):
             return False
         if fault.share < 1.0 and self._chance.random() >= fault.share:
             return False
-        return fault.kind is not Kind.RATE or _too_fast(active, monotonic())
+        return fault.kind is not FaultKind.RATE or _exceeds_rate(active, monotonic())
 
 
-def _too_fast(active: _Active, now: float) -> bool:
-    """A bucket that holds one second's worth, full at first."""
+@dataclass(slots=True)
+class _Active:
+    fault: Fault
+    struck: int = 0
+    #: Of a rate: how many requests may come now, as of when.
+    allowance: float = 1.0
+    counted_at: float = 0.0
+
+
+def _exceeds_rate(active: _Active, now: float) -> bool:
+    """Take a request from a token bucket that holds one second's worth; True where it is empty."""
     rate = active.fault.per_second
-    most = max(1.0, rate)
     gained = (now - active.counted_at) * rate
-    active.allowance = min(most, active.allowance + gained)
+    active.allowance = min(max(1.0, rate), active.allowance + gained)
     active.counted_at = now
     if active.allowance < 1.0:
         return True
@@ -215,15 +140,15 @@ def _too_fast(active: _Active, now: float) -> bool:
     return False
 
 
-def _retry_after(active: _Active) -> str | None:
+def _with_retry_after(active: _Active) -> Fault:
     fault = active.fault
-    if fault.kind is Kind.RATE and fault.retry_after is None:
+    if fault.kind is FaultKind.RATE and fault.retry_after is None:
         wait = (1.0 - active.allowance) / fault.per_second
-        return str(max(1, round(wait + 0.5)))
-    return fault.retry_after
+        return replace(fault, retry_after=str(max(1, round(wait + 0.5))))
+    return fault
 
 
-def _told(active: _Active) -> dict[str, Any]:
+def _document(active: _Active) -> dict[str, Any]:
     default = Fault(active.fault.kind)
     given = {
         name: value
@@ -233,10 +158,24 @@ def _told(active: _Active) -> dict[str, Any]:
     return given | {"struck": active.struck}
 
 
+EXAMPLES = "Write for example: latency=200ms, status=503 share=10% times=3, rate=20/s, reset, lost."
+#: The field that the value behind the kind itself fills: `status=500`, `latency=2s`.
+VALUE_FIELD = {
+    FaultKind.STATUS: "status",
+    FaultKind.LATENCY: "seconds",
+    FaultKind.RATE: "per_second",
+    FaultKind.HANG: "seconds",
+    FaultKind.LATE: "seconds",
+    FaultKind.LOST: "status",
+    FaultKind.REDIRECT: "status",
+}
+VALUE_NEEDED = {FaultKind.STATUS, FaultKind.LATENCY, FaultKind.RATE, FaultKind.LATE}
+
+
 def parse_fault(text: str) -> Fault:
     """Read one fault from `kind=value key=value …`, set apart by spaces or commas.
 
-    Raises UserMistake in words.
+    Raises UserMistake.
     """
     words = [word.partition("=") for word in re.split(r"[,\s]+", text.strip()) if word]
     if not words:
@@ -244,12 +183,14 @@ def parse_fault(text: str) -> Fault:
     (name, _, value), *rest = words
     fields = {key: given for key, _, given in rest}
     kind = _kind(name)
+    if value and kind not in VALUE_FIELD:
+        raise UserMistake(f"The fault {kind} takes no value of its own.", hint=EXAMPLES)
     if value:
-        fields[_own_field(kind)] = value
+        fields[VALUE_FIELD[kind]] = value
     return _fault(kind, fields)
 
 
-def fault_of(document: object) -> Fault:
+def fault_from_json(document: object) -> Fault:
     """Read one fault from JSON: such a text, or an object with the fields of Fault."""
     if isinstance(document, str):
         return parse_fault(document)
@@ -259,35 +200,77 @@ def fault_of(document: object) -> Fault:
     return _fault(_kind(fields.pop("kind")), fields)
 
 
-def _fault(kind: Kind, fields: Mapping[str, str]) -> Fault:
-    needed = NEEDED.get(kind)
-    if needed is not None and needed not in fields:
-        raise UserMistake(f"The fault {kind} needs its value.", hint=EXAMPLES)
-    values: dict[str, Any] = {}
-    for name, text in fields.items():
-        if name not in READ:
-            raise UserMistake(f"A fault has no {name!r}.", hint=f"It has {', '.join(READ)}.")
-        values[name] = READ[name](text)
-    return replace(Fault(kind), **values)
-
-
-def _kind(name: str) -> Kind:
+def _kind(name: str) -> FaultKind:
     try:
-        return Kind(name)
+        return FaultKind(name)
     except ValueError:
-        kinds = ", ".join(Kind)
+        kinds = ", ".join(FaultKind)
         raise UserMistake(f"{name!r} is no kind of fault.", hint=f"Kinds: {kinds}.") from None
 
 
-def _own_field(kind: Kind) -> str:
-    """Which field the value behind the kind itself fills: `status=500`, `latency=2s`."""
-    if kind in OWN:
-        return OWN[kind]
-    raise UserMistake(f"The fault {kind} takes no value of its own.", hint=EXAMPLES)
+def _fault(kind: FaultKind, fields: Mapping[str, str]) -> Fault:
+    if kind in VALUE_NEEDED and VALUE_FIELD[kind] not in fields:
+        raise UserMistake(f"The fault {kind} needs its value.", hint=EXAMPLES)
+    values: dict[str, Any] = {}
+    for name, text in fields.items():
+        if name not in PARSERS:
+            raise UserMistake(f"A fault has no {name!r}.", hint=f"It has {', '.join(PARSERS)}.")
+        values[name] = PARSERS[name](text)
+    return replace(Fault(kind), **values)
 
 
-def _matched(pattern: re.Pattern[str], text: str, what: str, example: str) -> tuple[float, str]:
-    found = pattern.fullmatch(text)
-    if found is None:
+def _status(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 200 <= int(text) <= 599):
+        raise UserMistake(f"{text!r} is not an answer's status.", hint="It is 200 to 599.")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    units = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600}
+    return _quantity(text, units, "a duration", "200ms or 5s")
+
+
+def _per_second(text: str) -> float:
+    rate = _quantity(text, {"": 1, "/s": 1, "/m": 1 / 60, "/h": 1 / 3600}, "a rate", "20/s")
+    if rate == 0:
+        raise UserMistake("A rate of 0 lets nothing through.", hint="Use status=429 for that.")
+    return rate
+
+
+def _share(text: str) -> float:
+    share = _quantity(text, {"": 1, "%": 0.01}, "a share", "10% or 0.1")
+    if share > 1:
+        raise UserMistake(f"{text!r} is more than all requests.", hint="Write it as 10% or 0.1.")
+    return share
+
+
+def _quantity(text: str, units: Mapping[str, float], what: str, example: str) -> float:
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(\D*)", text)
+    if found is None or found[2] not in units:
         raise UserMistake(f"{text!r} is not {what}.", hint=f"Write it as {example}.")
-    return float(found[1]), found[2] or ""
+    # 7 * 0.01 is 0.07000000000000001, which the list of faults would show.
+    return round(float(found[1]) * units[found[2]], 12)
+
+
+def _times(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise UserMistake(f"{text!r} is not how often.", hint="Write a whole number from 1.")
+    return int(text)
+
+
+def _path(text: str) -> str:
+    if text not in PATHS:
+        raise UserMistake(f"{text!r} is no path here.", hint=f"Paths: {', '.join(PATHS)}.")
+    return text
+
+
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "status": _status,
+    "retry_after": str,
+    "body": str,
+    "seconds": _seconds,
+    "per_second": _per_second,
+    "share": _share,
+    "times": _times,
+    "path": _path,
+}

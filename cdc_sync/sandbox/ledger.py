@@ -1,7 +1,7 @@
 """What the sandbox holds, and every PUT it was sent, in the order in which they took effect."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from threading import Lock
@@ -12,13 +12,16 @@ from cdc_sync.clock import utc_now
 
 ENTRIES_MAX = 1_000_000  # about 1 GB; then the oldest tenth is forgotten, their numbers are not
 Errors = dict[str, list[str]]
-REFERENCE_MAX = 128  # characters; these five: CustomerGauge's support pages
-ACCOUNT_MAX = 255
-DESCRIPTION_MAX = 150
-NUMBER_MAX = 255
-ACCOUNT_DETAIL_MAX = 128
-ACCOUNT_DETAILS = ("manager", "parent", "region")
-Y_M_D = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One PUT that has arrived and has not taken effect."""
+
+    path: str  #: contracts or accounts
+    body: Any  #: as sent; None where it was not JSON
+    started: float  #: when it arrived, on the monotonic clock
+    fault: str | None = None  #: the kind of fault that struck it
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,25 +30,15 @@ class Entry:
 
     sequence: int  #: from 1, without gaps, in the order of effect
     at: datetime  #: the instant of its effect
-    started: float  #: when it arrived, on the monotonic clock
-    finished: float  #: when it took effect or was refused, on the same clock
-    path: str  #: contracts or accounts
+    started: float
+    finished: float  #: when it took effect or was refused, on the monotonic clock
+    path: str
     reference: str | None
-    body: Any  #: as sent; None where it was not JSON
+    body: Any
     status: int | None  #: the answer; None where there was none
     errors: Errors
     applied: bool
-    fault: str | None  #: the kind of fault that struck it
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """One PUT that has arrived and has not taken effect."""
-
-    path: str
-    body: Any
-    started: float
-    fault: str | None = None
+    fault: str | None
 
 
 class Ledger:
@@ -53,29 +46,30 @@ class Ledger:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._contracts: dict[str, dict[str, Any]] = {}
-        self._accounts: dict[str, dict[str, Any]] = {}
+        self._held: dict[str, dict[str, dict[str, Any]]] = {"contracts": {}, "accounts": {}}
         self._entries: list[Entry] = []
         self._puts = 0
         self._tokens = 0
 
-    def put_contract(self, arrival: Arrival, *, strict_accounts: bool = False) -> Entry:
-        """Apply one PUT /contracts by the documented rules."""
-        body = _object(arrival.body)
-        errors = contract_errors(body)
-        with self._lock:
-            if strict_accounts and not errors and body["account"] not in self._accounts:
-                errors = unknown_account()
-            return self._settle(self._contracts, arrival, body, errors)
+    def put(self, arrival: Arrival, *, strict_accounts: bool = False) -> Entry:
+        """Apply a PUT, or refuse it with its errors, by the documented rules.
 
-    def put_account(self, arrival: Arrival) -> Entry:
-        """Apply one PUT /accounts by the documented rules."""
-        body = _object(arrival.body)
-        errors = account_errors(body)
+        With `strict_accounts` a contract's account must have been PUT before.
+        """
+        # Laravel sees no fields at all in a body that is not a JSON object.
+        body = arrival.body if isinstance(arrival.body, dict) else {}
+        errors = validation_errors(body, RULES[arrival.path])
         with self._lock:
-            return self._settle(self._accounts, arrival, body, errors)
+            if strict_accounts and arrival.path == "contracts" and not errors:
+                errors = self._account_errors(body["account"])
+            if errors:
+                return self._record(arrival, 422, errors, applied=False)
+            held = self._held[arrival.path]
+            status = 200 if body["reference"] in held else 201
+            held[body["reference"]] = body
+            return self._record(arrival, status, {}, applied=True)
 
-    def turn_away(self, arrival: Arrival, status: int | None) -> Entry:
+    def reject(self, arrival: Arrival, status: int | None) -> Entry:
         """Record a PUT that was not applied: no valid token, not JSON, or a fault."""
         with self._lock:
             return self._record(arrival, status, {}, applied=False)
@@ -86,51 +80,44 @@ class Ledger:
             self._tokens += 1
 
     def dump(self) -> dict[str, Any]:
-        """Everything held: the contracts' bodies by reference, the accounts, and the counts."""
+        """Return all that is held: contracts by reference, the accounts, and the counts."""
         with self._lock:
             return {
-                "contracts": dict(self._contracts),
-                "accounts": list(self._accounts.values()),
+                "contracts": dict(self._held["contracts"]),
+                "accounts": list(self._held["accounts"].values()),
                 "puts": self._puts,
                 "tokens": self._tokens,
             }
 
     def entries(self, after: int = 0, limit: int = 1000) -> list[Entry]:
-        """The first `limit` entries, in order, whose sequence is greater than `after`."""
+        """Return the first `limit` entries, in order, whose sequence is greater than `after`."""
         with self._lock:
             oldest = self._puts - len(self._entries)
             first = max(0, after - oldest)
             return self._entries[first : first + max(0, limit)]
 
     def latest(self, limit: int) -> list[Entry]:
-        """The last `limit` entries, newest first."""
+        """Return the last `limit` entries, newest first."""
         with self._lock:
             return self._entries[: -limit - 1 : -1]
 
-    def _settle(
-        self,
-        held: dict[str, dict[str, Any]],
-        arrival: Arrival,
-        body: dict[str, Any],
-        errors: Errors,
-    ) -> Entry:
-        if errors:
-            return self._record(arrival, 422, errors, applied=False)
-        status = 200 if body["reference"] in held else 201
-        held[body["reference"]] = body
-        return self._record(arrival, status, {}, applied=True)
+    def _account_errors(self, account: str) -> Errors:
+        if account in self._held["accounts"]:
+            return {}
+        return {"account": ["The selected account is invalid."]}
 
     def _record(
         self, arrival: Arrival, status: int | None, errors: Errors, *, applied: bool
     ) -> Entry:
         self._puts += 1
+        reference = arrival.body.get("reference") if isinstance(arrival.body, dict) else None
         entry = Entry(
             sequence=self._puts,
             at=utc_now(),
             started=arrival.started,
             finished=monotonic(),
             path=arrival.path,
-            reference=_reference(arrival.body),
+            reference=reference if isinstance(reference, str) else None,
             body=arrival.body,
             status=status,
             errors=errors,
@@ -143,86 +130,56 @@ class Ledger:
         return entry
 
 
-def _object(body: Any) -> dict[str, Any]:
-    """Laravel sees no fields at all in a body that is not a JSON object."""
-    return body if isinstance(body, dict) else {}
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a field must be: a text of at most `longest` characters, or without it a date."""
+
+    longest: int | None = None
+    is_required: bool = False
+
+    def error(self, field: str, value: object) -> str | None:
+        """Say in Laravel's words what is wrong with a value; None: nothing."""
+        # `required` and a nullable date take a text of white space for no value at all.
+        is_blank = value is None or (isinstance(value, str) and not value.strip())
+        if self.is_required and is_blank:
+            return f"The {field} field is required."
+        if self.longest is None:
+            is_valid = is_blank or (isinstance(value, str) and _is_y_m_d(value))
+            return None if is_valid else f"The {field} does not match the format Y-m-d."
+        if value is not None and not isinstance(value, str):
+            return f"The {field} must be a string."
+        if value is not None and len(value) > self.longest:
+            return f"The {field} may not be greater than {self.longest} characters."
+        return None
 
 
-def _reference(body: Any) -> str | None:
-    reference = body.get("reference") if isinstance(body, Mapping) else None
-    return reference if isinstance(reference, str) else None
+# The lengths are those of CustomerGauge's support pages.
+RULES = {
+    "contracts": {
+        "reference": Rule(128, is_required=True),
+        "account": Rule(255, is_required=True),
+        "start": Rule(is_required=True),
+        "end": Rule(),
+        "description": Rule(150),
+    },
+    "accounts": {
+        "reference": Rule(128, is_required=True),
+        "number": Rule(255),
+        "manager": Rule(128),
+        "parent": Rule(128),
+        "region": Rule(128),
+    },
+}
 
 
-def contract_errors(body: Mapping[str, Any]) -> Errors:
-    """What PUT /contracts refuses in this body, by field; empty when it is taken."""
-    return _collected(
-        ("reference", _required_text(body, "reference", REFERENCE_MAX)),
-        ("account", _required_text(body, "account", ACCOUNT_MAX)),
-        ("start", _required_date(body, "start")),
-        ("end", _date(body, "end")),
-        ("description", _text(body, "description", DESCRIPTION_MAX)),
-    )
-
-
-def account_errors(body: Mapping[str, Any]) -> Errors:
-    """What PUT /accounts refuses in this body, by field; empty when it is taken."""
-    return _collected(
-        ("reference", _required_text(body, "reference", REFERENCE_MAX)),
-        ("number", _text(body, "number", NUMBER_MAX)),
-        *(
-            (name, _text(body, name, ACCOUNT_DETAIL_MAX))
-            for name in ("manager", "parent", "region")
-        ),
-    )
-
-
-def unknown_account() -> Errors:
-    """The refusal of a contract whose account does not exist."""
-    return {"account": ["The selected account is invalid."]}
-
-
-def _collected(*found: tuple[str, Iterator[str]]) -> Errors:
-    listed = ((field, list(texts)) for field, texts in found)
-    return {field: texts for field, texts in listed if texts}
-
-
-def _required_text(body: Mapping[str, Any], field: str, longest: int) -> Iterator[str]:
-    if _blank(body.get(field)):
-        yield f"The {field} field is required."
-    else:
-        yield from _text(body, field, longest)
-
-
-def _text(body: Mapping[str, Any], field: str, longest: int) -> Iterator[str]:
-    value = body.get(field)
-    if value is None:
-        return
-    if not isinstance(value, str):
-        yield f"The {field} must be a string."
-    elif len(value) > longest:
-        yield f"The {field} may not be greater than {longest} characters."
-
-
-def _required_date(body: Mapping[str, Any], field: str) -> Iterator[str]:
-    if _blank(body.get(field)):
-        yield f"The {field} field is required."
-    else:
-        yield from _date(body, field)
-
-
-def _date(body: Mapping[str, Any], field: str) -> Iterator[str]:
-    value = body.get(field)
-    if not (_blank(value) or (isinstance(value, str) and _is_y_m_d(value))):
-        yield f"The {field} does not match the format Y-m-d."
-
-
-def _blank(value: object) -> bool:
-    """Laravel's `required` and `nullable`: null, and a text of nothing but white space."""
-    return value is None or (isinstance(value, str) and not value.strip())
+def validation_errors(body: Mapping[str, Any], rules: Mapping[str, Rule]) -> Errors:
+    """Return what is wrong with a body, by field; empty where it is valid."""
+    found = {field: rule.error(field, body.get(field)) for field, rule in rules.items()}
+    return {field: [error] for field, error in found.items() if error is not None}
 
 
 def _is_y_m_d(text: str) -> bool:
-    if not Y_M_D.fullmatch(text):
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         return False
     try:
         date.fromisoformat(text)

@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from cdc_sync.errors import UserMistake
-from cdc_sync.sandbox.faults import OFFERED, Fault, Faults, Kind, fault_of, parse_fault
+from cdc_sync.sandbox.faults import OFFERED, Fault, FaultKind, Faults, fault_from_json, parse_fault
 
 
 def entry_of(sandbox):
@@ -180,7 +180,7 @@ def test_what_the_page_offers_is_a_fault_that_strikes(sandbox, offered):
 def test_the_page_offers_what_users_rehearse():
     kinds = {parse_fault(offered).kind for offered in OFFERED}
 
-    assert kinds >= {Kind.LATENCY, Kind.STATUS, Kind.RATE, Kind.EXPIRY, Kind.RESET, Kind.LOST, Kind.HANG, Kind.LATE}  # fmt: skip
+    assert kinds >= {FaultKind.LATENCY, FaultKind.STATUS, FaultKind.RATE, FaultKind.EXPIRY, FaultKind.RESET, FaultKind.LOST, FaultKind.HANG, FaultKind.LATE}  # fmt: skip
 
 
 def test_a_fault_strikes_only_its_path_and_the_token_only_by_name(sandbox):
@@ -228,23 +228,23 @@ def test_delays_add_up_and_of_the_other_faults_the_first_wins():
     faults = Faults(map(parse_fault, ["latency=1s", "reset times=1", "latency=2s", "lost"]))
     first, second = faults.strike("contracts"), faults.strike("contracts")
 
-    assert (first.delay, first.fault.kind) == (1.0, Kind.RESET)
-    assert (second.delay, second.fault.kind) == (3.0, Kind.LOST)
+    assert (first.delay, first.fault.kind) == (1.0, FaultKind.RESET)
+    assert (second.delay, second.fault.kind) == (3.0, FaultKind.LOST)
 
 
 @pytest.mark.quick
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("latency=200ms", Fault(Kind.LATENCY, seconds=0.2)),
-        ("latency=1.5s, share=50%", Fault(Kind.LATENCY, seconds=1.5, share=0.5)),
-        ("status=500,share=10%,times=3", Fault(Kind.STATUS, status=500, share=0.1, times=3)),
-        ("status=429 retry_after=5", Fault(Kind.STATUS, status=429, retry_after="5")),
-        ("rate=120/m path=contracts", Fault(Kind.RATE, per_second=2.0, path="contracts")),
-        ("hang", Fault(Kind.HANG)),
-        ("late=5s", Fault(Kind.LATE, seconds=5.0)),
-        ("redirect=302", Fault(Kind.REDIRECT, status=302)),
-        ("reset path=token", Fault(Kind.RESET, path="token")),
+        ("latency=200ms", Fault(FaultKind.LATENCY, seconds=0.2)),
+        ("latency=1.5s, share=50%", Fault(FaultKind.LATENCY, seconds=1.5, share=0.5)),
+        ("status=500,share=10%,times=3", Fault(FaultKind.STATUS, status=500, share=0.1, times=3)),
+        ("status=429 retry_after=5", Fault(FaultKind.STATUS, status=429, retry_after="5")),
+        ("rate=120/m path=contracts", Fault(FaultKind.RATE, per_second=2.0, path="contracts")),
+        ("hang", Fault(FaultKind.HANG)),
+        ("late=5s", Fault(FaultKind.LATE, seconds=5.0)),
+        ("redirect=302", Fault(FaultKind.REDIRECT, status=302)),
+        ("reset path=token", Fault(FaultKind.RESET, path="token")),
     ],
 )
 def test_a_fault_is_read_as_it_is_written(text, fault):
@@ -281,7 +281,7 @@ def test_a_fault_that_cannot_be_read_is_told_in_words_with_a_mend(text, says):
 @pytest.mark.parametrize("document", [7, None, {}, [], {"status": 500}])
 def test_json_that_is_no_fault_is_refused(document):
     with pytest.raises(UserMistake):
-        fault_of(document)
+        fault_from_json(document)
 
 
 def until(holds, seconds=10.0):

@@ -91,7 +91,7 @@ def test_the_ledger_forgets_the_oldest_puts_and_keeps_their_numbers(monkeypatch)
     monkeypatch.setattr(ledger_module, "ENTRIES_MAX", 20)
     ledger = Ledger()
     for number in range(100):
-        ledger.put_contract(arrival(number))
+        ledger.put(arrival(number))
 
     kept = ledger.entries()
     assert len(kept) <= 20
@@ -105,7 +105,7 @@ def test_the_ledger_forgets_the_oldest_puts_and_keeps_their_numbers(monkeypatch)
 def test_puts_from_many_threads_are_numbered_without_gaps():
     ledger = Ledger()
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: ledger.put_contract(arrival(number % 50)), range(2000)))
+        list(pool.map(lambda number: ledger.put(arrival(number % 50)), range(2000)))
 
     entries = ledger.entries(limit=5000)
     assert [entry.sequence for entry in entries] == list(range(1, 2001))
