@@ -1,3 +1,5 @@
+"""The README is short, what it types can be typed, and the two long tables of docs/ are whole."""
+
 import re
 import shlex
 from pathlib import Path
@@ -10,33 +12,57 @@ from docs.generate import command_line, leaves
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
+DOCS = {page.name: page.read_text() for page in (ROOT / "docs").glob("*.md")}
 pytestmark = pytest.mark.quick
 
 COMMANDS = dict(leaves(command_line()))
 KEYS = [f"{name}.{key}" for name, model in SECTIONS.items() for key in model.model_fields]
-TABLE = dict(re.findall(r"^\| `([a-z]+\.[a-z_]+)` \| (.*) \|$", README, re.MULTILINE))
+
+
+def _keys_explained() -> dict[str, tuple[str, str]]:
+    """Of each key in the tables of docs/configuration.md its default and its meaning."""
+    found = {}
+    for section in DOCS["configuration.md"].split("\n## ")[1:]:
+        name = section.split("\n", 1)[0]
+        rows = re.findall(
+            r"^\| `([a-z_]+)` \| .*? \| (\S+(?: \S+)*) \| (.+) \|$", section, re.MULTILINE
+        )
+        found |= {f"{name}.{key}": (default, meaning) for key, default, meaning in rows}
+    return found
+
+
+TABLE = _keys_explained()
 
 
 def _typed() -> list[list[str]]:
-    """The words of every cdc-sync command that the README's consoles show."""
-    consoles = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    """The words of every cdc-sync command that the consoles of README and docs show."""
+    consoles = re.findall(r"```console\n(.*?)```", "\n".join([README, *DOCS.values()]), re.DOTALL)
     lines = [line for block in consoles for line in block.splitlines() if line.startswith("$ ")]
-    words = [shlex.split(line.removeprefix("$ ").split("  #")[0]) for line in lines]
+    words = [shlex.split(line.removeprefix("$ ").split("  #")[0]) for line in sorted(set(lines))]
     words = [line[1:] if line[0] == "sudo" else line for line in words]
-    return [line[1:] for line in words if line[0] == "cdc-sync"]
+    return [line[1:] for line in words if line[0] == "cdc-sync" and line[1] != "--version"]
+
+
+def test_the_readme_can_be_read_in_three_minutes():
+    assert len(README.splitlines()) <= 170
+
+
+@pytest.mark.parametrize("page", sorted(DOCS))
+def test_the_readme_leads_to_every_page(page: str):
+    assert f"](docs/{page})" in README
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_the_readme_explains_the_key(key: str):
-    assert key in TABLE
+def test_the_documentation_explains_the_key(key: str):
+    assert len(TABLE[key][1]) > 10
 
 
-def test_the_readme_explains_no_key_that_is_not_there():
+def test_the_documentation_explains_no_key_that_is_not_there():
     assert sorted(set(TABLE) - set(KEYS)) == []
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_the_readme_gives_the_default_of_the_key(key: str):
+def test_the_documentation_gives_the_default_of_the_key(key: str):
     section, name = key.split(".")
     model = SECTIONS[section]
     properties = config_schema()["$defs"][model.__name__]["properties"]
@@ -46,12 +72,12 @@ def test_the_readme_gives_the_default_of_the_key(key: str):
     )
     shown = "**required**" if model.model_fields[name].is_required() else shown
 
-    assert TABLE[key].split(" | ")[0].strip("`") == str(shown)
+    assert TABLE[key][0].strip("`") == str(shown)
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_the_readme_has_the_command(words: tuple[str, ...]):
-    assert f"`{' '.join(words)}" in README
+def test_the_documentation_has_the_command(words: tuple[str, ...]):
+    assert f"\n## {' '.join(words)}\n" in DOCS["commands.md"]
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -63,7 +89,7 @@ def test_the_command_explains_itself_and_its_options(words: tuple[str, ...]):
 
 
 @pytest.mark.parametrize("typed", _typed(), ids=" ".join)
-def test_what_the_readme_types_is_a_command_with_such_options(typed: list[str]):
+def test_what_the_documentation_types_is_a_command_with_such_options(typed: list[str]):
     words = typed[2:] if typed[0] == "--config" else typed
     command = COMMANDS.get(tuple(words[:2])) or COMMANDS.get((words[0],))
     known = (
