@@ -13,7 +13,7 @@ from cdc_sync.check.findings import Finding, newest_as_read, of_ids, of_sample, 
 from cdc_sync.clock import utc_now
 from cdc_sync.config.model import Config
 from cdc_sync.config.units import format_duration
-from cdc_sync.config.urls import masked
+from cdc_sync.config.urls import mask_url
 from cdc_sync.contract import Mapped
 from cdc_sync.customergauge.token_request import request_token, unreachable_because
 from cdc_sync.errors import CdcSyncError
@@ -55,7 +55,9 @@ def _source(config: Config) -> Iterator[Finding]:
         skew = abs(horizon.clock - utc_now())
         facts = scan.facts(horizon.clock)
         # Of SQLite's four slashes one is the file's own.
-        address = masked(config.source.url.get_secret_value()).partition("://")[2].removeprefix("/")
+        address = (
+            mask_url(config.source.url.get_secret_value()).partition("://")[2].removeprefix("/")
+        )
         where = f"{scan.server()} at {address}, {config.source.table or 'the query'}"
         newest = newest_as_read(facts, config.source.watermark, scan.zone)
         message = f"{where}: {format_count(facts.rows, 'row')} in scope{newest}"
@@ -126,7 +128,7 @@ def _state(config: Config) -> Iterator[Finding]:
     url = config.state.url.get_secret_value()
     file = state_file(url)
     with open_for_plan(config) as capture:
-        name = str(file) if file is not None else masked(url)
+        name = str(file) if file is not None else mask_url(url)
         new = file is not None and capture.state.file is None
         if new and file is not None:
             yield from _can_be_made(file)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 from cdc_sync.config.model import Config, MappingConfig
-from cdc_sync.config.template import columns_of
+from cdc_sync.config.template import template_columns
 from cdc_sync.contract import Field, Mapped, SourceRow, fields_of
 from cdc_sync.rules.mapping import mapped_columns
 from cdc_sync.source.inspection import Facts
@@ -247,7 +247,7 @@ def _midnights(
     zone: ZoneInfo,
 ) -> Iterator[Finding]:
     """One hour late in the day, and no other: a midnight further east, whose date is lost."""
-    if template is None or (names := columns_of(template)) != (template,):
+    if template is None or (names := template_columns(template)) != (template,):
         return
     place = columns.index(names[0])
     instants = [found for row, _ in sample if (found := _instant(row.values[place]))]

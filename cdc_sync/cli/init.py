@@ -76,13 +76,13 @@ def init(  # noqa: PLR0913, PLR0917  # one argument an option
 
 
 def _write(answers: "Answers", place: "Place", *, force: bool) -> None:
-    from cdc_sync.config.write import lines_that_matter, render
-    from cdc_sync.setup.files import files_of, write_files, written_form
+    from cdc_sync.config.write import count_set_lines, render
+    from cdc_sync.setup.files import config_as_written, files_of, write_files
 
-    text = render(written_form(answers, place))
+    text = render(config_as_written(answers, place))
     write_files(files_of(answers, place, text), force=force)
     print(
-        f"Wrote {place.config}: {lines_that_matter(text)} lines that matter,"
+        f"Wrote {place.config}: {count_set_lines(text)} lines that matter,"
         f" the rest commented with its default. Next: {command_with(place.config)} check"
     )
 

@@ -9,8 +9,8 @@ from typing import TypeVar
 import typer
 
 from cdc_sync.cli.output import shown, table
-from cdc_sync.config.fields import time_zone
-from cdc_sync.config.template import columns_of
+from cdc_sync.config.fields import check_time_zone
+from cdc_sync.config.template import template_columns
 from cdc_sync.contract import Mapped, fields_of
 from cdc_sync.errors import CdcSyncError, SourceUnavailable, UserMistake
 from cdc_sync.setup.files import (
@@ -208,7 +208,7 @@ def _time_zone(asker: Asker, odd: str | None) -> str | None:
 
     def attempt() -> str:
         try:
-            return time_zone(asker.ask("time-zone", question))
+            return check_time_zone(asker.ask("time-zone", question))
         except ValueError as error:
             raise UserMistake(str(error)) from None
 
@@ -340,7 +340,7 @@ def check_columns(templates: Mapping[str, str | None], columns: Sequence[str]) -
     """Raises UserMistake for a template with a column that the table has not."""
     for key, template in templates.items():
         try:
-            named = columns_of(template) if template else ()
+            named = template_columns(template) if template else ()
         except ValueError as error:
             raise UserMistake(f"{key} {error}") from None
         for name in named:

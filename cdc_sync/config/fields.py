@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from cdc_sync.config import units, urls
-from cdc_sync.config.template import columns_of, parse_template
+from cdc_sync.config.template import parse_template, template_columns
 
 
 def whole(given: object) -> int:
@@ -83,13 +83,13 @@ def _database_url(*drivers: str) -> BeforeValidator:
     def read(given: object) -> SecretStr:
         url = given.get_secret_value() if isinstance(given, SecretStr) else text(given)
         # Empty is what load_config leaves where a command runs without the secrets.
-        return SecretStr(urls.database_url(str(url), drivers=drivers) if url else "")
+        return SecretStr(urls.normalize_database_url(str(url), drivers=drivers) if url else "")
 
     return BeforeValidator(read)
 
 
 def _mask_url(secret: SecretStr) -> str:
-    return urls.masked(secret.get_secret_value())
+    return urls.mask_url(secret.get_secret_value())
 
 
 SourceUrl = Annotated[
@@ -106,7 +106,7 @@ StateUrl = Annotated[
 ]
 HttpUrl = Annotated[
     str,
-    AfterValidator(urls.http_url),
+    AfterValidator(urls.normalize_http_url),
     BeforeValidator(text),
     WithJsonSchema({"type": "string", "pattern": "^https?://"}),
 ]
@@ -236,7 +236,7 @@ Address = Annotated[
 ]
 
 
-def time_zone(name: str) -> str:
+def check_time_zone(name: str) -> str:
     """An IANA time zone's name."""
     try:
         ZoneInfo(name)
@@ -247,7 +247,7 @@ def time_zone(name: str) -> str:
     return name
 
 
-TimeZone = Annotated[str, AfterValidator(time_zone), BeforeValidator(text)]
+TimeZone = Annotated[str, AfterValidator(check_time_zone), BeforeValidator(text)]
 
 
 def template(text: str) -> str:
@@ -261,7 +261,7 @@ Template = Annotated[str, AfterValidator(template), BeforeValidator(text), Field
 
 def reference_template(text: str) -> str:
     """A template that does not give every row the same."""
-    if not columns_of(text):
+    if not template_columns(text):
         raise ValueError("must have a column in it, such as `erp-{id}`.")
     return text
 
@@ -269,7 +269,7 @@ def reference_template(text: str) -> str:
 ReferenceTemplate = Annotated[Template, AfterValidator(reference_template)]
 
 
-def occasion(text: str) -> str:
+def read_cron_or_interval(text: str) -> str:
     """A crontab line (its weekdays written as names), an interval, or `never`."""
     if text == NEVER:
         return text
@@ -290,7 +290,7 @@ def occasion(text: str) -> str:
     return line
 
 
-Occasion = Annotated[str, AfterValidator(occasion), BeforeValidator(text)]
+CronOrInterval = Annotated[str, AfterValidator(read_cron_or_interval), BeforeValidator(text)]
 
 
 def alert_url(given: object) -> object:

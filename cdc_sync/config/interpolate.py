@@ -40,7 +40,7 @@ Pieces = tuple[Piece, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Interpolator:
     """What forms are resolved from; a relative PATH counts from `folder`."""
 
     environ: Mapping[str, str]

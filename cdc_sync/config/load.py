@@ -13,9 +13,9 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
-from cdc_sync.config.interpolate import Surroundings, UnresolvedError
+from cdc_sync.config.interpolate import Interpolator, UnresolvedError
 from cdc_sync.config.model import Config, Section
-from cdc_sync.config.urls import anchored
+from cdc_sync.config.urls import with_absolute_path
 from cdc_sync.errors import ConfigMistake
 
 VARIABLE = "CDC_SYNC_CONFIG"
@@ -66,8 +66,8 @@ def load_config(path: Path, environ: Mapping[str, str], *, secrets: bool = True)
     out. For commands that need only the state.
     """
     document = read_document(path)
-    surroundings = Surroundings(environ, path.absolute().parent)
-    reading = _Reading(document, surroundings, secrets=secrets)
+    interpolator = Interpolator(environ, path.absolute().parent)
+    reading = _Reading(document, interpolator, secrets=secrets)
     given = reading.values()
     try:
         config = Config.model_validate(given)
@@ -116,7 +116,7 @@ class _Reading:
     """One file on its way to a Config, with the mistakes found so far."""
 
     document: Document
-    surroundings: Surroundings
+    interpolator: Interpolator
     secrets: bool = field(kw_only=True)
     mistakes: list[tuple[int, str]] = field(default_factory=list)
     failed: set[tuple[str, str]] = field(default_factory=set)
@@ -165,8 +165,8 @@ class _Reading:
 
     def _text(self, place: tuple[str, str], raw: str) -> str:
         if place not in _URLS:
-            return self.surroundings.interpolate(raw)
-        return anchored(self.surroundings.interpolate_url(raw), self.surroundings.folder)
+            return self.interpolator.interpolate(raw)
+        return with_absolute_path(self.interpolator.interpolate_url(raw), self.interpolator.folder)
 
     def add_errors(self, error: ValidationError, given: Mapping[str, Any]) -> None:
         """Adds what the model says, but for what only follows from a form that failed."""
@@ -177,7 +177,7 @@ class _Reading:
                 sections_with_errors.add(str(place[0]))
             if self._follows_from_a_failure(place):
                 continue
-            self._add(sentence_of(detail, present=self._is_present(place)), *place)
+            self._add(describe_error(detail, present=self._is_present(place)), *place)
         self._add_broken_rules(sections_with_errors, given)
 
     def _follows_from_a_failure(self, place: tuple[str | int, ...]) -> bool:
@@ -291,7 +291,7 @@ def _position(node: Any, step: Any) -> int | None:
     return None
 
 
-def sentence_of(error: Mapping[str, Any], *, present: bool) -> str:
+def describe_error(error: Mapping[str, Any], *, present: bool) -> str:
     """One validation error as a sentence; `present`: the key is in the file, if without a value."""
     place = tuple(str(step) for step in error["loc"][:2])
     key = f"`{'.'.join(place)}`"

@@ -211,7 +211,7 @@ class ScheduleConfig(Section):
     poll: Annotated[fields.Duration, fields.at_least("1s")] = Field(
         default=timedelta(seconds=15), description="Time between two polls; at least 1s."
     )
-    reconcile: fields.Occasion = Field(
+    reconcile: fields.CronOrInterval = Field(
         default="0 3 * * *",
         description="When everything is compared: a cron line (UTC), an interval (`6h`), or "
         "`never`.",

@@ -8,20 +8,20 @@ _MORE_THAN_A_NAME = re.compile(r"[:!.\[\]]")
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TemplateText:
     """Goes into the result as it is."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class TemplateColumn:
     """Its value in the row goes into the result."""
 
     name: str
 
 
-Part = Text | Column
+Part = TemplateText | TemplateColumn
 
 
 def parse_template(template: str) -> tuple[Part, ...]:
@@ -46,16 +46,16 @@ def parse_template(template: str) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def columns_of(template: str) -> tuple[str, ...]:
+def template_columns(template: str) -> tuple[str, ...]:
     """The columns that a template reads, in its order."""
-    return tuple(part.name for part in parse_template(template) if isinstance(part, Column))
+    return tuple(part.name for part in parse_template(template) if isinstance(part, TemplateColumn))
 
 
 def _part(token: re.Match[str]) -> Part:
     if token["brace"]:
-        return Text(token["brace"][0])
+        return TemplateText(token["brace"][0])
     if token["text"]:
-        return Text(token["text"])
+        return TemplateText(token["text"])
     if _MORE_THAN_A_NAME.search(token["column"]):
         raise ValueError(
             f"has `{{{token['column']}}}`, which is more than a column's name. "
@@ -64,7 +64,7 @@ def _part(token: re.Match[str]) -> Part:
     return _column(token["column"])
 
 
-def _column(name: str) -> Column:
+def _column(name: str) -> TemplateColumn:
     if not name.strip() or name != name.strip():
         raise ValueError(f"names the column `{name}`. Write its name without blanks around it.")
-    return Column(name)
+    return TemplateColumn(name)

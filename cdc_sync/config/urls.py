@@ -44,7 +44,7 @@ def userinfo_span(url: str) -> tuple[int, int]:
     return (found.start("user"), found.end() - 1) if found else (0, 0)
 
 
-def database_url(text: str, *, drivers: tuple[str, ...]) -> str:
+def normalize_database_url(text: str, *, drivers: tuple[str, ...]) -> str:
     """The URL with the driver that we use written out. Raises ValueError, without the URL in it."""
     found = _DATABASE_URL.fullmatch(text)
     if found is None:
@@ -63,7 +63,7 @@ def database_url(text: str, *, drivers: tuple[str, ...]) -> str:
     return driver + text[len(found["scheme"]) :]
 
 
-def anchored(url: str, folder: Path) -> str:
+def with_absolute_path(url: str, folder: Path) -> str:
     """A SQLite URL with its path made absolute from `folder`; any other URL as it is."""
     scheme, separator, rest = url.partition(":///")
     if not separator or _DRIVERS.get(scheme.lower()) != SQLITE:
@@ -76,7 +76,7 @@ def anchored(url: str, folder: Path) -> str:
     return f"{scheme}:///{base}/{path.removeprefix('./')}{mark}{query}"
 
 
-def masked(url: str) -> str:
+def mask_url(url: str) -> str:
     """The URL as it may be shown: its password, also one among its parameters, is `***`."""
     start, end = userinfo_span(url)
     user, colon, _ = url[start:end].partition(":")
@@ -84,7 +84,7 @@ def masked(url: str) -> str:
     return _SECRET_PARAMETER.sub(rf"\g<name>{MASK}", shown)
 
 
-def http_url(text: str) -> str:
+def normalize_http_url(text: str) -> str:
     """The URL without a slash at its end. Raises ValueError; plain http is for loopback alone."""
     try:
         parts = urlsplit(text)

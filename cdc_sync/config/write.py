@@ -23,18 +23,18 @@ _HEADER = """\
 # name to change it. ${NAME} is an environment variable, ${file:PATH} a file's content. The JSON
 # Schema, for editors: cdc-sync config schema
 """
-Given = Mapping[str, Mapping[str, object]]
+WrittenSections = Mapping[str, Mapping[str, object]]
 _FORM = {"type": "string", "pattern": r"\$\{"}
 _NULL = {"type": "null"}
 
 
-def render(given: Given) -> str:
+def render(given: WrittenSections) -> str:
     """The text of a configuration with these keys, section by section in the model's order."""
     blocks = [_section(name, model, given.get(name, {})) for name, model in SECTIONS.items()]
     return "\n".join([_HEADER, *("\n".join(block) + "\n" for block in blocks)])
 
 
-def lines_that_matter(text: str) -> int:
+def count_set_lines(text: str) -> int:
     """How many lines are no comment."""
     lines = (line.strip() for line in text.splitlines())
     return sum(bool(line) and not line.startswith("#") for line in lines)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 from cdc_sync.config.model import MappingConfig
-from cdc_sync.config.template import Column, Part, parse_template
+from cdc_sync.config.template import Part, TemplateColumn, parse_template
 from cdc_sync.contract import (
     Field,
     Mapped,
@@ -36,7 +36,7 @@ def mapped_columns(mapping: MappingConfig) -> tuple[str, ...]:
     """The source columns that the mapping reads, each once, in the order of their first use."""
     texts = (mapping.reference, mapping.account, mapping.start, mapping.end, mapping.description)
     parts = [part for text in texts if text is not None for part in parse_template(text)]
-    return tuple(dict.fromkeys(part.name for part in parts if isinstance(part, Column)))
+    return tuple(dict.fromkeys(part.name for part in parts if isinstance(part, TemplateColumn)))
 
 
 def compile_mapping(
@@ -87,7 +87,7 @@ def _clear_end(fields: dict[str, Field], form: str, problems: list[Problem]) -> 
 def _reference_reader(text: str, places: Mapping[str, int], zone: ZoneInfo) -> _Reader:
     render = _renderer(text, places, zone)
     parts = parse_template(text)
-    columns = [(part.name, places[part.name]) for part in parts if isinstance(part, Column)]
+    columns = [(part.name, places[part.name]) for part in parts if isinstance(part, TemplateColumn)]
 
     def read(values: _Values, problems: list[Problem]) -> Field:
         for name, place in columns:
@@ -141,7 +141,7 @@ def _date_reader(field: str, text: str, places: Mapping[str, int], zone: ZoneInf
     parts = parse_template(text)
     required = field == "start"
     value_of: Callable[[_Values], object] = _renderer(text, places, zone)
-    if len(parts) == 1 and isinstance(parts[0], Column):
+    if len(parts) == 1 and isinstance(parts[0], TemplateColumn):
         value_of = itemgetter(places[parts[0].name])
 
     def read(values: _Values, problems: list[Problem]) -> Field:
@@ -178,11 +178,11 @@ def _day_of(value: object, zone: ZoneInfo) -> str | None:
 def _renderer(text: str, places: Mapping[str, int], zone: ZoneInfo) -> Callable[[_Values], str]:
     """A template as a function: NULL is empty text, an instant its date, both ends stripped."""
     parts = parse_template(text)
-    if len(parts) == 1 and isinstance(parts[0], Column):
+    if len(parts) == 1 and isinstance(parts[0], TemplateColumn):
         place = places[parts[0].name]
         return lambda values: _text_of(values[place], zone).strip()
     form = "".join(_form(part) for part in parts)
-    columns = [places[part.name] for part in parts if isinstance(part, Column)]
+    columns = [places[part.name] for part in parts if isinstance(part, TemplateColumn)]
 
     def render(values: _Values) -> str:
         return (form % tuple([_text_of(values[place], zone) for place in columns])).strip()
@@ -191,7 +191,7 @@ def _renderer(text: str, places: Mapping[str, int], zone: ZoneInfo) -> Callable[
 
 
 def _form(part: Part) -> str:
-    return "%s" if isinstance(part, Column) else part.text.replace("%", "%%")
+    return "%s" if isinstance(part, TemplateColumn) else part.text.replace("%", "%%")
 
 
 def _text_of(value: object, zone: ZoneInfo) -> str:

@@ -10,19 +10,19 @@ from tempfile import NamedTemporaryFile
 from pydantic import ValidationError
 from sqlalchemy.engine import make_url
 
-from cdc_sync.config.interpolate import Surroundings
-from cdc_sync.config.load import PLACES, sentence_of
+from cdc_sync.config.interpolate import Interpolator
+from cdc_sync.config.load import PLACES, describe_error
 from cdc_sync.config.model import Config, StateConfig
 from cdc_sync.config.urls import (
     MYSQL,
     POSTGRESQL,
     SQLITE,
-    anchored,
-    database_url,
-    masked,
+    mask_url,
+    normalize_database_url,
     userinfo_span,
+    with_absolute_path,
 )
-from cdc_sync.config.write import Given
+from cdc_sync.config.write import WrittenSections
 from cdc_sync.contract import Mapped
 from cdc_sync.errors import UserMistake
 from cdc_sync.rules.mapping import compile_mapping, mapped_columns
@@ -108,13 +108,13 @@ class Answers:
 def source_address(text: str) -> SourceAddress:
     """The address that a person has typed. Raises UserMistake, without the URL in it."""
     try:
-        typed = Surroundings(os.environ, Path.cwd()).interpolate_url(text.strip())
-        url = database_url(typed, drivers=(POSTGRESQL, MYSQL, SQLITE))
+        typed = Interpolator(os.environ, Path.cwd()).interpolate_url(text.strip())
+        url = normalize_database_url(typed, drivers=(POSTGRESQL, MYSQL, SQLITE))
     except ValueError as error:
         raise UserMistake(f"The URL of the source {error}") from None
-    parts = make_url(anchored(url, Path.cwd()))
+    parts = make_url(with_absolute_path(url, Path.cwd()))
     bare = parts._replace(password=None).render_as_string(hide_password=False)
-    if masked(bare) != bare:
+    if mask_url(bare) != bare:
         raise UserMistake(
             "The URL of the source has a password among its parameters.",
             hint="Write it as user:password@host, or leave it out and be asked.",
@@ -130,11 +130,11 @@ def config_from(answers: Answers) -> Config:
         return Config.model_validate(sections)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-        said = [sentence_of(detail, present=True) for detail in details]
+        said = [describe_error(detail, present=True) for detail in details]
         raise UserMistake("\n".join(said)) from None
 
 
-def written_form(answers: Answers, place: Place) -> Given:
+def config_as_written(answers: Answers, place: Place) -> WrittenSections:
     """The same as config.yaml says it: each secret by the file that it is in."""
     sections = {
         section: {key: _literal(value) for key, value in keys.items()}

@@ -11,7 +11,7 @@ from cdc_sync.config.load import load_config
 from cdc_sync.config.write import render
 from cdc_sync.errors import ConfigMistake, UserMistake
 from cdc_sync.setup import host
-from cdc_sync.setup.files import Answers, Place, SourceAddress, written_form
+from cdc_sync.setup.files import Answers, Place, SourceAddress, config_as_written
 from cdc_sync.setup.host import (
     CONFIGS,
     UNITS,
@@ -234,7 +234,7 @@ def sysusers_text() -> str:
 def example_text(service: Service) -> str:
     """A configuration to fill in, or to write anew with `init`."""
     place = Place(service.config)
-    return render(written_form(replace(_EXAMPLE, state_url=place.state_url), place))
+    return render(config_as_written(replace(_EXAMPLE, state_url=place.state_url), place))
 
 
 def marked(text: str) -> str:

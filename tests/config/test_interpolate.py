@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc_sync.config.interpolate import Surroundings
+from cdc_sync.config.interpolate import Interpolator
 
 pytestmark = pytest.mark.quick
 
@@ -14,11 +14,11 @@ ENVIRON = {"A": "a", "EMPTY": "", "LOOKS_LIKE": "${A}", "NAME": "secret"}
 
 
 @pytest.fixture
-def surroundings(tmp_path):
+def interpolator(tmp_path):
     (tmp_path / "secret").write_text("hush\n")
     (tmp_path / "two").write_text("one\ntwo\n\n")
     (tmp_path / "form").write_text("${A}")
-    return Surroundings({**ENVIRON, "FOLDER": str(tmp_path)}, tmp_path)
+    return Interpolator({**ENVIRON, "FOLDER": str(tmp_path)}, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -47,27 +47,27 @@ def surroundings(tmp_path):
         ("$A {A} $ $$ }", "$A {A} $ $$ }"),
     ],
 )
-def test_a_form_gives_what_it_names(surroundings, text, result):
-    assert surroundings.interpolate(text) == result
+def test_a_form_gives_what_it_names(interpolator, text, result):
+    assert interpolator.interpolate(text) == result
 
 
 @pytest.mark.parametrize(
     "text", ["${", "${A", "${}", "${A-b}", "${1A}", "${A:=b}", "${file:x", "${A:-${B}"]
 )
-def test_a_form_that_is_none_is_a_mistake(surroundings, text):
+def test_a_form_that_is_none_is_a_mistake(interpolator, text):
     with pytest.raises(ValueError, match="begins no form"):
-        surroundings.interpolate(text)
+        interpolator.interpolate(text)
 
 
-def test_a_file_that_is_no_text_or_a_folder_is_a_mistake(surroundings, tmp_path):
+def test_a_file_that_is_no_text_or_a_folder_is_a_mistake(interpolator, tmp_path):
     (tmp_path / "binary").write_bytes(b"\xff")
 
     with pytest.raises(ValueError, match=r"binary, which is not UTF-8 text\."):
-        surroundings.interpolate("${file:binary}")
+        interpolator.interpolate("${file:binary}")
     with pytest.raises(ValueError, match=r"cannot be read \(Is a directory\)"):
-        surroundings.interpolate("${file:.}")
+        interpolator.interpolate("${file:.}")
     with pytest.raises(ValueError, match=r"cannot be read \(not a path\)"):
-        surroundings.interpolate("${file:a\0b}")
+        interpolator.interpolate("${file:a\0b}")
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_only_what_stands_for_user_or_password_is_percent_encoded(url, result):
     environ = {"U": "a@b", "P": "p/w:rd#%", "H": "db:5432", "F": "a b/c@d.db"}
     environ["WHOLE"] = "postgresql://r:p%40@db/erp"
 
-    assert Surroundings(environ, Path("/")).interpolate_url(url) == result
+    assert Interpolator(environ, Path("/")).interpolate_url(url) == result
 
 
 @given(st.text())
 def test_escaping_gives_any_text_as_it_is(text):
-    assert Surroundings({}, Path("/")).interpolate(text.replace("${", "$${")) == text
+    assert Interpolator({}, Path("/")).interpolate(text.replace("${", "$${")) == text

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
-from cdc_sync.config.interpolate import Surroundings
+from cdc_sync.config.interpolate import Interpolator
 from cdc_sync.config.load import find_config, load_config
 from cdc_sync.config.units import Rate
 from cdc_sync.errors import ConfigMistake
@@ -228,8 +228,8 @@ def test_reading_a_configuration_loads_no_database_library():
 
 @given(user=st.text(min_size=1), password=st.text(min_size=1))
 def test_any_user_and_password_reach_the_database_as_they_are(user, password):
-    surroundings = Surroundings({"U": user, "P": password, "H": "db"}, Path("/"))
-    url = make_url(surroundings.interpolate_url("postgresql+psycopg://${U}:${P}@${H}/erp?a=b@c"))
+    interpolator = Interpolator({"U": user, "P": password, "H": "db"}, Path("/"))
+    url = make_url(interpolator.interpolate_url("postgresql+psycopg://${U}:${P}@${H}/erp?a=b@c"))
 
     assert (url.username, url.password) == (user, password)
     assert (url.host, url.database, url.query) == ("db", "erp", {"a": "b@c"})

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc_sync.config.template import Column, Text, columns_of, parse_template
+from cdc_sync.config.template import TemplateColumn, TemplateText, parse_template, template_columns
 from cdc_sync.config.units import (
     Rate,
     format_duration,
@@ -96,16 +96,26 @@ def test_what_is_no_share_is_told_with_the_right_form(text):
 @pytest.mark.parametrize(
     ("template", "parts"),
     [
-        ("account_name", (Column("account_name"),)),
-        ("{id}", (Column("id"),)),
-        ("erp-{id}/{Year End}", (Text("erp-"), Column("id"), Text("/"), Column("Year End"))),
-        ("{{{id}}}", (Text("{"), Column("id"), Text("}"))),
-        ("{{id}}", (Text("{"), Text("id"), Text("}"))),
+        ("account_name", (TemplateColumn("account_name"),)),
+        ("{id}", (TemplateColumn("id"),)),
+        (
+            "erp-{id}/{Year End}",
+            (
+                TemplateText("erp-"),
+                TemplateColumn("id"),
+                TemplateText("/"),
+                TemplateColumn("Year End"),
+            ),
+        ),
+        ("{{{id}}}", (TemplateText("{"), TemplateColumn("id"), TemplateText("}"))),
+        ("{{id}}", (TemplateText("{"), TemplateText("id"), TemplateText("}"))),
     ],
 )
 def test_a_template_is_texts_and_columns_in_their_order(template, parts):
     assert parse_template(template) == parts
-    assert columns_of(template) == tuple(part.name for part in parts if isinstance(part, Column))
+    assert template_columns(template) == tuple(
+        part.name for part in parts if isinstance(part, TemplateColumn)
+    )
 
 
 @pytest.mark.parametrize(

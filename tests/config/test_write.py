@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cdc_sync.config.load import SECTIONS, load_config
-from cdc_sync.config.write import effective, lines_that_matter, render, scalar
+from cdc_sync.config.write import count_set_lines, effective, render, scalar
 
 pytestmark = pytest.mark.quick
 
@@ -65,12 +65,12 @@ def test_the_comments_are_the_defaults(written: Path):
     text = key.sub(lambda found: found[0].replace("# ", "", 1), written.read_text())
     written.write_text(text)
 
-    assert lines_that_matter(text) == 10 + sum(len(m.model_fields) for m in SECTIONS.values())
+    assert count_set_lines(text) == 10 + sum(len(m.model_fields) for m in SECTIONS.values())
     assert effective(loaded(written)) == before
 
 
 def test_the_lines_that_matter_are_those_given():
-    assert lines_that_matter(render(GIVEN)) == 14
+    assert count_set_lines(render(GIVEN)) == 14
 
 
 @pytest.mark.parametrize(
