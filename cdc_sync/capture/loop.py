@@ -1,16 +1,21 @@
-"""Polls at its interval and whenever woken by a person. Backs off while the source is away."""
+"""The loops of capture: polls, and beside them reconciles and rechecks, each with its own progress.
+
+A failed poll is repeated after a growing pause. What a run ends with is logged and saved here.
+"""
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import structlog
 
-from cdc_sync.capture.page import Capture
+from cdc_sync.capture.page import Capture, Progress
 from cdc_sync.capture.poll import poll
+from cdc_sync.capture.reconcile import look_afresh, reconcile
 from cdc_sync.errors import CdcSyncError, SourceMistake, SourceUnavailable, StateUnavailable
 from cdc_sync.rules.watermark import write_watermark
 from cdc_sync.state import control, history
@@ -19,7 +24,7 @@ from cdc_sync.wording import format_instant
 
 log = structlog.get_logger()
 LONGEST_BACKOFF_SECONDS = 60.0
-TOLD_EVERY_SECONDS = 60.0  # a repeated failure is told at most so often
+LOG_AGAIN_AFTER_SECONDS = 60.0  # a failure that repeats is logged at most so often
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,45 +47,37 @@ class LastPoll:
         }
 
 
-class CaptureLoop:
-    """Runs polls, one at a time, and remembers how they ended."""
+class PollLoop:
+    """Runs polls, one at a time: at every wake, and at the latest after two intervals."""
 
     def __init__(self, capture: Capture, wake_delivery: Callable[[], None]) -> None:
         self._capture = capture
         self._wake_delivery = wake_delivery
-        self._wakes = threading.Event()
+        self._woken = threading.Event()
         self._one_at_a_time = threading.Lock()
         self._failures = 0
-        self._told_at, self._told_reason = 0.0, ""
+        self._logged_at, self._logged_reason = 0.0, ""
+        self._logged_basis: tuple[str, str | None] | None = None
+        self._logged_holders: frozenset[str] = frozenset()
         self._since = capture.now()
         self.last: LastPoll | None = None
-        self.came_round = time.monotonic()  #: the last progress, for the watchdog
-        self._told_horizon: tuple[str, str | None] | None = None
-        self._told_holders: frozenset[str] = frozenset()
-        capture.progress = self._progressed
+        self.last_progress = time.monotonic()  #: of the loop or of its poll, for the watchdog
 
     def wake(self) -> None:
-        """A poll is due now."""
-        self._wakes.set()
-
-    def lag(self) -> float | None:
-        """How far the last poll was behind the source's clock; None where that is not known."""
-        horizon, read_to = self._capture.horizon, self._capture.read_to
-        if horizon is None or read_to is None or not isinstance(read_to.value, datetime):
-            return None
-        return max(0.0, (horizon.clock - read_to.value).total_seconds())
+        """Makes a poll due now."""
+        self._woken.set()
 
     def run(self, stop: threading.Event) -> None:
-        """Polls at every wake until `stop`; a source or a state that is away is waited for."""
-        # The schedule goes by the wall clock, which a person may set back by a day: without a
+        """Polls until `stop`; a source or a state that is away is waited for."""
+        # The scheduler goes by the wall clock, which a person may set back by a day: without a
         # wake for two intervals a poll is due all the same.
         due = time.monotonic()
         while not stop.is_set():
-            self.came_round = time.monotonic()
-            left = due - self.came_round
-            if left > 0 and not self._wakes.wait(min(left, 1.0)):
+            self.last_progress = time.monotonic()
+            left = due - self.last_progress
+            if left > 0 and not self._woken.wait(min(left, 1.0)):
                 continue
-            self._wakes.clear()
+            self._woken.clear()
             due = time.monotonic() + 2 * self._capture.config.schedule.poll.total_seconds()
             try:
                 self.poll(stop)
@@ -89,94 +86,176 @@ class CaptureLoop:
                 due = time.monotonic()
 
     def poll(self, stop: threading.Event) -> Run:
-        """One poll; what it found is delivered at once. Raises what the poll raises."""
+        """Runs one poll; what it found is delivered at once. Raises what the poll raises."""
         with self._one_at_a_time:
             started, began = self._capture.now(), time.monotonic()
             try:
-                run = poll(self._capture, stop)
+                run = poll(self._capture, stop, self._page_recorded)
             except (SourceUnavailable, SourceMistake, StateUnavailable) as error:
                 self._measure(began, well=False)
                 self._failed(Run("poll", started), error)
                 raise
             self._measure(began, well=True)
-            count_rows(self._capture, run)
-            if run.kind != "poll":  # everything was read
-                note_reconcile(self._capture, run)
             self._ended(run)
             return run
+
+    def lag(self) -> float | None:
+        """Returns how far the last poll was behind the source's clock; None if not known."""
+        horizon, read_to = self._capture.horizon, self._capture.read_to
+        if horizon is None or read_to is None or not isinstance(read_to.value, datetime):
+            return None
+        return max(0.0, (horizon.clock - read_to.value).total_seconds())
+
+    def _page_recorded(self, run: Run) -> None:
+        # A first load may take long: every page of it is a sign of life, and is delivered at once.
+        self.last_progress = time.monotonic()
+        self.last = LastPoll(run.ended(self._capture.now()), self._capture.now())
+        self._wake_delivery()
 
     def _measure(self, began: float, *, well: bool) -> None:
         seconds, lag = time.monotonic() - began, self.lag() if well else None
         self._capture.measures.poll(self._capture.now(), seconds, well=well, lag=lag)
-
-    def _ended(self, run: Run) -> None:
-        self.last = LastPoll(run, run.finished or self._capture.now())
-        if self._failures:
-            log.info("source.recovered", failures=self._failures)
-            self._failures = 0
-        if run.changed:
-            self._wake_delivery()
-            keep(self._capture, run)
-        self._tell_horizon()
-        level = log.info if run.changed else log.debug
-        level("poll.finished", kind=run.kind, rows=run.rows, changed=run.changed)
-
-    def _tell_horizon(self) -> None:
-        """Once for each change: which rung is in force and why, and who holds the watermark."""
-        horizon = self._capture.horizon
-        if horizon is None:
-            return
-        if self._told_horizon != (horizon.basis, horizon.reason):
-            level = log.info if horizon.reason is None else log.warning
-            level("horizon.basis", basis=horizon.basis, reason=horizon.reason, mend=horizon.hint)
-            self._told_horizon = (horizon.basis, horizon.reason)
-        long = frozenset(one.key for one in horizon.holders if one.started is not None)
-        if long and not long <= self._told_holders:
-            log.warning("watermark.held_back", by=horizon.held_back_by)
-        elif self._told_holders and not long:
-            log.info("watermark.free")
-        self._told_holders = long
 
     def _failed(self, run: Run, error: CdcSyncError) -> None:
         self._failures += 1
         good_at = self.last.good_at if self.last else self._since
         self.last = LastPoll(run.ended(self._capture.now(), str(error)), good_at)
         now = time.monotonic()
-        is_due = now - self._told_at >= TOLD_EVERY_SECONDS
-        if self._failures == 1 or is_due or str(error) != self._told_reason:
-            self._told_at, self._told_reason = now, str(error)
+        is_due = now - self._logged_at >= LOG_AGAIN_AFTER_SECONDS
+        if self._failures == 1 or is_due or str(error) != self._logged_reason:
+            self._logged_at, self._logged_reason = now, str(error)
             log.warning("poll.failed", reason=str(error), failures=self._failures)
 
-    def _progressed(self, run: Run) -> None:
-        # A first load may take long: every page of it is a sign of life, and is delivered at once.
-        self.came_round = time.monotonic()
-        self.last = LastPoll(run.ended(self._capture.now()), self._capture.now())
-        self._wake_delivery()
+    def _ended(self, run: Run) -> None:
+        _count_rows(self._capture, run)
+        if run.kind != "poll":  # everything was read
+            _save_last_reconcile(self._capture, run)
+        self.last = LastPoll(run, run.finished or self._capture.now())
+        if self._failures:
+            log.info("source.recovered", failures=self._failures)
+            self._failures = 0
+        if run.changed:
+            self._wake_delivery()
+            save_run(self._capture, run)
+        self._log_horizon()
+        level = log.info if run.changed else log.debug
+        level("poll.finished", kind=run.kind, rows=run.rows, changed=run.changed)
+
+    def _log_horizon(self) -> None:
+        """Logs each change of the horizon's basis, and of who holds the watermark back."""
+        horizon = self._capture.horizon
+        if horizon is None:
+            return
+        if self._logged_basis != (horizon.basis, horizon.reason):
+            level = log.info if horizon.reason is None else log.warning
+            level("horizon.basis", basis=horizon.basis, reason=horizon.reason, mend=horizon.hint)
+            self._logged_basis = (horizon.basis, horizon.reason)
+        long = frozenset(one.key for one in horizon.holders if one.started is not None)
+        if long and not long <= self._logged_holders:
+            log.warning("watermark.held_back", by=horizon.held_back_by)
+        elif self._logged_holders and not long:
+            log.info("watermark.free")
+        self._logged_holders = long
 
 
-def count_rows(capture: Capture, run: Run) -> None:
-    """Counts what a poll or a full scan has read."""
-    capture.measures.read(run.rows, run.unchanged, run.missed)
+class ReconcileLoop:
+    """Reconciles when woken; reconciles and rechecks that somebody asks for may run beside it."""
+
+    def __init__(self, capture: Capture, wake_delivery: Callable[[], None]) -> None:
+        self._capture = capture
+        self._wake_delivery = wake_delivery
+        self._woken = threading.Event()
+        self._progress: dict[object, float] = {}  # of each run under way
+
+    def wake(self) -> None:
+        """Makes a reconcile due now."""
+        self._woken.set()
+
+    def clear_wakes(self) -> None:
+        """Drops the wakes of before, as that of the last stop."""
+        self._woken.clear()
+
+    def run(self, stop: threading.Event) -> None:
+        """Reconciles at every wake until `stop`, which needs a wake of its own."""
+        while self._woken.wait() and not stop.is_set():
+            self._woken.clear()
+            started = self._capture.now()
+            try:
+                run = self.reconcile(stop)
+                counts = {"rows": run.rows, "changed": run.changed, "missed": run.missed}
+                log.info("reconcile.finished", error=run.error, **counts)
+            except CdcSyncError as error:
+                log.warning("reconcile.failed", reason=str(error))
+                failed = Run("reconcile", started).ended(self._capture.now(), str(error))
+                with suppress(StateUnavailable):  # the poll loop logs that
+                    save_reconcile(self._capture, failed)
+            self._wake_delivery()
+
+    def reconcile(self, stop: threading.Event) -> Run:
+        """Compares the whole source with the whole state. Raises what `reconcile` raises."""
+        with self._watched() as progress:
+            run = reconcile(self._capture, stop, progress)
+            save_reconcile(self._capture, run)
+            return run
+
+    def recheck_held(self, stop: threading.Event) -> Run:
+        """Reads again from the source what is held. Raises what `look_afresh` raises."""
+        with self._watched() as progress:
+            run = look_afresh(self._capture, stop, progress)
+            save_run(self._capture, run)
+            return run
+
+    def last_progress(self) -> float | None:
+        """Returns when the run that is stuck longest last got on; None while none is under way."""
+        return min(list(self._progress.values()), default=None)
+
+    @contextmanager
+    def _watched(self) -> Iterator[Progress]:
+        key = object()
+
+        def page_recorded(_run: Run) -> None:
+            self._progress[key] = time.monotonic()
+            self._wake_delivery()
+
+        self._progress[key] = time.monotonic()
+        try:
+            yield page_recorded
+        finally:
+            del self._progress[key]
 
 
-def keep(capture: Capture, run: Run) -> None:
-    """Keeps a run that found something in the history."""
+@dataclass(frozen=True, slots=True)
+class Loops:
+    """Both loops of one capture."""
+
+    polls: PollLoop
+    reconciles: ReconcileLoop
+
+    @classmethod
+    def of(cls, capture: Capture, wake_delivery: Callable[[], None] = lambda: None) -> "Loops":
+        """Makes them; `wake_delivery` is called for what a page has made due."""
+        return cls(PollLoop(capture, wake_delivery), ReconcileLoop(capture, wake_delivery))
+
+
+def save_run(capture: Capture, run: Run) -> None:
+    """Adds a run to the history."""
     with capture.state.begin() as tx:
         history.log_run(tx, run)
 
 
-def note_reconcile(capture: Capture, run: Run) -> None:
-    """Puts how the last full scan ended where `status` reads it."""
-    document = {
-        "started": format_instant(run.started),
-        "finished": run.finished and format_instant(run.finished),
-        "rows": run.rows,
-        "changed": run.changed,
-        "missed": run.missed,
-        "error": run.error,
-    }
+def save_reconcile(capture: Capture, run: Run) -> None:
+    """Counts a reconcile, and adds it to the history and to `status`."""
+    save_run(capture, run)
+    _count_rows(capture, run)
+    _save_last_reconcile(capture, run)
+
+
+def save_last_poll(capture: Capture, last: LastPoll | None) -> None:
+    """Puts how the last poll ended where `status` reads it, for a run without a daemon."""
     with capture.state.begin() as tx:
-        control.put(tx, control.LAST_RECONCILE, document)
+        if last is not None:
+            control.put(tx, control.LAST_POLL, last.document())
+        control.put(tx, control.HORIZON, horizon_document(capture))
 
 
 def horizon_document(capture: Capture) -> dict[str, Any] | None:
@@ -192,3 +271,20 @@ def horizon_document(capture: Capture) -> dict[str, Any] | None:
         "clock": horizon.clock.isoformat(),
         "read_to": [write_watermark(read_to.value), read_to.version] if read_to else None,
     }
+
+
+def _save_last_reconcile(capture: Capture, run: Run) -> None:
+    document = {
+        "started": format_instant(run.started),
+        "finished": run.finished and format_instant(run.finished),
+        "rows": run.rows,
+        "changed": run.changed,
+        "missed": run.missed,
+        "error": run.error,
+    }
+    with capture.state.begin() as tx:
+        control.put(tx, control.LAST_RECONCILE, document)
+
+
+def _count_rows(capture: Capture, run: Run) -> None:
+    capture.measures.read(run.rows, run.unchanged, run.missed)

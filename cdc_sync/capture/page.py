@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
+from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -22,7 +23,12 @@ from cdc_sync.state import contracts, control, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.history import Run
 
+Progress: TypeAlias = Callable[[Run], None]  # called with a run's counts after each page
 AFRESH = "another server answers, or the source's clock was set back"
+
+
+def ignore_progress(_run: Run) -> None:
+    """Does nothing: for a run that nobody watches."""
 
 
 @dataclass
@@ -41,7 +47,6 @@ class Capture:
     horizon_lock: threading.Lock = field(default_factory=threading.Lock)
     horizon: Horizon | None = None  #: the last one asked for
     read_to: ReadTo | None = None  #: how far polls have read, in this process only
-    progress: Callable[[Run], None] = lambda _run: None
     measures: Measures = field(default_factory=Measures)
     guarded_runs: set[int] = field(default_factory=set)  #: under way, with changes that wait
     _mappers: dict[ZoneInfo, RowMapper] = field(default_factory=dict)

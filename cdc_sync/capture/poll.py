@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from cdc_sync.capture.guard import Guarded, cut_short, guarded
-from cdc_sync.capture.page import Capture, add_to_totals, ask_horizon, changes_of, counted, shape_of
+from cdc_sync.capture.page import (
+    Capture,
+    Progress,
+    add_to_totals,
+    ask_horizon,
+    changes_of,
+    counted,
+    ignore_progress,
+    shape_of,
+)
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.contract import Mapped, WatermarkValue
 from cdc_sync.rules.compare import Change
@@ -24,7 +33,7 @@ from cdc_sync.state.history import Run
 STILL_FOR_SECONDS = 60  # an idle poll leaves a stored watermark alone that is younger than this
 
 
-def poll(capture: Capture, stop: threading.Event) -> Run:
+def poll(capture: Capture, stop: threading.Event, progress: Progress = ignore_progress) -> Run:
     """Reads what changed since the watermark and records it; everything where there is none yet.
 
     Raises SourceUnavailable, SourceMistake and StateUnavailable; what was recorded until then
@@ -36,20 +45,20 @@ def poll(capture: Capture, stop: threading.Event) -> Run:
         due = control.get(tx, control.RECONCILE_DUE)
         leftovers = cut_short(tx, capture)
     if known.value is None or due or shape not in (None, shape_of(capture.config)):
-        return reconcile(capture, stop)
+        return reconcile(capture, stop, progress)
     with capture.source.scan() as scan:
         if not _fits(known, scan.column.type):
-            return reconcile(capture, stop)
+            return reconcile(capture, stop, progress)
         horizon = ask_horizon(capture, scan)  # before the scan
         if horizon.afresh:
             with capture.state.read() as tx:
                 known = watermark.read(tx)
         start = _start(capture, known, horizon)
         if start is None:
-            return reconcile(capture, stop)
+            return reconcile(capture, stop, progress)
         with guarded(capture, "poll") as guard:
             pages = _Poll(capture, scan, horizon, guard, judges=bool(leftovers))
-            return pages.run(known, start, stop)
+            return pages.run(known, start, stop, progress)
 
 
 def _start(capture: Capture, known: Watermark, horizon: Horizon) -> WatermarkValue | None:
@@ -73,7 +82,9 @@ class _Poll:
         self._judges = judges
         self._map = capture.mapper(scan.zone)
 
-    def run(self, known: Watermark, start: WatermarkValue, stop: threading.Event) -> Run:
+    def run(
+        self, known: Watermark, start: WatermarkValue, stop: threading.Event, progress: Progress
+    ) -> Run:
         run = Run("poll", self._capture.now())
         page: Page | None = None
         at: Watermark | None = known
@@ -90,7 +101,7 @@ class _Poll:
                     self._note_read_to(at, to)
             run = counted(run, len(mapped), changes)
             if page.next is not None:
-                self._capture.progress(run)
+                progress(run)
         return run.ended(self._capture.now())
 
     def _note_read_to(self, at: Watermark, to: WatermarkValue | None) -> None:

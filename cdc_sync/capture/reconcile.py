@@ -10,11 +10,13 @@ from dataclasses import replace
 from cdc_sync.capture.guard import Guarded, guarded
 from cdc_sync.capture.page import (
     Capture,
+    Progress,
     add_to_totals,
     ask_horizon,
     changes_of,
     counted,
     gone_of,
+    ignore_progress,
     shape_of,
 )
 from cdc_sync.contract import Mapped, SourceId, Status, WatermarkValue
@@ -26,7 +28,7 @@ from cdc_sync.state.contracts import Sweep, sweeping
 from cdc_sync.state.history import STOPPED, Run
 
 
-def reconcile(capture: Capture, stop: threading.Event) -> Run:
+def reconcile(capture: Capture, stop: threading.Event, progress: Progress = ignore_progress) -> Run:
     """Compares everything. Where there is no watermark yet, it is set at the end.
 
     Raises SourceUnavailable, SourceMistake and StateUnavailable; a read that failed or stopped
@@ -43,7 +45,7 @@ def reconcile(capture: Capture, stop: threading.Event) -> Run:
         with guarded(capture, kind) as guard:
             is_same = shape == shape_of(capture.config) and due is None
             full = _FullScan(capture, scan, sweep, guard, known.value if is_same else None)
-            run = full.whole(Run(kind, capture.now()), stop)
+            run = full.whole(Run(kind, capture.now()), stop, progress)
         if stop.is_set():
             return run.ended(capture.now(), STOPPED)
         column_changed = shape.get("watermark") not in (None, shape_of(capture.config)["watermark"])
@@ -93,18 +95,18 @@ class _FullScan:
         self._map = capture.mapper(scan.zone)
         self._departed = 0  # rows that count as gone
 
-    def whole(self, run: Run, stop: threading.Event) -> Run:
+    def whole(self, run: Run, stop: threading.Event, progress: Progress) -> Run:
         """Every row, then what no row was met of, and the guard's judgement of all of it."""
-        run = self._pages(run, stop)
+        run = self._pages(run, stop, progress)
         if not stop.is_set():
-            run = self._look_for_gone(run, stop)
+            run = self._look_for_gone(run, stop, progress)
         if not stop.is_set():
             with self._capture.state.begin() as tx:
                 self._guard.end(tx, self._capture.now())
                 add_to_totals(tx, run)
         return run
 
-    def _pages(self, run: Run, stop: threading.Event) -> Run:
+    def _pages(self, run: Run, stop: threading.Event, progress: Progress) -> Run:
         """Every row in scope, in pages, each one state transaction."""
         page: Page | None = None
         while not stop.is_set() and (page is None or page.next is not None):
@@ -116,10 +118,10 @@ class _FullScan:
             self._departed += sum(row.gone for row in page.rows)
             run = counted(run, len(mapped), changes)
             run = replace(run, missed=run.missed + missed)
-            self._capture.progress(run)
+            progress(run)
         return run
 
-    def _look_for_gone(self, run: Run, stop: threading.Event) -> Run:
+    def _look_for_gone(self, run: Run, stop: threading.Event, progress: Progress) -> Run:
         """Known contracts that were not met are asked for by id once more, and then are gone.
 
         Where the source had no row at all, every one of them is held, guard or no guard.
@@ -130,6 +132,7 @@ class _FullScan:
                 break
             ids = [row.source_id for row in unmet]
             run = counted(run, 0, self._second_look(ids, hold=is_empty))
+            progress(run)
         if is_empty:
             with self._capture.state.begin() as tx:
                 self._guard.tell(tx, self._capture.now())
@@ -191,7 +194,9 @@ class _FullScan:
         return [*changes, *vanished] if hold else changes
 
 
-def look_afresh(capture: Capture, stop: threading.Event) -> Run:
+def look_afresh(
+    capture: Capture, stop: threading.Event, progress: Progress = ignore_progress
+) -> Run:
     """What the source says now of everything that is held: it goes, or is held again.
 
     Raises SourceUnavailable, SourceMistake and StateUnavailable; what was not looked at by then
@@ -212,6 +217,7 @@ def look_afresh(capture: Capture, stop: threading.Event) -> Run:
                     break
                 run = counted(run, len(ids), _look(capture, scan, guard, ids, hold=is_empty))
                 after = ids[-1]
+            progress(run)
         if not stop.is_set():
             with capture.state.begin() as tx:
                 if is_empty:

@@ -96,7 +96,6 @@ def discard(context: typer.Context, yes: Yes = False, as_json: Json = False) -> 
     """Drop what the guard holds, and look at it afresh in the source; then deliver."""
     from cdc_sync.cli.run import work
     from cdc_sync.operations import actions
-    from cdc_sync.operations.runs import discard_now
 
     with state_of(context) as state:
         hold = actions.held_document(state)
@@ -104,7 +103,7 @@ def discard(context: typer.Context, yes: Yes = False, as_json: Json = False) -> 
         emit({"released": 0, "held": 0}, "Nothing is held.", as_json=as_json)
         return
     _ask(context, hold, "Drop them, and ask the source anew?", yes=yes, as_json=as_json)
-    work(context, "discard", None, discard_now, as_json=as_json)
+    work(context, "discard", as_json=as_json)
 
 
 def _ask(

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import typer
 
@@ -24,25 +24,14 @@ BUSY_SECONDS = 20.0  # for so long another command is waited for
 HEARD_WITHIN_SECONDS = 20.0
 
 
-if TYPE_CHECKING:
-    from cdc_sync.operations.runs import Progress
-    from cdc_sync.sync import Sync
-
-    Work: TypeAlias = Callable[[Sync, threading.Event, int | None, Progress], dict[str, Any]]
-
-
 def once(context: typer.Context, limit: Limit = None, as_json: Json = False) -> None:
     """Poll once, then deliver until nothing is due."""
-    from cdc_sync.operations.runs import once as sync_once
-
-    work(context, "once", limit, sync_once, as_json=as_json)
+    work(context, "once", limit, as_json=as_json)
 
 
 def reconcile(context: typer.Context, as_json: Json = False) -> None:
     """Compare the whole source with the whole state now, then deliver."""
-    from cdc_sync.operations.runs import reconcile_now
-
-    work(context, "reconcile", None, reconcile_now, as_json=as_json)
+    work(context, "reconcile", as_json=as_json)
 
 
 def run(context: typer.Context) -> None:
@@ -79,19 +68,12 @@ def until_signal() -> threading.Event:
     return stop
 
 
-def work(  # what the commands differ in
-    context: typer.Context,
-    kind: str,
-    limit: int | None,
-    do: "Work",
-    *,
-    as_json: bool,
-) -> None:
+def work(context: typer.Context, kind: str, limit: int | None = None, *, as_json: bool) -> None:
     """Does it here, or has the running daemon do it; exit 1 where anything is left undelivered."""
     from cdc_sync.cli.output import delivering
     from cdc_sync.errors import SourceMistake, SourceUnavailable
     from cdc_sync.log import configure_log
-    from cdc_sync.operations.runs import failure, is_well, public, words
+    from cdc_sync.operations.runs import failure, is_well, public, run_here, words
     from cdc_sync.sync import open_sync, redaction_of
 
     config = config_of(context)
@@ -106,7 +88,7 @@ def work(  # what the commands differ in
             delivering(sync.state) as progress,
         ):
             try:
-                return do(sync, until_signal(), limit, progress)
+                return run_here(sync, kind, until_signal(), limit, progress)
             except (SourceUnavailable, SourceMistake) as error:
                 if as_json:
                     emit(public(failure(sync, kind, error)), "", as_json=True)

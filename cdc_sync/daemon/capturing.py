@@ -3,7 +3,6 @@
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,12 +12,11 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from cdc_sync.capture.loop import CaptureLoop, keep
-from cdc_sync.capture.reconcile import look_afresh, reconcile
+from cdc_sync.capture.loop import Loops
 from cdc_sync.config.model import ScheduleConfig
 from cdc_sync.config.units import parse_duration
 from cdc_sync.errors import CdcSyncError, StateUnavailable
-from cdc_sync.operations.runs import keep_reconcile, report_of
+from cdc_sync.operations.runs import RUNS, report_of
 from cdc_sync.source.listener import listen
 from cdc_sync.state import control, history
 from cdc_sync.state.history import Run
@@ -38,11 +36,10 @@ _JOBS = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
 class Capturing:
     """Begins when this daemon takes the lease, and ends when it loses it or stops."""
 
-    def __init__(self, sync: Sync, loop: CaptureLoop, start: Start) -> None:
+    def __init__(self, sync: Sync, loops: Loops, start: Start) -> None:
         self._sync = sync
-        self._loop = loop
+        self._loops = loops
         self._start = start
-        self._reconcile_due = threading.Event()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self.running = False
@@ -55,16 +52,16 @@ class Capturing:
     def begin(self) -> None:
         """Starts everything; where another captured until now, nothing it did is taken as known."""
         self._stop = stop = threading.Event()
-        self._reconcile_due.clear()
+        self._loops.reconciles.clear_wakes()
         self._sync.capture.forget()
         free_dead(self._sync.state)
         self._schedule = self._build_schedule()
         if self._reconcile_was_missed():
-            self._reconcile_due.set()
+            self._loops.reconciles.wake()
         work = {
-            "capture": self._loop.run,
-            "requests": Requests(self._sync, self._loop).run,
-            "reconcile": self._reconcile,
+            "capture": self._loops.polls.run,
+            "requests": Requests(self._sync, self._loops).run,
+            "reconcile": self._loops.reconciles.run,
         }
         work["listener"] = self._listen
         self._threads = [self._start(name, run, stop) for name, run in work.items()]
@@ -78,8 +75,8 @@ class Capturing:
         self.running = False
         self._stop.set()
         self._schedule.shutdown(wait=False)
-        self._loop.wake()
-        self._reconcile_due.set()
+        self._loops.polls.wake()
+        self._loops.reconciles.wake()
         return self._threads
 
     def reschedule(self) -> None:
@@ -92,8 +89,8 @@ class Capturing:
     def _build_schedule(self) -> BackgroundScheduler:
         return build_schedule(
             self._sync.config.schedule,
-            wake_poll=self._loop.wake,
-            wake_reconcile=self._reconcile_due.set,
+            wake_poll=self._loops.polls.wake,
+            wake_reconcile=self._loops.reconciles.wake,
             prune=self._prune,
         )
 
@@ -101,7 +98,7 @@ class Capturing:
         source = self._sync.config.source
         url, channel = source.url.get_secret_value(), source.notify_channel
         if channel is not None:
-            listen(url, channel, self._loop.wake, stop)
+            listen(url, channel, self._loops.polls.wake, stop)
 
     def _reconcile_was_missed(self) -> bool:
         with self._sync.state.read() as tx:
@@ -113,28 +110,6 @@ class Capturing:
             return True  # it failed, or was stopped before its end
         started = datetime.fromisoformat(last["started"])
         return was_missed(text, started, self._sync.capture.now())
-
-    def _reconcile(self, stop: threading.Event) -> None:
-        while self._reconcile_due.wait() and not stop.is_set():
-            self._reconcile_due.clear()
-            self._reconcile_once(stop)
-
-    def _reconcile_once(self, stop: threading.Event) -> None:
-        capture = self._sync.capture
-        run = Run("reconcile", capture.now())
-        try:
-            run = keep_reconcile(capture, reconcile(capture, stop))
-            told = {"rows": run.rows, "changed": run.changed, "missed": run.missed}
-            log.info("reconcile.finished", error=run.error, **told)
-        except CdcSyncError as error:
-            log.warning("reconcile.failed", reason=str(error))
-            self._keep_failure(run.ended(capture.now(), str(error)))
-        self._sync.delivery.wake()
-
-    def _keep_failure(self, run: Run) -> None:
-        # Where it is the state that fails, that is told already.
-        with suppress(StateUnavailable):
-            keep_reconcile(self._sync.capture, run)
 
     def _prune(self) -> None:
         before = self._sync.capture.now() - self._sync.config.state.history
@@ -150,14 +125,10 @@ class Capturing:
 class Requests:
     """Looks for requests and answers them, one after the other."""
 
-    def __init__(self, sync: Sync, capture: CaptureLoop) -> None:
+    def __init__(self, sync: Sync, loops: Loops) -> None:
         self._sync = sync
         self._begun: deque[str] = deque(maxlen=1000)  # the latest requests, answered or not
-        self._do: dict[str, Callable[[threading.Event], Run]] = {
-            "once": capture.poll,
-            "reconcile": self._reconcile,
-            "discard": self._look_afresh,
-        }
+        self._loops = loops
 
     def run(self, stop: threading.Event) -> None:
         """Answers until `stop`. What was asked long before has nobody who waits for it."""
@@ -182,7 +153,7 @@ class Requests:
         before = Counter(self._sync.delivery.counts)
         kind, started = request["kind"], self._sync.capture.now()
         try:
-            run = self._do[kind](stop)
+            run = RUNS[kind](self._loops, stop)
         except CdcSyncError as error:
             run = Run(kind, started).ended(self._sync.capture.now(), str(error))
         self._sync.delivery.wake()
@@ -207,14 +178,6 @@ class Requests:
             except StateUnavailable:
                 if stop.wait(1):
                     break
-
-    def _reconcile(self, stop: threading.Event) -> Run:
-        return keep_reconcile(self._sync.capture, reconcile(self._sync.capture, stop))
-
-    def _look_afresh(self, stop: threading.Event) -> Run:
-        run = look_afresh(self._sync.capture, stop)
-        keep(self._sync.capture, run)
-        return run
 
 
 def build_schedule(

@@ -12,7 +12,7 @@ from typing import Any, Self
 import structlog
 
 from cdc_sync.alerts.notifier import Alerts
-from cdc_sync.capture.loop import CaptureLoop, horizon_document
+from cdc_sync.capture.loop import Loops, horizon_document
 from cdc_sync.config.model import Config
 from cdc_sync.contract import Status
 from cdc_sync.daemon.capturing import Capturing
@@ -54,8 +54,8 @@ class Daemon:
         self._name = our_name()
         self._reload = reload
         self._stop = threading.Event()
-        self._capture = CaptureLoop(sync.capture, sync.delivery.wake)
-        self._capturing = Capturing(sync, self._capture, self._start)
+        self._loops = Loops.of(sync.capture, sync.delivery.wake)
+        self._capturing = Capturing(sync, self._loops, self._start)
         redact = redaction_of(sync.config)
         self._alerts = Alerts(
             sync.config, sync.state, redact, sync.capture.now, lambda: self._capturing.running
@@ -175,7 +175,7 @@ class Daemon:
         return "active" if self._capturing.running else "standby"
 
     def _vitals(self) -> Vitals:
-        last, quiet = self._capture.last, time.monotonic() - self._sync.delivery.came_round
+        last, quiet = self._loops.polls.last, time.monotonic() - self._sync.delivery.came_round
         return Vitals(
             good_poll_at=last.good_at if last else self._since,
             poll_error=last.run.error if last else None,
@@ -184,14 +184,16 @@ class Daemon:
         )
 
     def _hung(self, interval: float) -> bool:
-        longest = max(HUNG_AFTER_SECONDS, interval)
-        oldest = self._sync.delivery.came_round
+        """Whether a loop, or a run of one, has made no progress for too long."""
+        seen = [self._sync.delivery.came_round]
         if self._capturing.running:
-            oldest = min(oldest, self._capture.came_round)
-        return time.monotonic() - oldest > longest
+            seen.append(self._loops.polls.last_progress)
+            if (reconciles := self._loops.reconciles.last_progress()) is not None:
+                seen.append(reconciles)
+        return time.monotonic() - min(seen) > max(HUNG_AFTER_SECONDS, interval)
 
     def _tell(self) -> None:
-        last = self._capture.last
+        last = self._loops.polls.last
         told: dict[str, Any] = {"role": self._role}
         if self._capturing.running:
             told |= {
@@ -230,7 +232,7 @@ class Daemon:
     def _status_line(self) -> str:
         counted = self._desk.snapshots.taken()["contracts"]  # the page is glad of it, too
         counts = {Status(name): count for name, count in counted.items()}
-        last, lag, now = self._capture.last, self._capture.lag(), self._sync.capture.now()
+        last, lag, now = self._loops.polls.last, self._loops.polls.lag(), self._sync.capture.now()
         is_refused = self._reload is not None and self._reload.refused
         troubles = (
             self._sync.delivery.stopped_by(),

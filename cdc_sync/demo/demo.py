@@ -19,7 +19,7 @@ from cdc_sync.demo.source import Change, create_source, keep_changing
 from cdc_sync.demo.view import Events, summarise
 from cdc_sync.errors import UserMistake
 from cdc_sync.log import RecentLog, configure_log
-from cdc_sync.operations.runs import reconcile_now
+from cdc_sync.operations.runs import run_here
 from cdc_sync.operations.status import read_status
 from cdc_sync.sandbox.app import sandbox_app
 from cdc_sync.sandbox.faults import Faults, parse_fault
@@ -69,7 +69,7 @@ def run_demo(seconds: float | None, stop: threading.Event) -> bool:
         with open_sync(parts.config, redact) as sync:
             _work(parts, sync, recent, seconds, stop)
             # The changes have ended: what is still on its way arrives, and then all is compared.
-            reconcile_now(sync, threading.Event(), None, lambda: None)
+            run_here(sync, "reconcile", threading.Event(), None, lambda: None)
             summary = summarise(parts.source, parts.ledger, sync.state)
     print(summary.text())
     return summary.differences == 0

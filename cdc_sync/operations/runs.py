@@ -5,16 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from cdc_sync.capture.loop import (
-    CaptureLoop,
-    LastPoll,
-    count_rows,
-    horizon_document,
-    keep,
-    note_reconcile,
-)
-from cdc_sync.capture.page import Capture
-from cdc_sync.capture.reconcile import look_afresh, reconcile
+from cdc_sync.capture.loop import Loops, save_last_poll
 from cdc_sync.contract import Status
 from cdc_sync.errors import CdcSyncError
 from cdc_sync.state import contracts, control, history
@@ -22,10 +13,18 @@ from cdc_sync.state.history import Run
 from cdc_sync.sync import Sync
 from cdc_sync.wording import format_count
 
-_FOR_PEOPLE = ("why", "adopted", "there", "recreated", "missed", "balance", "afresh", "taken")
+_FOR_PEOPLE = ("why", "adopted", "there", "recreated", "missed", "balance", "rechecked", "taken")
 _UPDATES = ("updated", "confirmed", "adopted", "recreated")
 NAMED = 3  # adopted references that are named
 Progress = Callable[[], None]
+
+
+#: What a command does, and the running daemon when a command asks it to.
+RUNS: dict[str, Callable[[Loops, threading.Event], Run]] = {
+    "once": lambda loops, stop: loops.polls.poll(stop),
+    "reconcile": lambda loops, stop: loops.reconciles.reconcile(stop),
+    "discard": lambda loops, stop: loops.reconciles.recheck_held(stop),
+}
 
 
 def report_of(sync: Sync, run: Run, before: Counter[str]) -> dict[str, Any]:
@@ -66,50 +65,29 @@ def failure(sync: Sync, kind: str, error: CdcSyncError) -> dict[str, Any]:
     return report_of(sync, run, Counter(sync.delivery.counts))
 
 
-def once(
-    sync: Sync, stop: threading.Event, limit: int | None, progress: Progress
+def run_here(
+    sync: Sync, kind: str, stop: threading.Event, limit: int | None, progress: Progress
 ) -> dict[str, Any]:
-    """One poll, then deliver until nothing is due; at most `limit` contracts are sent."""
-    loop = CaptureLoop(sync.capture, lambda: None)
+    """Runs it in this process, then delivers until nothing is due; `limit` contracts at most."""
+    loops = Loops.of(sync.capture)
     before = Counter(sync.delivery.counts)
     try:
-        run = loop.poll(stop)
+        run = RUNS[kind](loops, stop)
     finally:
-        note(sync.capture, loop.last)
+        if kind == "once":
+            save_last_poll(sync.capture, loops.polls.last)
     began = sync.capture.now()
-    _deliver(sync, stop, limit, progress)
-    report = report_of(sync, run, before)
-    with sync.state.read() as tx:
-        return {**report, "taken": history.taken_since(tx, began)}
-
-
-def reconcile_now(
-    sync: Sync, stop: threading.Event, _limit: int | None, progress: Progress
-) -> dict[str, Any]:
-    """A full comparison, then deliver until nothing is due."""
-    before = Counter(sync.delivery.counts)
-    run = keep_reconcile(sync.capture, reconcile(sync.capture, stop))
-    _deliver(sync, stop, None, progress)
-    report = report_of(sync, run, before)
-    with sync.state.read() as tx:
-        return {**report, "balance": control.get(tx, control.BALANCE)}
-
-
-def discard_now(
-    sync: Sync, stop: threading.Event, _limit: int | None, progress: Progress
-) -> dict[str, Any]:
-    """What is held is looked at afresh; then deliver until nothing is due."""
-    before = Counter(sync.delivery.counts)
-    run = look_afresh(sync.capture, stop)
-    keep(sync.capture, run)
-    _deliver(sync, stop, None, progress)
-    report = report_of(sync, run, before)
-    return {**report, "afresh": run.rows}
-
-
-def _deliver(sync: Sync, stop: threading.Event, limit: int | None, progress: Progress) -> None:
     sync.delivery.allowance = limit
     sync.delivery.drain(stop, progress)
+    report = report_of(sync, run, before)
+    with sync.state.read() as tx:
+        match kind:
+            case "once":
+                return {**report, "taken": history.taken_since(tx, began)}
+            case "reconcile":
+                return {**report, "balance": control.get(tx, control.BALANCE)}
+            case _:
+                return {**report, "rechecked": run.rows}
 
 
 def words(report: dict[str, Any], limit: int | None = None) -> str:
@@ -130,8 +108,8 @@ def words(report: dict[str, Any], limit: int | None = None) -> str:
         text += f", {format_count(report['left'], 'waits', 'wait')}"
     text += "."
     text += _about_left(report, limit if done else None)
-    if report.get("afresh"):
-        count = format_count(report["afresh"], "held contract")
+    if report.get("rechecked"):
+        count = format_count(report["rechecked"], "held contract")
         text += f"\n{count} looked at afresh in the source."
     if report["gone"]:
         text += f"\n{report['gone']:,} gone from the source."
@@ -185,19 +163,3 @@ def is_well(report: dict[str, Any], limit: int | None = None) -> bool:
     return not (
         left or report["rejected"] or report["waiting"] or report["held"] or report["error"]
     )
-
-
-def keep_reconcile(capture: Capture, run: Run) -> Run:
-    """Counts a full scan and keeps it in the history, and where `status` reads it."""
-    keep(capture, run)
-    count_rows(capture, run)
-    note_reconcile(capture, run)
-    return run
-
-
-def note(capture: Capture, last: LastPoll | None) -> None:
-    """Puts how the last poll ended where `status` reads it, for a run without a daemon."""
-    with capture.state.begin() as tx:
-        if last is not None:
-            control.put(tx, control.LAST_POLL, last.document())
-        control.put(tx, control.HORIZON, horizon_document(capture))

@@ -2,7 +2,7 @@
 
 import threading
 
-from cdc_sync.capture.loop import CaptureLoop
+from cdc_sync.capture.loop import PollLoop
 from tests.support.there import There
 from tests.support.wait import wait_until
 
@@ -10,7 +10,7 @@ from tests.support.wait import wait_until
 def test_polls_go_on_by_themselves_whatever_the_wall_clock_does(there: There):
     stop = threading.Event()
     with there.open(schedule={"poll": "1s"}) as sync:
-        loop = CaptureLoop(sync.capture, lambda: None)
+        loop = PollLoop(sync.capture, lambda: None)
         polls = threading.Thread(target=loop.run, args=(stop,), daemon=True)
         polls.start()
         try:

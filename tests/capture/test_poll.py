@@ -46,8 +46,7 @@ def test_a_long_poll_shows_its_progress_page_by_page(there: There):
         poll(sync.capture, STILL)
         there.rows.add(*({"id": n} for n in range(35)))
         seen: list[int] = []
-        sync.capture.progress = lambda run: seen.append(run.rows)
-        poll(sync.capture, STILL)
+        poll(sync.capture, STILL, lambda run: seen.append(run.rows))
     assert seen == [10, 20, 30]
 
 

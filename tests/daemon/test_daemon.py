@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from cdc_sync.capture.loop import save_reconcile
 from cdc_sync.capture.poll import poll
 from cdc_sync.errors import StateUnavailable
-from cdc_sync.operations.runs import keep_reconcile
 from cdc_sync.operations.status import read_status
 from cdc_sync.source.reader import Scan
 from cdc_sync.state.history import STOPPED, Run
@@ -44,7 +44,7 @@ def test_a_reconcile_that_was_stopped_begins_anew_with_the_next_daemon(there: Th
     with there.open() as sync:
         poll(sync.capture, STILL)
         now = datetime.now(UTC)
-        keep_reconcile(sync.capture, Run("reconcile", now).ended(now, STOPPED))
+        save_reconcile(sync.capture, Run("reconcile", now).ended(now, STOPPED))
         with running(sync):
             wait_until(
                 lambda: read_status(sync.state, now)["last_reconcile"]["error"] is None, "it ended"

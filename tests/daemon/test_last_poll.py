@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cdc_sync.capture.loop import CaptureLoop
+from cdc_sync.capture.loop import Loops
 from cdc_sync.capture.page import Capture
-from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.cli.run import ask_daemon
 from cdc_sync.errors import SourceUnavailable
 from cdc_sync.operations.status import read_status
@@ -17,7 +16,7 @@ from cdc_sync.state.history import Run
 from cdc_sync.sync import Sync
 from tests.support.rows import rows_in
 from tests.support.sandbox import Sandbox
-from tests.support.there import There, running
+from tests.support.there import There, all_synced, running
 from tests.support.wait import wait_until
 
 STILL = threading.Event()
@@ -52,14 +51,15 @@ def test_status_shows_the_error_of_the_last_poll_after_a_reconcile(
 
 def test_a_reconcile_does_not_count_as_a_good_poll(there: There, monkeypatch: pytest.MonkeyPatch):
     with there.open(schedule=SCHEDULE) as sync:
-        loop = CaptureLoop(sync.capture, lambda: None)
+        loops = Loops.of(sync.capture)
+        loop = loops.polls
         loop.poll(STILL)
         good = loop.last
         monkeypatch.setattr("cdc_sync.capture.loop.poll", fail)
         with pytest.raises(SourceUnavailable):
             loop.poll(STILL)
 
-        reconcile(sync.capture, STILL)
+        loops.reconciles.reconcile(STILL)
 
     assert good is not None
     assert loop.last is not None
@@ -67,11 +67,62 @@ def test_a_reconcile_does_not_count_as_a_good_poll(there: There, monkeypatch: py
     assert loop.last.run.error == "The source went away."
 
 
-def test_a_reconcile_does_not_hide_a_hung_poll_from_the_watchdog(there: There):
-    with there.open(schedule=SCHEDULE) as sync:
-        loop = CaptureLoop(sync.capture, lambda: None)
-        began = loop.came_round
+@pytest.fixture
+def watchdog(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When systemd was last told that the daemon is well; a second without progress is a hang."""
+    told = [time.monotonic()]
 
-        reconcile(sync.capture, STILL)
+    def notify(**fields: str) -> None:
+        if "WATCHDOG" in fields:
+            told[0] = time.monotonic()
 
-    assert loop.came_round == began
+    monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+    monkeypatch.setattr("cdc_sync.daemon.daemon.notify", notify)
+    monkeypatch.setattr("cdc_sync.daemon.daemon.HUNG_AFTER_SECONDS", 2.0)
+    return told
+
+
+def test_a_hung_poll_is_seen_while_reconciles_go_on(
+    there: There, watchdog: list[float], monkeypatch: pytest.MonkeyPatch
+):
+    hung, go_on = threading.Event(), threading.Event()
+
+    def hang(_capture: Capture, *_arguments: object) -> Run:
+        hung.set()
+        go_on.wait()
+        raise SourceUnavailable("It was let go.")
+
+    def is_silent() -> bool:
+        assert ask_daemon(sync.state, "reconcile")["error"] is None
+        return time.monotonic() - watchdog[0] > 4
+
+    with there.open(schedule={**SCHEDULE, "poll": "1s"}) as sync, running(sync):
+        wait_until(lambda: all_synced(sync, 3), "the first poll")
+        monkeypatch.setattr("cdc_sync.capture.loop.poll", hang)
+        try:
+            assert hung.wait(20)
+            wait_until(is_silent, "the watchdog is not told that all is well")
+        finally:
+            go_on.set()
+
+
+def test_a_hung_reconcile_is_seen_while_polls_go_on(
+    there: There, watchdog: list[float], monkeypatch: pytest.MonkeyPatch
+):
+    hung, go_on = threading.Event(), threading.Event()
+
+    def hang(_capture: Capture, *_arguments: object) -> Run:
+        hung.set()
+        go_on.wait()
+        raise SourceUnavailable("It was let go.")
+
+    monkeypatch.setattr("cdc_sync.capture.loop.reconcile", hang)
+    with there.open(schedule={"poll": "1s", "reconcile": "1s"}) as sync, running(sync):
+        try:
+            assert hung.wait(20)
+            wait_until(
+                lambda: time.monotonic() - watchdog[0] > 4,
+                "the watchdog is not told that all is well",
+            )
+        finally:
+            go_on.set()

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from cdc_sync.capture.loop import LastPoll
+from cdc_sync.capture.loop import LastPoll, save_last_poll
 from cdc_sync.capture.poll import poll
 from cdc_sync.config.load import load_config
 from cdc_sync.daemon import daemon as module
 from cdc_sync.daemon.daemon import Daemon
 from cdc_sync.errors import StateUnavailable
-from cdc_sync.operations.runs import note
 from cdc_sync.operations.status import read_status
 from cdc_sync.state.history import Run
 from cdc_sync.sync import Sync, open_sync, redaction_of
@@ -69,7 +68,7 @@ def test_until_its_first_poll_the_last_one_of_the_daemon_before_is_told(
     sync: Sync, heard: list[str]
 ):
     poll(sync.capture, threading.Event())
-    note(
+    save_last_poll(
         sync.capture, LastPoll(Run("poll", sync.capture.now()).ended(sync.capture.now()), LONG_AGO)
     )
     daemon = Daemon(sync)

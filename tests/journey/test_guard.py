@@ -181,8 +181,7 @@ def test_what_a_run_cut_short_left_is_judged_by_the_next(standing: Journey, chan
 
     def cut_short(capture: Capture, _stop: threading.Event) -> Run:
         stop = threading.Event()
-        capture.progress = lambda _run: stop.set()
-        return poll(capture, stop)
+        return poll(capture, stop, lambda _run: stop.set())
 
     assert delivered(standing, cut_short) == 0
     assert standing.statuses() == {Status.PENDING: changed, Status.SYNCED: 10 - changed}

@@ -24,10 +24,10 @@ from cdc_sync.daemon import daemon
 
 polls = loop.poll
 
-def poll(capture, stop):
+def poll(capture, stop, progress):
     if Path("/opt/source/hang").exists():
         threading.Event().wait()
-    return polls(capture, stop)
+    return polls(capture, stop, progress)
 
 loop.poll, daemon.HUNG_AFTER_SECONDS = poll, 1.0
 main()
