@@ -12,7 +12,7 @@ from cdc_sync.config.model import Config, MappingConfig
 from cdc_sync.config.template import template_columns
 from cdc_sync.contract import Field, Mapped, SourceRow, fields_of
 from cdc_sync.rules.mapping import mapped_columns
-from cdc_sync.source.inspection import Facts
+from cdc_sync.source.inspection import SourceFacts
 from cdc_sync.wording import format_count
 
 MANY = 10  #: rows that hardly have one value by chance
@@ -40,7 +40,7 @@ class Finding:
     hint: str | None = None
 
 
-def of_ids(facts: Facts, ids: Sequence[str]) -> Iterator[Finding]:
+def of_ids(facts: SourceFacts, ids: Sequence[str]) -> Iterator[Finding]:
     """Whether every row has an id, and one of its own."""
     if facts.null_ids:
         yield Finding(
@@ -49,20 +49,20 @@ def of_ids(facts: Facts, ids: Sequence[str]) -> Iterator[Finding]:
             message=f"left out for a NULL in the id: {format_count(facts.null_ids, 'row')}",
             hint="Give `source.id` columns that are never NULL.",
         )
-    if facts.doubled:
+    if facts.duplicate_ids:
         hint = "Give `source.id` the columns that are unique together."
         if facts.primary and set(facts.primary) != set(ids):
             hint += f" The table's primary key is: {', '.join(facts.primary)}"
         yield Finding(
             "id",
             ok=False,
-            message=f"not unique: several rows have {', '.join(facts.doubled)}"
+            message=f"not unique: several rows have {', '.join(facts.duplicate_ids)}"
             " as their id and would overwrite each other",
             hint=hint,
         )
 
 
-def of_watermark(facts: Facts, config: Config) -> Iterator[Finding]:
+def of_watermark(facts: SourceFacts, config: Config) -> Iterator[Finding]:
     """Whether the watermark column is filled, grows with a change, and is in its zone."""
     name = config.source.watermark
     if facts.null_watermarks:
@@ -80,7 +80,7 @@ def of_watermark(facts: Facts, config: Config) -> Iterator[Finding]:
         yield _ahead(name, facts)
 
 
-def newest_as_read(facts: Facts, name: str, zone: ZoneInfo) -> str:
+def newest_as_read(facts: SourceFacts, name: str, zone: ZoneInfo) -> str:
     """How old the newest stamp is by our reading, where it has no zone; empty where it has one.
 
     Stamps of a zone further west look hours old and cannot be told from a quiet table: by a person
@@ -95,7 +95,7 @@ def newest_as_read(facts: Facts, name: str, zone: ZoneInfo) -> str:
     return f"; the newest {name}, read as {zone.key}, is {age // _UNITS[unit]} {unit} old"
 
 
-def _nulls(facts: Facts, name: str) -> Finding:
+def _nulls(facts: SourceFacts, name: str) -> Finding:
     share = facts.null_watermarks / facts.rows if facts.rows else 1.0
     every = facts.null_watermarks >= facts.rows
     rows = format_count(facts.null_watermarks, "row")
@@ -107,7 +107,7 @@ def _nulls(facts: Facts, name: str) -> Finding:
     )
 
 
-def _never_grows(facts: Facts, config: Config) -> Iterator[Finding]:
+def _never_grows(facts: SourceFacts, config: Config) -> Iterator[Finding]:
     name, mapping = config.source.watermark, config.mapping
     used = {
         **dict.fromkeys(config.source.id, "`source.id`"),
@@ -126,7 +126,7 @@ def _never_grows(facts: Facts, config: Config) -> Iterator[Finding]:
         yield Finding("watermark", ok=True, message=why, hint=hint)
 
 
-def _ahead(name: str, facts: Facts) -> Finding:
+def _ahead(name: str, facts: SourceFacts) -> Finding:
     newest = facts.greatest if isinstance(facts.greatest, datetime) else None
     when = newest.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if newest else "beyond year 9999"
     by = newest - facts.clock if newest else timedelta.max

@@ -26,7 +26,7 @@ from cdc_sync.setup.files import (
     source_address,
 )
 from cdc_sync.setup.guess import Proposal, in_order, looks_right, propose, reference_of
-from cdc_sync.source.inspection import Table, open_catalog
+from cdc_sync.source.inspection import CatalogTable, open_catalog
 from cdc_sync.wording import format_count, format_problems, value_or_dash
 
 REGIONS = ("eu", "us", "au")
@@ -43,7 +43,7 @@ T = TypeVar("T")
 class Seen:
     """What the source has: tables by name, the likely ones in order, their rows, an odd zone."""
 
-    tables: Mapping[str, Table]
+    tables: Mapping[str, CatalogTable]
     likely: Sequence[Proposal]
     rows: Sequence[Rows]
     odd_zone: str | None
@@ -170,7 +170,7 @@ def _look(address: SourceAddress) -> Seen:
         return Seen(tables, likely, rows, catalog.odd_zone)
 
 
-def _table(asker: Asker, seen: Seen) -> Table:
+def _table(asker: Asker, seen: Seen) -> CatalogTable:
     if not asker.given("table"):
         print("Tables with a key and a time column:")
         print(listing(seen.likely, seen.rows))
@@ -178,7 +178,7 @@ def _table(asker: Asker, seen: Seen) -> Table:
     if not asker.terminal and not asker.given("table") and len(best) != 1:
         raise nobody_to_ask(["table"])
     default = "1" if seen.likely else None
-    name = chosen(asker.ask("table", "Table", default), seen.likely)
+    name = chosen(asker.ask("table", "CatalogTable", default), seen.likely)
     if name not in seen.tables:
         names = ", ".join(sorted(seen.tables)[:LISTED]) or "none that this user may see"
         raise UserMistake(f"There is no table {name}.", hint=f"There are: {names}")
@@ -186,7 +186,7 @@ def _table(asker: Asker, seen: Seen) -> Table:
 
 
 def _columns(
-    asker: Asker, flag: str, question: str, guess: Sequence[str] | None, table: Table
+    asker: Asker, flag: str, question: str, guess: Sequence[str] | None, table: CatalogTable
 ) -> tuple[str, ...]:
     """The columns of the key, or of the watermark; asked for where there is no guess."""
 
@@ -215,7 +215,9 @@ def _time_zone(asker: Asker, odd: str | None) -> str | None:
     return asker.until(attempt, "time-zone")
 
 
-def _mapping(asker: Asker, answers: Answers, guess: Proposal, table: Table) -> dict[str, str]:
+def _mapping(
+    asker: Asker, answers: Answers, guess: Proposal, table: CatalogTable
+) -> dict[str, str]:
     """The templates, after a look at the first rows as they would be sent."""
     default = reference_of(answers.source.database, answers.id)
     question = "Reference: a prefix keeps two systems apart  "
@@ -285,7 +287,7 @@ def _region(asker: Asker) -> str:
     return region
 
 
-def _names(table: Table) -> list[str]:
+def _names(table: CatalogTable) -> list[str]:
     return [column.name for column in table.columns]
 
 

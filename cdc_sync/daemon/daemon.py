@@ -20,7 +20,7 @@ from cdc_sync.daemon.reload import Reload
 from cdc_sync.daemon.systemd import notify, polls_of, status_line, watchdog_seconds
 from cdc_sync.errors import CdcSyncError, StateUnavailable
 from cdc_sync.log import RecentLog
-from cdc_sync.source.engine import STATEMENT_TIMEOUT_SECONDS
+from cdc_sync.source.dialects.base import STATEMENT_TIMEOUT_SECONDS
 from cdc_sync.state import control
 from cdc_sync.state.outbox import our_name
 from cdc_sync.sync import Sync, redaction_of

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cdc_sync.source.inspection import Column, Holds, Table
+from cdc_sync.source.dialects.base import DeclaredType
+from cdc_sync.source.inspection import CatalogColumn, CatalogTable
 
 _PREFIX = "erp"  # where the database's own name would be no name to read
 _PREFIX_MAX = 20
@@ -28,9 +29,9 @@ class Proposal:
     is_view: bool
 
 
-_DATES = (Holds.DAY, Holds.TIME, Holds.ANY, Holds.TEXT)
-_TEXTS = (Holds.TEXT, Holds.ANY)
-_TIMES = (Holds.TIME, Holds.DAY, Holds.ANY)
+_DATES = (DeclaredType.DATE, DeclaredType.TIMESTAMP, DeclaredType.ANY, DeclaredType.TEXT)
+_TEXTS = (DeclaredType.TEXT, DeclaredType.ANY)
+_TIMES = (DeclaredType.TIMESTAMP, DeclaredType.DATE, DeclaredType.ANY)
 # Of each kind the names as people give them, the likeliest first; matched as snake_case.
 _WATERMARK = (
     r"(last_)?(updated|modified|changed)(_at|_on|_ts|_time|_date|_timestamp|_datetime)?",
@@ -67,7 +68,7 @@ _CONTRACTS = (
 _ASIDE = re.compile(r".*(archi|histor|audit|backup|_old|old_|_bak|_log|log_|tmp|temp|stag|copy).*")
 
 
-def propose(table: Table) -> Proposal:
+def propose(table: CatalogTable) -> Proposal:
     """The likeliest meaning of each column; none is used for two dates at a time."""
     start = _guess(table.columns, _START, _DATES)
     end = _guess(table.columns, _END, _DATES, but=(start,))
@@ -114,33 +115,35 @@ def _likeness(one: Proposal) -> int:
     return points - (10 if _ASIDE.fullmatch(name) else 0)
 
 
-def _key(table: Table) -> tuple[str, ...] | None:
+def _key(table: CatalogTable) -> tuple[str, ...] | None:
     if table.keys:
         return table.keys[0]
-    column = _guess(table.columns, _KEY, (Holds.NUMBER, *_TEXTS, Holds.OTHER))
+    column = _guess(table.columns, _KEY, (DeclaredType.NUMBER, *_TEXTS, DeclaredType.OTHER))
     return None if column is None else (column,)
 
 
-def _watermark(table: Table, taken: Sequence[str | None]) -> str | None:
+def _watermark(table: CatalogTable, taken: Sequence[str | None]) -> str | None:
     likely = [one for one in table.columns if not _ONCE.fullmatch(_snake(one.name))]
-    named = _guess(likely, _WATERMARK, (*_TIMES, Holds.NUMBER), but=taken)
+    named = _guess(likely, _WATERMARK, (*_TIMES, DeclaredType.NUMBER), but=taken)
     if named := named or _guess(likely, _VAGUELY, _TIMES, but=taken):
         return named
-    times = [one.name for one in likely if one.holds is Holds.TIME and one.name not in taken]
+    times = [
+        one.name for one in likely if one.type is DeclaredType.TIMESTAMP and one.name not in taken
+    ]
     return times[0] if len(times) == 1 else None
 
 
 def _guess(
-    columns: Sequence[Column],
+    columns: Sequence[CatalogColumn],
     patterns: Sequence[str],
-    held: Sequence[Holds],
+    held: Sequence[DeclaredType],
     but: Sequence[str | None] = (),
 ) -> str | None:
     """The column whose name comes first in the patterns, and then whose type in `held`."""
     found = [
-        (rank, held.index(column.holds), place)
+        (rank, held.index(column.type), place)
         for place, column in enumerate(columns)
-        if column.holds in held
+        if column.type in held
         and column.name not in but
         and (rank := _rank(_snake(column.name), patterns)) is not None
     ]

@@ -1,10 +1,9 @@
-"""What the source's columns hold, and how a watermark is written in the column's own form."""
+"""The watermark column: its type, its zone, and how a watermark is written in its own form."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from enum import StrEnum
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlalchemy import Connection
@@ -14,62 +13,7 @@ from cdc_sync.errors import SourceMistake
 from cdc_sync.rules.watermark import WatermarkType
 from cdc_sync.source.statements import Statements
 
-
-class Kind(StrEnum):
-    """What a column holds, as coarse as a change of it would change payloads."""
-
-    NUMBER = "number"
-    FLOAT = "float"
-    DATE = "date"
-    TIMESTAMP = "timestamp"
-    TIMESTAMPTZ = "timestamptz"
-    OTHER = "other"
-    ANY = "any"  # SQLite: a column has no type of its own
-
-    @property
-    def words(self) -> str:
-        """As what a person calls it."""
-        return "of another type" if self is Kind.OTHER else f"a {self.value}"
-
-
-# PostgreSQL: pg_type.dat; MySQL: the protocol's field types (its TIMESTAMP is an instant).
-_POSTGRESQL = {
-    **dict.fromkeys((20, 21, 23, 1700), Kind.NUMBER),
-    **dict.fromkeys((700, 701), Kind.FLOAT),
-    1082: Kind.DATE,
-    1114: Kind.TIMESTAMP,
-    1184: Kind.TIMESTAMPTZ,
-}
-_MYSQL = {
-    **dict.fromkeys((0, 1, 2, 3, 8, 9, 246), Kind.NUMBER),
-    **dict.fromkeys((4, 5), Kind.FLOAT),
-    10: Kind.DATE,
-    12: Kind.TIMESTAMP,
-    7: Kind.TIMESTAMPTZ,
-}
-_LOOKED_AT = 1000  # a few texts that are no times are the rows' trouble, not the column's
-
-
-def kinds_of(backend: str, description: Sequence[Sequence[object]]) -> tuple[Kind, ...]:
-    """The kinds of a result's columns, from the DB-API's cursor description."""
-    if backend == "sqlite":
-        return (Kind.ANY,) * len(description)
-    table = _POSTGRESQL if backend == "postgresql" else _MYSQL
-    return tuple(table.get(int(str(column[1])), Kind.OTHER) for column in description)
-
-
-def zone_of(name: str, configured: str | None) -> ZoneInfo:
-    """The zone of times without one: `source.time_zone`, else the source's own.
-
-    Raises SourceMistake where that has no IANA name.
-    """
-    try:
-        return ZoneInfo(configured or ("UTC" if name in ("+00:00", "GMT") else name))
-    except (ZoneInfoNotFoundError, ValueError):
-        raise SourceMistake(
-            f"The source calls its time zone {name!r}, which is not an IANA name.",
-            hint="Set `source.time_zone`, as in: Europe/Berlin",
-        ) from None
+_SAMPLED_ROWS = 1000  # a few texts that are no times are the rows' trouble, not the column's
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +40,11 @@ class WatermarkColumn:
     def value_of(self, raw: object) -> WatermarkValue | None:
         """A value of the column as an instant or a number; None for one that is neither."""
         if isinstance(raw, str):
-            raw = _parsed(raw)
+            raw = _parsed_time(raw)
         if isinstance(raw, datetime):
+            aware = raw if raw.tzinfo else raw.replace(tzinfo=self.naive_zone or self.zone)
             try:
-                return (raw if raw.tzinfo else raw.replace(tzinfo=self.zone_of_naive)).astimezone(
-                    UTC
-                )
+                return aware.astimezone(UTC)
             except OverflowError:
                 return None
         if isinstance(raw, date):
@@ -126,64 +69,25 @@ class WatermarkColumn:
             return wall.isoformat(sep=self.form.separator)[: self.form.length]
         return wall.date() if self.type is WatermarkType.DATE else wall
 
-    @property
-    def zone_of_naive(self) -> ZoneInfo:
-        """The zone of a value without one."""
-        return self.naive_zone or self.zone
 
+def zone_of(name: str, configured: str | None) -> ZoneInfo:
+    """Returns the zone of times without one: `source.time_zone`, else the source's own.
 
-def text_form(samples: Sequence[str]) -> TextForm:
-    """The form that makes a bound sort at or below every text written like the samples."""
-    full = "2026-01-01 00:00:00"
-    separator = "T" if samples and all(text[10:11] == "T" for text in samples) else " "
-    shortest = min((len(text.strip()) for text in samples), default=len(full))
-    return TextForm(separator, 10 if shortest < 16 else 16 if shortest < 19 else 19)
-
-
-def text_zone(samples: Sequence[str], zone: ZoneInfo) -> ZoneInfo:
-    """The zone in which a bound sorts at or below every text written like the samples.
-
-    That of times without one is `zone`. Texts with offsets of their own do not sort by instant:
-    the westernmost zone is below them all, and half a day is read again.
+    Raises SourceMistake where that has no IANA name.
     """
-    times = [time for time in map(_parsed, samples) if time is not None]
-    if not times or any(time.tzinfo is None for time in times):
-        return zone
-    in_utc = all(time.utcoffset() == timedelta() for time in times)
-    return ZoneInfo("UTC" if in_utc else "Etc/GMT+12")
-
-
-def is_time(text: str) -> bool:
-    """Whether a text is a time as SQLite's columns hold them."""
-    return _parsed(text) is not None
-
-
-def _parsed(text: str) -> datetime | None:
     try:
-        return datetime.fromisoformat(text.strip())
-    except ValueError:
-        return None
+        return ZoneInfo(configured or ("UTC" if name in ("+00:00", "GMT") else name))
+    except (ZoneInfoNotFoundError, ValueError):
+        raise SourceMistake(
+            f"The source calls its time zone {name!r}, which is not an IANA name.",
+            hint="Set `source.time_zone`, as in: Europe/Berlin",
+        ) from None
 
 
-def _wall_clock(instant: datetime, zone: ZoneInfo) -> datetime:
-    wall = instant.astimezone(zone).replace(tzinfo=None, fold=0)
-    if not _is_doubled(wall, zone):
-        return wall
-    minute = wall.replace(second=0)
-    while _is_doubled(before := minute - timedelta(minutes=1), zone):
-        minute = before
-    return minute
-
-
-def _is_doubled(wall: datetime, zone: ZoneInfo) -> bool:
-    """Whether the zone shows this wall-clock time twice (it turns its clock back)."""
-    first = wall.replace(tzinfo=zone, fold=0).utcoffset() or timedelta()
-    second = wall.replace(tzinfo=zone, fold=1).utcoffset() or timedelta()
-    return first > second
-
-
-def sniffed(connection: Connection, statements: Statements, zone: ZoneInfo) -> WatermarkColumn:
-    """The column by its least and greatest values.
+def detect_watermark_column(
+    connection: Connection, statements: Statements, zone: ZoneInfo
+) -> WatermarkColumn:
+    """Returns what a watermark column without a type holds, by its least and greatest values.
 
     Raises SourceMistake where they are fractions, and where no text in the column is a time.
     """
@@ -208,15 +112,68 @@ def sniffed(connection: Connection, statements: Statements, zone: ZoneInfo) -> W
     return WatermarkColumn(WatermarkType.TIMESTAMP, zone, text_zone(texts, zone), text_form(texts))
 
 
-def forms(connection: Connection, statements: Statements) -> tuple[str, ...]:
-    """A text of each form in which the first rows write their times, and one that is none."""
-    values = connection.execute(statements.some_watermarks(_LOOKED_AT)).scalars()
+def written_forms(connection: Connection, statements: Statements) -> tuple[str, ...]:
+    """Returns a text of each form in which the first rows write times, and one that is no time."""
     found: dict[object, str] = {}
-    for text in filter(lambda value: isinstance(value, str), values):
+    for text in _texts(connection, statements):
         found.setdefault(text_form([text]) if is_time(text) else None, text)
     return tuple(found.values())
 
 
 def _has_times(connection: Connection, statements: Statements) -> bool:
-    values = connection.execute(statements.some_watermarks(_LOOKED_AT)).scalars()
-    return any(isinstance(value, str) and is_time(value) for value in values)
+    return any(map(is_time, _texts(connection, statements)))
+
+
+def _texts(connection: Connection, statements: Statements) -> list[str]:
+    values = connection.execute(statements.some_watermarks(_SAMPLED_ROWS)).scalars()
+    return [value for value in values if isinstance(value, str)]
+
+
+def text_form(samples: Sequence[str]) -> TextForm:
+    """The form that makes a bound sort at or below every text written like the samples."""
+    full = "2026-01-01 00:00:00"
+    separator = "T" if samples and all(text[10:11] == "T" for text in samples) else " "
+    shortest = min((len(text.strip()) for text in samples), default=len(full))
+    return TextForm(separator, 10 if shortest < 16 else 16 if shortest < 19 else 19)
+
+
+def text_zone(samples: Sequence[str], zone: ZoneInfo) -> ZoneInfo:
+    """The zone in which a bound sorts at or below every text written like the samples.
+
+    That of times without one is `zone`. Texts with offsets of their own do not sort by instant:
+    the westernmost zone is below them all, and half a day is read again.
+    """
+    times = [time for time in map(_parsed_time, samples) if time is not None]
+    if not times or any(time.tzinfo is None for time in times):
+        return zone
+    in_utc = all(time.utcoffset() == timedelta() for time in times)
+    return ZoneInfo("UTC" if in_utc else "Etc/GMT+12")
+
+
+def is_time(text: str) -> bool:
+    """Whether a text is a time as SQLite's columns hold them."""
+    return _parsed_time(text) is not None
+
+
+def _parsed_time(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+
+
+def _wall_clock(instant: datetime, zone: ZoneInfo) -> datetime:
+    wall = instant.astimezone(zone).replace(tzinfo=None, fold=0)
+    if not _is_doubled(wall, zone):
+        return wall
+    minute = wall.replace(second=0)
+    while _is_doubled(before := minute - timedelta(minutes=1), zone):
+        minute = before
+    return minute
+
+
+def _is_doubled(wall: datetime, zone: ZoneInfo) -> bool:
+    """Whether the zone shows this wall-clock time twice (it turns its clock back)."""
+    first = wall.replace(tzinfo=zone, fold=0).utcoffset() or timedelta()
+    second = wall.replace(tzinfo=zone, fold=1).utcoffset() or timedelta()
+    return first > second

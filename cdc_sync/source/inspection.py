@@ -1,85 +1,72 @@
-"""Facts about the source for `check`: its index on the watermark, its keys, ids that are equal."""
+"""What the catalog and a few counts say: of one source for `check`, of every table for `init`."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Inspector, exc
-from sqlalchemy.dialects import mysql
+from sqlalchemy import Connection, exc
 from sqlalchemy.engine.interfaces import ReflectedColumn
-from sqlalchemy.types import NullType
 
 from cdc_sync.config.model import SourceConfig
 from cdc_sync.contract import WatermarkValue, encode_id
 from cdc_sync.errors import SourceMistake
 from cdc_sync.source.columns import zone_of
-from cdc_sync.source.engine import in_our_words, open_source
+from cdc_sync.source.dialects import dialect_of
+from cdc_sync.source.dialects.base import DeclaredType, Dialect, quoted_table
+from cdc_sync.source.engine import open_source, translating_errors
 from cdc_sync.source.statements import Statements
 
 EXAMPLES = 3
 AHEAD = timedelta(minutes=2)  #: stamps beyond it lie in the future, by the source's clock
 _COUNTED_BELOW = 64 * 1024 * 1024  # bytes of a table whose rows are counted and not estimated
 _ESTIMATED_FROM = 1_000_000  # rows; a partitioned table has no bytes of its own
-_SYSTEM_SCHEMAS = ("information_schema", "pg_catalog", "pg_toast")
-_POSTGRESQL_SIZE = sa.text(
-    "SELECT pg_relation_size(oid), reltuples::bigint FROM pg_class WHERE oid = to_regclass(:name)"
-)
-_MYSQL_SIZE = sa.text(
-    "SELECT data_length, table_rows FROM information_schema.TABLES"
-    " WHERE table_schema = DATABASE() AND table_name = :name"
-)
 
 
-class Holds(StrEnum):
-    """What a column holds, as coarse as a guess needs it."""
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What was counted in the source; `duplicate_ids` are the first few that several rows have.
 
-    TIME = "time"
-    DAY = "day"
-    NUMBER = "number"
-    TEXT = "text"
-    ANY = "any"  #: SQLite's texts, which may be times
-    OTHER = "other"
+    `least` and `greatest` are of the watermark column, which is without zone where `naive`; None
+    for one that no calendar has; `forms` are texts of it that are written in different ways, where
+    it holds texts. `ahead` rows are stamped later than `AHEAD` after `clock`.
+    """
+
+    rows: int
+    null_watermarks: int
+    null_ids: int
+    duplicate_ids: tuple[str, ...]
+    primary: tuple[str, ...]
+    least: WatermarkValue | None
+    greatest: WatermarkValue | None
+    ahead: int
+    forms: tuple[str, ...]
+    naive: bool
+    clock: datetime
 
 
-_HOLDS: tuple[tuple[type, Holds], ...] = (
-    (sa.DateTime, Holds.TIME),
-    (sa.Date, Holds.DAY),
-    (sa.Integer, Holds.NUMBER),
-    (sa.Numeric, Holds.NUMBER),
-    (sa.String, Holds.TEXT),
-)
-
-
-def has_watermark_index(connection: Connection, config: SourceConfig) -> bool | None:
-    """Whether an index begins with (watermark, id); None where nothing can be said (a query)."""
+def missing_index(connection: Connection, dialect: Dialect, config: SourceConfig) -> str | None:
+    """Returns the SQL of the index that polls want; None where it is there, or for a query."""
+    wanted = [config.watermark, *config.id]
     place = _table(connection, config)
     if place is None:
         return None
     schema, table = place
-    wanted = [config.watermark, *config.id]
-    indexes = [
-        index["column_names"] for index in sa.inspect(connection).get_indexes(table, schema=schema)
-    ]
-    return any(list(columns[: len(wanted)]) == wanted for columns in indexes)
-
-
-def index_statement(connection: Connection, config: SourceConfig) -> str:
-    """The SQL that makes the index which a poll wants."""
+    indexes = sa.inspect(connection).get_indexes(table, schema=schema)
+    if any(list(index["column_names"][: len(wanted)]) == wanted for index in indexes):
+        return None
     quote = connection.dialect.identifier_preparer.quote
-    columns = ", ".join(map(quote, [config.watermark, *config.id]))
-    schema, _, table = (config.table or "").rpartition(".")
-    place = ".".join(map(quote, [schema, table] if schema else [table]))
-    if connection.dialect.name == "postgresql":
-        return f"CREATE INDEX CONCURRENTLY ON {place} ({columns});"
-    return f"CREATE INDEX {quote(f'{table}_{config.watermark}')} ON {place} ({columns});"
+    return dialect.index_statement(
+        quote(f"{table}_{config.watermark}"),
+        quoted_table(connection, config.table or ""),
+        ", ".join(map(quote, wanted)),
+    )
 
 
 def primary_key(connection: Connection, config: SourceConfig) -> tuple[str, ...]:
-    """The columns of the table's primary key; none of a view or a query."""
+    """Returns the columns of the table's primary key; none of a view or a query."""
     place = _table(connection, config)
     if place is None:
         return ()
@@ -87,21 +74,20 @@ def primary_key(connection: Connection, config: SourceConfig) -> tuple[str, ...]
     return tuple(key["constrained_columns"])
 
 
-def doubled_ids(
-    connection: Connection, statements: Statements, config: SourceConfig
+def duplicate_ids(
+    connection: Connection, dialect: Dialect, statements: Statements, config: SourceConfig
 ) -> tuple[str, ...]:
-    """The first few ids that several rows have: as the database compares them, and as texts.
+    """Returns the first few ids that several rows have, as the database compares them or as texts.
 
-    Asks nothing where the primary key is among the id. SQLite is asked always: there 17 and '17'
+    Asks nothing where the primary key is among the id, unless ids are untyped: there 17 and '17'
     differ, and are one contract.
     """
-    on_sqlite = connection.dialect.name == "sqlite"
     key = primary_key(connection, config)
-    if not on_sqlite and key and set(key) <= set(config.id):
+    if not dialect.ids_are_untyped and key and set(key) <= set(config.id):
         return ()
-    found = connection.execute(statements.doubled(EXAMPLES)).all()
-    if not found and on_sqlite:
-        found = connection.execute(statements.doubled(EXAMPLES, as_texts=True)).all()
+    found = connection.execute(statements.duplicate_ids(EXAMPLES)).all()
+    if not found and dialect.ids_are_untyped:
+        found = connection.execute(statements.duplicate_ids(EXAMPLES, as_texts=True)).all()
     return tuple(encode_id(tuple(row)) for row in found)
 
 
@@ -115,55 +101,44 @@ def _table(connection: Connection, config: SourceConfig) -> tuple[str | None, st
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What was counted in the source; `doubled` are ids that several rows have, the first few.
-
-    `least` and `greatest` are of the watermark column, which is without zone where `naive`; None
-    for one that no calendar has; `forms` are texts of it that are written in different ways, where
-    it holds texts. `ahead` rows are stamped later than `AHEAD` after `clock`.
-    """
-
-    rows: int
-    null_watermarks: int
-    null_ids: int
-    doubled: tuple[str, ...]
-    primary: tuple[str, ...]
-    least: WatermarkValue | None
-    greatest: WatermarkValue | None
-    ahead: int
-    forms: tuple[str, ...]
-    naive: bool
-    clock: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of the catalog."""
+class CatalogColumn:
+    """A column as the catalog declares it."""
 
     name: str
-    holds: Holds
+    type: DeclaredType
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CatalogTable:
     """A table of the catalog; `name` is schema-qualified where it must be.
 
     `keys` are the sets of columns that are unique, the primary key first; a view has none.
     """
 
     name: str
-    columns: tuple[Column, ...]
+    columns: tuple[CatalogColumn, ...]
     keys: tuple[tuple[str, ...], ...] = ()
     indexes: tuple[tuple[str, ...], ...] = ()
     is_view: bool = False
 
 
+@contextmanager
+def open_catalog(url: str) -> Iterator["Catalog"]:
+    """The catalog of the source at a URL. Raises SourceUnavailable, SourceMistake."""
+    engine = open_source(url)
+    try:
+        with translating_errors(engine), engine.connect() as connection:
+            yield Catalog(connection, dialect_of(engine.url))
+    finally:
+        engine.dispose()
+
+
 class Catalog:
     """One connection to a source, for questions about its tables."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, dialect: Dialect) -> None:
         self._connection = connection
-        self._backend = connection.dialect.name.replace("mariadb", "mysql")
+        self._dialect = dialect
 
     @property
     def odd_zone(self) -> str | None:
@@ -175,26 +150,39 @@ class Catalog:
             return name
         return None
 
-    def tables(self) -> list[Table]:
-        """Every table and view outside the system's schemas."""
+    def tables(self) -> list[CatalogTable]:
+        """Returns every table and view outside the system's schemas."""
         inspector = sa.inspect(self._connection)
-        found: list[Table] = []
-        for schema in self._schemas(inspector):
+        found: list[CatalogTable] = []
+        for schema in self._dialect.schemas(inspector):
             columns = inspector.get_multi_columns(schema=schema, kind=sa.engine.ObjectKind.ANY)
             primary = inspector.get_multi_pk_constraint(schema=schema)
             indexes = inspector.get_multi_indexes(schema=schema)
-            views = {*inspector.get_view_names(schema), *self._materialized(inspector, schema)}
+            views = self._dialect.view_names(inspector, schema)
             for place, its_columns in columns.items():
                 key = tuple(primary[place]["constrained_columns"]) if place in primary else ()
-                name = place[1] if schema is None else f"{schema}.{place[1]}"
-                table = self._table(name, its_columns, key, indexes.get(place) or ())
-                found.append(replace(table, is_view=place[1] in views))
+                over = _whole_indexes(indexes.get(place) or ())
+                found.append(
+                    CatalogTable(
+                        name=place[1] if schema is None else f"{schema}.{place[1]}",
+                        columns=tuple(
+                            CatalogColumn(
+                                column["name"], self._dialect.declared_type(column["type"])
+                            )
+                            for column in its_columns
+                        ),
+                        keys=_keys(key, its_columns, over),
+                        indexes=tuple(names for names, _ in over),
+                        is_view=place[1] in views,
+                    )
+                )
         return found
 
     def rows(self, table: str) -> tuple[int | None, bool]:
-        """How many rows a table has (None: unknown, or not ours to read), and whether exactly."""
-        size, estimate = self._size(table)
-        if size >= _COUNTED_BELOW or (estimate or 0) >= _ESTIMATED_FROM:
+        """Returns how many rows a table has (None: unknown or forbidden), and whether exactly."""
+        size = self._dialect.table_size(self._connection, table)
+        estimate = size.estimated_rows
+        if size.bytes >= _COUNTED_BELOW or (estimate or 0) >= _ESTIMATED_FROM:
             return (estimate if estimate is not None and estimate >= 0 else None), False
         schema, _, name = table.rpartition(".")
         rows = sa.table(name, schema=schema or None)
@@ -206,56 +194,14 @@ class Catalog:
                 raise
             return None, False
 
-    def _schemas(self, inspector: Inspector) -> Iterator[str | None]:
-        yield None
-        if self._backend == "postgresql":
-            for schema in inspector.get_schema_names():
-                ours = schema == inspector.default_schema_name
-                if not ours and not schema.startswith(_SYSTEM_SCHEMAS):
-                    yield schema
 
-    def _materialized(self, inspector: Inspector, schema: str | None) -> list[str]:
-        on_postgresql = self._backend == "postgresql"
-        return inspector.get_materialized_view_names(schema) if on_postgresql else []
-
-    def _table(
-        self,
-        name: str,
-        columns: Sequence[ReflectedColumn],
-        primary: tuple[str, ...],
-        indexes: Sequence[Any],
-    ) -> Table:
-        over = [
-            (tuple(index["column_names"]), index["unique"])
-            for index in indexes
-            if all(index["column_names"]) and not _is_partial(index)
-        ]
-        never_null = {column["name"] for column in columns if not column["nullable"]}
-        unique = [names for names, is_unique in over if is_unique and never_null.issuperset(names)]
-        return Table(
-            name=name,
-            columns=tuple(Column(c["name"], self._holds(c["type"])) for c in columns),
-            keys=tuple(dict.fromkeys([*([primary] if primary else []), *unique])),
-            indexes=tuple(names for names, _ in over),
-        )
-
-    def _holds(self, type_: Any) -> Holds:
-        if self._backend == "sqlite" and isinstance(type_, sa.String | NullType):
-            return Holds.ANY
-        if isinstance(type_, mysql.TINYINT):  # a flag
-            return Holds.OTHER
-        return next((holds for kind, holds in _HOLDS if isinstance(type_, kind)), Holds.OTHER)
-
-    def _size(self, table: str) -> tuple[int, int | None]:
-        if self._backend == "sqlite":
-            return 0, None
-        statement, name = _MYSQL_SIZE, table
-        if self._backend == "postgresql":
-            quote = self._connection.dialect.identifier_preparer.quote
-            statement = _POSTGRESQL_SIZE
-            name = ".".join(quote(part) for part in table.rpartition(".") if part not in ("", "."))
-        row = self._connection.execute(statement, {"name": name}).first()
-        return (0, None) if row is None else (int(row[0] or 0), row[1])
+def _whole_indexes(indexes: Sequence[Any]) -> list[tuple[tuple[str, ...], bool]]:
+    """The columns of each index over whole columns and all rows, and whether it is unique."""
+    return [
+        (tuple(index["column_names"]), bool(index["unique"]))
+        for index in indexes
+        if all(index["column_names"]) and not _is_partial(index)
+    ]
 
 
 def _is_partial(index: Any) -> bool:
@@ -263,12 +209,11 @@ def _is_partial(index: Any) -> bool:
     return any(name.endswith("_where") and value for name, value in options.items())
 
 
-@contextmanager
-def open_catalog(url: str) -> Iterator[Catalog]:
-    """The catalog of the source at a URL. Raises SourceUnavailable, SourceMistake."""
-    engine = open_source(url)
-    try:
-        with in_our_words(engine), engine.connect() as connection:
-            yield Catalog(connection)
-    finally:
-        engine.dispose()
+def _keys(
+    primary: tuple[str, ...],
+    columns: Sequence[ReflectedColumn],
+    indexes: Sequence[tuple[tuple[str, ...], bool]],
+) -> tuple[tuple[str, ...], ...]:
+    never_null = {column["name"] for column in columns if not column["nullable"]}
+    unique = [names for names, is_unique in indexes if is_unique and never_null.issuperset(names)]
+    return tuple(dict.fromkeys([*([primary] if primary else []), *unique]))

@@ -10,7 +10,7 @@ from psycopg import sql
 from sqlalchemy.engine import Engine
 
 from cdc_sync.errors import SourceUnavailable
-from cdc_sync.source.engine import in_our_words, open_source
+from cdc_sync.source.engine import open_source, translating_errors
 
 log = structlog.get_logger()
 
@@ -29,7 +29,7 @@ def listen(url: str, channel: str, heard: Callable[[], None], stop: threading.Ev
     try:
         while not stop.is_set():
             try:
-                with in_our_words(engine):
+                with translating_errors(engine):
                     failures = _hear(engine, channel, heard, stop, failures)
             except (SourceUnavailable, psycopg.Error) as error:
                 failures += 1

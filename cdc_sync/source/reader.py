@@ -1,6 +1,5 @@
-"""Pages of rows, each its own short transaction, on one connection a scan."""
+"""Reads the source: pages of rows, each its own short transaction, on one connection a scan."""
 
-import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,32 +14,30 @@ from cdc_sync.contract import SourceId, SourceRow, WatermarkValue, decode_id, en
 from cdc_sync.errors import SourceMistake, SourceUnavailable
 from cdc_sync.rules.watermark import Horizon, Remembered, WatermarkType
 from cdc_sync.source.columns import (
-    Kind,
     WatermarkColumn,
-    forms,
-    kinds_of,
-    sniffed,
+    detect_watermark_column,
+    written_forms,
     zone_of,
 )
-from cdc_sync.source.engine import in_our_words, open_source
-from cdc_sync.source.horizon import read_horizon
+from cdc_sync.source.dialects import dialect_of
+from cdc_sync.source.dialects.base import ColumnKind, Dialect
+from cdc_sync.source.engine import open_source, translating_errors
+from cdc_sync.source.horizon import HorizonReader
 from cdc_sync.source.inspection import (
     AHEAD,
-    Facts,
-    doubled_ids,
-    has_watermark_index,
-    index_statement,
+    SourceFacts,
+    duplicate_ids,
+    missing_index,
     primary_key,
 )
-from cdc_sync.source.statements import Row, Statements
+from cdc_sync.source.statements import Legs, Row, Statements
 
 IDS_ASKED_AT_ONCE = 200  # SQLite takes no condition of more than 1,000 terms
-_INTEGER = re.compile("-?[0-9]{1,18}")  # that fits into SQLite's eight bytes
 _TYPES = {
-    Kind.TIMESTAMPTZ: WatermarkType.TIMESTAMPTZ,
-    Kind.TIMESTAMP: WatermarkType.TIMESTAMP,
-    Kind.DATE: WatermarkType.DATE,
-    Kind.NUMBER: WatermarkType.INTEGER,
+    ColumnKind.TIMESTAMPTZ: WatermarkType.TIMESTAMPTZ,
+    ColumnKind.TIMESTAMP: WatermarkType.TIMESTAMP,
+    ColumnKind.DATE: WatermarkType.DATE,
+    ColumnKind.NUMBER: WatermarkType.INTEGER,
 }
 
 
@@ -59,10 +56,10 @@ class Source:
 
     def __init__(self, config: SourceConfig, columns: Sequence[str]) -> None:
         self.config = config
-        self._columns = columns
+        self.columns = columns
         self._engine: Engine | None = None
         self._statements: Statements | None = None
-        self._kinds: tuple[Kind, ...] | None = None
+        self._kinds: tuple[ColumnKind, ...] | None = None
 
     @contextmanager
     def scan(self) -> Iterator["Scan"]:
@@ -70,21 +67,27 @@ class Source:
 
         Raises SourceUnavailable, and SourceMistake for what the configuration names wrongly.
         """
-        engine = self._opened()
-        with in_our_words(engine), engine.connect() as connection:
+        with translating_errors(self.engine), self.engine.connect() as connection:
             yield Scan(connection, self)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, made at the first use. Raises SourceUnavailable."""
+        if self._engine is None:
+            self._engine = open_source(self.config.url.get_secret_value())
+        return self._engine
 
     def close(self) -> None:
         """Closes every connection."""
         if self._engine is not None:
             self._engine.dispose()
 
-    def check_kinds(self, kinds: tuple[Kind, ...]) -> None:
+    def check_kinds(self, kinds: tuple[ColumnKind, ...]) -> None:
         """Raises SourceMistake where a column has changed its type since this program started."""
         if self._kinds is None:
             self._kinds = kinds
         elif self._kinds != kinds:
-            names = [*self.config.id, self.config.watermark, "deleted_when", *self._columns]
+            names = [*self.config.id, self.config.watermark, "deleted_when", *self.columns]
             name, old, new = next(
                 column
                 for column in zip(names, self._kinds, kinds, strict=True)
@@ -95,15 +98,10 @@ class Source:
                 hint="If that is meant, restart cdc-sync.",
             )
 
-    def _opened(self) -> Engine:
-        if self._engine is None:
-            self._engine = open_source(self.config.url.get_secret_value())
-        return self._engine
-
-    def statements(self, backend: str) -> Statements:
+    def statements(self, dialect: Dialect) -> Statements:
         """The SELECTs, built at the first use."""
         if self._statements is None:
-            self._statements = Statements(self.config, self._columns, backend)
+            self._statements = Statements(self.config, self.columns, dialect)
         return self._statements
 
 
@@ -114,17 +112,18 @@ class Scan:
         self._connection = connection
         self._source = source
         self._config = source.config
-        self._backend = "mysql" if connection.dialect.name == "mariadb" else connection.dialect.name
-        self._statements = source.statements(self._backend)
+        self._dialect = dialect_of(connection.engine.url)
+        self._statements = source.statements(self._dialect)
         self.zone: ZoneInfo = zone_of(str(connection.info["zone"]), self._config.time_zone)
         self._ids = len(self._config.id)
         self.column = self._watermark_column()
 
     def horizon(self, remembered: Remembered, ours: datetime) -> Horizon:
         """How far the watermark may move, as of our clock; to be asked before the first page."""
-        return read_horizon(
-            self._connection, self._statements, self.column, self._config, remembered, ours
+        reader = HorizonReader(
+            self._connection, self._dialect, self._statements, self.column, self._config
         )
+        return reader.read(remembered, ours)
 
     def changed_page(self, start: WatermarkValue, after: Row | None) -> Page:
         """The next page in order of (watermark, id), from the watermark on."""
@@ -132,7 +131,7 @@ class Scan:
             given = {"start": self.column.bound(start), "page_size": self._config.page_size}
             rows = self._read(self._connection.execute(self._statements.changed_from, given))
         else:
-            rows = self._after(self._statements.changed_after.statements, after)
+            rows = self._after(self._statements.changed_after, after)
         return self._page(rows, after, (self._ids, *range(self._ids)))
 
     def full_page(self, after: Row | None) -> Page:
@@ -141,7 +140,7 @@ class Scan:
             given = {"page_size": self._config.page_size}
             rows = self._read(self._connection.execute(self._statements.full_from, given))
         else:
-            rows = self._after(self._statements.full_after.statements, after)
+            rows = self._after(self._statements.full_after, after)
         return self._page(rows, after, tuple(range(self._ids)))
 
     def existing(self, ids: Collection[SourceId]) -> list[SourceRow]:
@@ -152,7 +151,7 @@ class Scan:
         return rows
 
     def _with_ids(self, ids: Sequence[SourceId]) -> list[SourceRow]:
-        forms = [form for source_id in ids for form in self._forms_of(source_id)]
+        forms = [form for source_id in ids for form in self._stored_forms(source_id)]
         try:
             found = self._read(self._connection.execute(self._statements.by_id(forms)))
         except exc.DataError:
@@ -163,7 +162,7 @@ class Scan:
 
     def find(self, source_id: str) -> tuple[SourceRow, object, bool] | None:
         """A row by its id, in scope or not: the row, its raw watermark, whether it is in scope."""
-        statement = self._statements.anywhere(self._forms_of(source_id))
+        statement = self._statements.anywhere(self._stored_forms(source_id))
         try:
             rows = self._connection.execute(statement).all()
         except exc.DataError:
@@ -191,52 +190,48 @@ class Scan:
         return int(self._connection.execute(self._statements.count_null_ids()).scalar_one())
 
     def server(self) -> str:
-        """What answers, as people call it: PostgreSQL 16, MariaDB 10.11, SQLite 3.40."""
-        name = {"postgresql": "PostgreSQL", "mysql": "MySQL", "sqlite": "SQLite"}[self._backend]
-        if getattr(self._connection.dialect, "is_mariadb", False):
-            name = "MariaDB"
-        version = self._connection.dialect.server_version_info or ()
-        return f"{name} {'.'.join(str(part) for part in version[:2])}"
+        """What answers, as people call it: PostgreSQL 16.4, MariaDB 10.11, SQLite 3.40."""
+        return self._dialect.server_name(self._connection)
 
     def missing_index(self) -> str | None:
         """The SQL of the index that polls want and the source lacks; None where all is well."""
-        if has_watermark_index(self._connection, self._config) is not False:
-            return None
-        return index_statement(self._connection, self._config)
+        return missing_index(self._connection, self._dialect, self._config)
 
-    def facts(self, clock: datetime) -> Facts:
+    def facts(self, clock: datetime) -> SourceFacts:
         """What can be counted of the ids and the watermark; `clock` is the source's own."""
         is_number = self.column.type is WatermarkType.INTEGER
         least, greatest = tuple(self._connection.execute(self._statements.extremes()).one())
-        return Facts(
+        return SourceFacts(
             rows=self.count_from(None),
             null_watermarks=self.count_null_watermarks(),
             null_ids=self.count_null_ids(),
-            doubled=doubled_ids(self._connection, self._statements, self._config),
+            duplicate_ids=duplicate_ids(
+                self._connection, self._dialect, self._statements, self._config
+            ),
             primary=primary_key(self._connection, self._config),
             least=self.column.value_of(least),
             greatest=self.column.value_of(greatest),
             ahead=0 if is_number else self.count_from(clock + AHEAD),
-            forms=forms(self._connection, self._statements) if self.column.form else (),
+            forms=written_forms(self._connection, self._statements) if self.column.form else (),
             naive=self.column.naive_zone is not None,
             clock=clock,
         )
 
-    def _after(self, legs: Sequence[object], after: Row) -> list[Row]:
+    def _after(self, legs: Legs, after: Row) -> list[Row]:
         given = {f"after_{place}": value for place, value in enumerate(after)}
         rows: list[Row] = []
         for statement in legs:
             room = self._config.page_size - len(rows)
             if room <= 0:
                 break
-            result = self._connection.execute(statement, {**given, "page_size": room})  # type: ignore[call-overload]
+            result = self._connection.execute(statement, {**given, "page_size": room})
             rows += self._read(result)
         return rows
 
     def _read(self, result: CursorResult[tuple[object, ...]]) -> list[Row]:
         if result.cursor is not None:
-            width = self._ids + 2 + len(self._source._columns)  # noqa: SLF001
-            self._source.check_kinds(kinds_of(self._backend, result.cursor.description[:width]))
+            width = self._ids + 2 + len(self._source.columns)
+            self._source.check_kinds(self._dialect.column_kinds(result.cursor.description[:width]))
         return [tuple(row) for row in result.all()]  # row by row it would be half as fast
 
     def _page(self, rows: list[Row], after: Row | None, order: Sequence[int]) -> Page:
@@ -258,29 +253,23 @@ class Scan:
         ids = self._ids
         return SourceRow(encode_id(raw[:ids]), bool(raw[ids + 1]), raw[ids + 2 :])
 
-    def _forms_of(self, source_id: str) -> list[tuple[object, ...]]:
+    def _stored_forms(self, source_id: str) -> list[tuple[object, ...]]:
         parts = decode_id(source_id, self._ids)
-        if parts is None:
-            return []
-        if self._backend != "sqlite":
-            return [parts]
-        # SQLite compares 17 and '17' as different where a column has no affinity.
-        numbers = tuple(int(part) if _INTEGER.fullmatch(part) else part for part in parts)
-        return [parts, numbers] if numbers != parts else [parts]
+        return [] if parts is None else self._dialect.stored_forms(parts)
 
     def _watermark_column(self) -> WatermarkColumn:
         result = self._connection.execute(self._statements.described)
         assert result.cursor is not None  # a SELECT always has one  # noqa: S101
-        kinds = kinds_of(self._backend, result.cursor.description)
+        kinds = self._dialect.column_kinds(result.cursor.description)
         result.close()
         self._source.check_kinds(kinds)
         kind = kinds[self._ids]
-        if kind is Kind.ANY:
-            return sniffed(self._connection, self._statements, self.zone)
+        if kind is ColumnKind.ANY:
+            return detect_watermark_column(self._connection, self._statements, self.zone)
         if kind not in _TYPES:
             raise SourceMistake(
                 f"The column {self._config.watermark} holds neither times nor whole numbers.",
                 hint="Name one in `source.watermark` that grows with every change.",
             )
-        naive = None if kind is Kind.TIMESTAMPTZ else self.zone
+        naive = None if kind is ColumnKind.TIMESTAMPTZ else self.zone
         return WatermarkColumn(_TYPES[kind], self.zone, naive)

@@ -1,12 +1,11 @@
 """The SELECTs of a scan, built once from the configuration. Keyset pages, never OFFSET.
 
-Only the database orders and compares keys, in the column's own collation. Row values on
-PostgreSQL and SQLite; MySQL and MariaDB use no index for them, so a page is read there in legs:
+Only the database orders and compares keys, in the column's own collation. A page after the first is
+one SELECT that compares row values; where the database uses no index for them it is read in legs:
 the rest of the equal instants first, then the later ones.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,36 +13,17 @@ from sqlalchemy import ColumnElement, FromClause, Select, bindparam
 from sqlalchemy.types import NullType
 
 from cdc_sync.config.model import SourceConfig
+from cdc_sync.source.dialects.base import Dialect
 
 Row = tuple[object, ...]
 Statement = Select[Any]
-
-
-def _value(name: str) -> ColumnElement[Any]:
-    # No type: the driver sends a value back as it came, without a cast that could change it.
-    return bindparam(name, type_=NullType())
-
-
-def _rows(config: SourceConfig) -> FromClause:
-    if config.query is not None:
-        # text() takes `:x` for a parameter, so every colon is escaped.
-        escaped = config.query.strip().rstrip(";").replace(":", r"\:")
-        return sa.text(f"({escaped}\n) AS source_rows")  # type: ignore[return-value]
-    schema, _, name = (config.table or "").rpartition(".")
-    return sa.table(name, schema=schema or None)
-
-
-@dataclass(frozen=True, slots=True)
-class Legs:
-    """A page as one or several SELECTs, to be read in order until the page is full."""
-
-    statements: tuple[Statement, ...]
+Legs = tuple[Statement, ...]  # to be read in this order until a page is full
 
 
 class Statements:
     """The SELECTs of one source; `columns` are those that the mapping reads."""
 
-    def __init__(self, config: SourceConfig, columns: Sequence[str], backend: str) -> None:
+    def __init__(self, config: SourceConfig, columns: Sequence[str], dialect: Dialect) -> None:
         self.key: tuple[ColumnElement[Any], ...] = tuple(sa.column(name) for name in config.id)
         self.watermark: ColumnElement[Any] = sa.column(config.watermark)
         self._rows = _rows(config)
@@ -56,14 +36,13 @@ class Statements:
             _gone_flag(config.deleted_when),
             *(sa.column(name) for name in columns),
         ]
-        self._backend = backend
-        self._in_legs = backend == "mysql"
+        self._dialect = dialect
         self.changed_from = self._page(
             [self.watermark, *self.key], self.watermark >= _value("start")
         )
-        self.changed_after = self._pages([self.watermark, *self.key])
+        self.changed_after = self._legs([self.watermark, *self.key])
         self.full_from = self._page([*self.key])
-        self.full_after = self._pages([*self.key])
+        self.full_after = self._legs([*self.key])
         self.described = (
             sa.select(*self._columns).select_from(self._rows).limit(sa.literal_column("0"))
         )
@@ -88,7 +67,7 @@ class Statements:
         null = sa.or_(*(column.is_(None) for column in self.key))
         return sa.select(sa.func.count()).select_from(self._rows).where(*rest, null)
 
-    def doubled(self, limit: int, *, as_texts: bool = False) -> Statement:
+    def duplicate_ids(self, limit: int, *, as_texts: bool = False) -> Statement:
         """Ids in scope that several rows have, as the database compares them or as texts."""
         key = [sa.cast(column, sa.Text()) for column in self.key] if as_texts else self.key
         return (
@@ -114,11 +93,10 @@ class Statements:
         return sa.select(least, greatest)
 
     def greatest_number(self) -> Statement:
-        """The greatest number in the watermark column; on SQLite, where any value may, no text."""
+        """The greatest whole number in the watermark column."""
         query = sa.select(sa.func.max(self.watermark)).select_from(self._rows)
-        if self._backend != "sqlite":
-            return query
-        return query.where(sa.func.typeof(self.watermark) == "integer")
+        is_number = self._dialect.is_whole_number(self.watermark)
+        return query if is_number is None else query.where(is_number)
 
     def _is_one_of(self, ids: Sequence[Sequence[object]]) -> ColumnElement[bool]:
         return sa.or_(
@@ -146,21 +124,32 @@ class Statements:
             .limit(bindparam("page_size", type_=sa.Integer()))
         )
 
-    def _pages(self, order: Sequence[ColumnElement[Any]]) -> Legs:
+    def _legs(self, order: Sequence[ColumnElement[Any]]) -> Legs:
         after = [_value(f"after_{place}") for place in range(len(order))]
-        if not self._in_legs:
-            later = sa.tuple_(*order) > sa.tuple_(*after)
-            return Legs((self._page(order, later),))
-        return Legs(
-            tuple(
-                self._page(
-                    order[place:],
-                    *(column == value for column, value in zip(order[:place], after, strict=False)),
-                    order[place] > after[place],
-                )
-                for place in reversed(range(len(order)))
+        if self._dialect.row_values_use_index:
+            return (self._page(order, sa.tuple_(*order) > sa.tuple_(*after)),)
+        return tuple(
+            self._page(
+                order[place:],
+                *(column == value for column, value in zip(order[:place], after, strict=False)),
+                order[place] > after[place],
             )
+            for place in reversed(range(len(order)))
         )
+
+
+def _rows(config: SourceConfig) -> FromClause:
+    if config.query is not None:
+        # text() takes `:x` for a parameter, so every colon is escaped.
+        escaped = config.query.strip().rstrip(";").replace(":", r"\:")
+        return sa.text(f"({escaped}\n) AS source_rows")  # type: ignore[return-value]
+    schema, _, name = (config.table or "").rpartition(".")
+    return sa.table(name, schema=schema or None)
+
+
+def _value(name: str) -> ColumnElement[Any]:
+    # No type: the driver sends a value back as it came, without a cast that could change it.
+    return bindparam(name, type_=NullType())
 
 
 def _condition(sql: str) -> ColumnElement[bool]:

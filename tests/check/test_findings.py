@@ -8,16 +8,16 @@ from cdc_sync.check.findings import newest_as_read, of_ids, of_sample, of_waterm
 from cdc_sync.config.model import Config
 from cdc_sync.contract import SourceRow
 from cdc_sync.rules.mapping import compile_mapping, mapped_columns
-from cdc_sync.source.inspection import Facts
+from cdc_sync.source.inspection import SourceFacts
 
 pytestmark = pytest.mark.quick
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-FACTS = Facts(
+FACTS = SourceFacts(
     rows=100,
     null_watermarks=0,
     null_ids=0,
-    doubled=(),
+    duplicate_ids=(),
     primary=("id",),
     least=NOW - timedelta(days=900),
     greatest=NOW - timedelta(minutes=3),
@@ -73,7 +73,7 @@ def test_a_plausible_source_has_no_finding():
 
 
 def test_ids_of_several_rows_are_wrong_and_the_primary_key_is_the_mend():
-    facts = replace(FACTS, doubled=("17", "18"), primary=("company", "id"))
+    facts = replace(FACTS, duplicate_ids=("17", "18"), primary=("company", "id"))
     (found,) = of_ids(facts, ("id",))
 
     assert not found.ok

@@ -1,23 +1,26 @@
 import pytest
 
 from cdc_sync.setup.guess import in_order, looks_right, propose, reference_of
-from cdc_sync.source.inspection import Column, Holds, Table
+from cdc_sync.source.dialects.base import DeclaredType
+from cdc_sync.source.inspection import CatalogColumn, CatalogTable
 
 pytestmark = pytest.mark.quick
 
 
-def table(name: str = "contracts", /, *, keys=(("id",),), indexes=(), **columns: Holds) -> Table:
-    given = tuple(Column(column, holds) for column, holds in columns.items())
-    return Table(name, given, tuple(keys), tuple(indexes))
+def table(
+    name: str = "contracts", /, *, keys=(("id",),), indexes=(), **columns: DeclaredType
+) -> CatalogTable:
+    given = tuple(CatalogColumn(column, holds) for column, holds in columns.items())
+    return CatalogTable(name, given, tuple(keys), tuple(indexes))
 
 
 CONTRACTS = {
-    "id": Holds.NUMBER,
-    "account_name": Holds.TEXT,
-    "start_date": Holds.DAY,
-    "end_date": Holds.DAY,
-    "created_at": Holds.TIME,
-    "updated_at": Holds.TIME,
+    "id": DeclaredType.NUMBER,
+    "account_name": DeclaredType.TEXT,
+    "start_date": DeclaredType.DATE,
+    "end_date": DeclaredType.DATE,
+    "created_at": DeclaredType.TIMESTAMP,
+    "updated_at": DeclaredType.TIMESTAMP,
 }
 
 
@@ -44,17 +47,17 @@ def test_the_usual_names_are_guessed():
     ],
 )
 def test_a_watermark_is_what_a_change_moves_and_never_what_is_set_once(columns, expected):
-    assert propose(table(**dict.fromkeys(columns, Holds.TIME))).watermark == expected
+    assert propose(table(**dict.fromkeys(columns, DeclaredType.TIMESTAMP))).watermark == expected
 
 
 def test_a_number_is_a_watermark_only_by_a_plain_name():
-    assert propose(table(row_version=Holds.NUMBER)).watermark == "row_version"
-    assert propose(table(price_changes=Holds.NUMBER)).watermark is None
+    assert propose(table(row_version=DeclaredType.NUMBER)).watermark == "row_version"
+    assert propose(table(price_changes=DeclaredType.NUMBER)).watermark is None
 
 
 def test_a_text_is_a_watermark_where_texts_may_be_times():
-    assert propose(table(updated_at=Holds.ANY)).watermark == "updated_at"
-    assert propose(table(updated_by=Holds.TEXT)).watermark is None
+    assert propose(table(updated_at=DeclaredType.ANY)).watermark == "updated_at"
+    assert propose(table(updated_by=DeclaredType.TEXT)).watermark is None
 
 
 @pytest.mark.parametrize(
@@ -67,11 +70,11 @@ def test_a_text_is_a_watermark_where_texts_may_be_times():
     ],
 )
 def test_an_account_is_a_name(columns, expected):
-    assert propose(table(**dict.fromkeys(columns, Holds.TEXT))).account == expected
+    assert propose(table(**dict.fromkeys(columns, DeclaredType.TEXT))).account == expected
 
 
 def test_the_account_is_never_a_number():
-    assert propose(table(account=Holds.NUMBER, client=Holds.TEXT)).account == "client"
+    assert propose(table(account=DeclaredType.NUMBER, client=DeclaredType.TEXT)).account == "client"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +87,7 @@ def test_the_account_is_never_a_number():
     ],
 )
 def test_dates_are_guessed_by_their_names(columns, start, end):
-    found = propose(table(**dict.fromkeys(columns, Holds.DAY)))
+    found = propose(table(**dict.fromkeys(columns, DeclaredType.DATE)))
 
     assert (found.start, found.end) == (start, end)
 
@@ -98,8 +101,8 @@ def test_contracts_come_before_their_archive_and_before_what_merely_has_dates():
 
 
 def test_a_table_without_a_key_or_a_watermark_is_not_listed():
-    keyless = table("logs", keys=(), message=Holds.TEXT, updated_at=Holds.TIME)
-    timeless = table("plans", id=Holds.NUMBER, name=Holds.TEXT)
+    keyless = table("logs", keys=(), message=DeclaredType.TEXT, updated_at=DeclaredType.TIMESTAMP)
+    timeless = table("plans", id=DeclaredType.NUMBER, name=DeclaredType.TEXT)
 
     assert in_order(map(propose, (keyless, timeless))) == []
 

@@ -1,12 +1,13 @@
 import sqlalchemy as sa
 
 from cdc_sync.setup.guess import in_order, looks_right, propose
-from cdc_sync.source.inspection import Holds, open_catalog
+from cdc_sync.source.dialects.base import DeclaredType
+from cdc_sync.source.inspection import open_catalog
 from tests.support.rows import rows_in
 
 
 def columns_of(table):
-    return {column.name: column.holds for column in table.columns}
+    return {column.name: column.type for column in table.columns}
 
 
 def test_tables_are_known_with_their_columns_keys_and_indexes(source_url):
@@ -24,9 +25,11 @@ def test_tables_are_known_with_their_columns_keys_and_indexes(source_url):
 
     contracts, archive = found["contracts"], found["contract_archive"]
     held = columns_of(contracts)
-    assert (held["id"], held["start_date"]) == (Holds.NUMBER, Holds.DAY)
-    assert held["updated_at"] is Holds.TIME
-    assert held["account_name"] is (Holds.ANY if "sqlite" in source_url else Holds.TEXT)
+    assert (held["id"], held["start_date"]) == (DeclaredType.NUMBER, DeclaredType.DATE)
+    assert held["updated_at"] is DeclaredType.TIMESTAMP
+    assert held["account_name"] is (
+        DeclaredType.ANY if "sqlite" in source_url else DeclaredType.TEXT
+    )
     assert contracts.keys[0] == ("id",)
     assert ("updated_at",) in contracts.indexes
     assert set(archive.keys[0]) == {"company", "id"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cdc_sync.errors import SourceMistake
 from cdc_sync.rules.watermark import WatermarkType
 from cdc_sync.source.columns import WatermarkColumn, text_form, text_zone, zone_of
-from cdc_sync.source.engine import Unreadable
+from cdc_sync.source.dialects.postgresql import Unreadable
 
 pytestmark = pytest.mark.quick
 UTC_ZONE, BERLIN = ZoneInfo("UTC"), ZoneInfo("Europe/Berlin")

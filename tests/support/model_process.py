@@ -116,7 +116,7 @@ class Process:
             self.commit = sync.state.begin
             for state in (sync.state, sync.capture.state):
                 vars(state)["begin"] = self._watched(state.begin)
-            engine = sync.capture.source._opened()
+            engine = sync.capture.source.engine
             sa.event.listen(engine, "connect", self._set_clock)
             self._sync = sync
         return self._sync

@@ -1,0 +1,21 @@
+"""The databases that a source may be, each in a room of its own."""
+
+from sqlalchemy.engine import URL
+
+from cdc_sync.source.dialects.base import Dialect
+from cdc_sync.source.dialects.mysql import MySQL
+from cdc_sync.source.dialects.postgresql import PostgreSQL
+from cdc_sync.source.dialects.sqlite import SQLite
+
+#: By the backend's name in a SQLAlchemy URL.
+DIALECTS: dict[str, Dialect] = {
+    "postgresql": PostgreSQL(),
+    "mysql": MySQL(),
+    "mariadb": MySQL(),
+    "sqlite": SQLite(),
+}
+
+
+def dialect_of(url: URL) -> Dialect:
+    """The room of the database at a URL that the configuration allows."""
+    return DIALECTS[url.get_backend_name()]

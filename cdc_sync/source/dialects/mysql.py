@@ -1,0 +1,174 @@
+"""MySQL and MariaDB, read through PyMySQL."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, exc
+from sqlalchemy import text as sql
+from sqlalchemy.dialects.mysql import TINYINT
+from sqlalchemy.engine import URL
+
+from cdc_sync.rules.watermark import Glance, Unfinished
+from cdc_sync.source.dialects.base import (
+    CHECK_COLUMNS,
+    CHECK_SYNTAX,
+    CHECK_TABLE,
+    CONNECT_TIMEOUT_SECONDS,
+    GRANT_SELECT,
+    STATEMENT_TIMEOUT_SECONDS,
+    Code,
+    ColumnKind,
+    DeclaredType,
+    Dialect,
+    TableSize,
+    as_utc,
+    instant_text,
+    login_refused,
+    unknown_database,
+    unreachable,
+)
+
+# The protocol's field types; a TIMESTAMP (7) is an instant.
+_KINDS = {
+    **dict.fromkeys((0, 1, 2, 3, 8, 9, 246), ColumnKind.NUMBER),
+    **dict.fromkeys((4, 5), ColumnKind.FLOAT),
+    10: ColumnKind.DATE,
+    12: ColumnKind.TIMESTAMP,
+    7: ColumnKind.TIMESTAMPTZ,
+}
+_NO_PROCESS = 1227  # ER_SPECIFIC_ACCESS_DENIED_ERROR
+_SIZE = sql(
+    "SELECT data_length, table_rows FROM information_schema.TABLES"
+    " WHERE table_schema = DATABASE() AND table_name = :name"
+)
+_SERVER = sql(
+    "SHOW GLOBAL VARIABLES WHERE Variable_name IN"
+    " ('read_only', 'wsrep_on', 'hostname', 'server_id', 'server_uuid')"
+)
+# trx_started is written in the zone of the server's host, whatever the session's is.
+_TRANSACTIONS = sql(
+    "SELECT trx_id, trx_mysql_thread_id,"
+    " CONVERT_TZ(trx_started, 'SYSTEM', '+00:00') AS started FROM information_schema.INNODB_TRX"
+    " WHERE trx_mysql_thread_id <> CONNECTION_ID()"
+)
+_STATEMENTS = sql(
+    "SELECT id, user, UTC_TIMESTAMP() - INTERVAL time + 1 SECOND AS started"
+    " FROM information_schema.PROCESSLIST WHERE id <> CONNECTION_ID() AND time IS NOT NULL"
+    " AND command IN ('Query', 'Execute', 'Long Data')"
+)
+
+
+class MySQL(Dialect):
+    """Shows every transaction of its own to a reader with PROCESS."""
+
+    name = "MySQL"
+    clock_query = "SELECT UTC_TIMESTAMP(6)"
+    row_values_use_index = False
+    mistakes = {
+        1146: CHECK_TABLE,
+        1054: CHECK_COLUMNS,
+        1064: CHECK_SYNTAX,
+        1142: GRANT_SELECT,
+        1305: CHECK_SYNTAX,
+    }
+    outages = (login_refused(1045, 1698), unknown_database(1049, 1044), unreachable(2003, 2002))
+
+    def connect_options(self, url: URL) -> tuple[URL, dict[str, Any]]:
+        return url, {
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "read_timeout": STATEMENT_TIMEOUT_SECONDS,
+            "charset": "utf8mb4",
+            "conv": _conversions(),
+        }
+
+    def prepare_session(self, connection: Any) -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT @@session.time_zone, @@system_time_zone")
+            session, system = cursor.fetchone()
+            cursor.execute("SET SESSION time_zone = '+00:00'")
+            cursor.execute("SET SESSION TRANSACTION READ ONLY")
+        return str(system if session == "SYSTEM" else session)
+
+    def server_name(self, connection: Connection) -> str:
+        name = super().server_name(connection)
+        is_mariadb = getattr(connection.dialect, "is_mariadb", False)
+        return name.replace(self.name, "MariaDB") if is_mariadb else name
+
+    def column_kinds(self, description: Sequence[Sequence[object]]) -> tuple[ColumnKind, ...]:
+        return tuple(_KINDS.get(int(str(column[1])), ColumnKind.OTHER) for column in description)
+
+    def open_transactions(self, connection: Connection, table: str | None) -> Glance:
+        clock = self.clock(connection)
+        own = {str(name).lower(): str(value) for name, value in connection.execute(_SERVER)}
+        if own.get("read_only", "OFF") not in ("OFF", "0"):
+            why = (
+                "the source is a replica (read_only), which does not see its master's transactions"
+            )
+            return Glance(clock, (), None, why, "Point `source.url` at the primary.")
+        if own.get("wsrep_on", "OFF") == "ON":
+            why = "the source is a Galera node, which does not see the others' transactions"
+            return Glance(clock, (), None, why)
+        identity = f"{own.get('hostname')}/{own.get('server_uuid') or own.get('server_id')}"
+        try:
+            statements = connection.execute(_STATEMENTS).all()
+            transactions = connection.execute(_TRANSACTIONS).all()
+        except exc.DBAPIError as error:
+            if self.error_code(error.orig) != _NO_PROCESS:
+                raise
+            return _without_privilege(connection, clock, identity)
+        found = [*map(_of_statement, statements), *map(_of_transaction, transactions)]
+        return Glance(clock, tuple(found), identity)
+
+    def table_size(self, connection: Connection, table: str) -> TableSize:
+        row = connection.execute(_SIZE, {"name": table}).first()
+        return TableSize(0, None) if row is None else TableSize(int(row[0] or 0), row[1])
+
+    def declared_type(self, type_: object) -> DeclaredType:
+        # A flag, mostly.
+        return DeclaredType.OTHER if isinstance(type_, TINYINT) else super().declared_type(type_)
+
+    def error_code(self, error: BaseException | None) -> Code | None:
+        code = error.args[0] if error is not None and error.args else None
+        return code if isinstance(code, int) else None
+
+    def error_message(self, error: BaseException | None) -> str:
+        return str(error.args[1] if error is not None and len(error.args) > 1 else error)
+
+
+def _conversions() -> dict[Any, Any]:
+    """The driver's conversions, but a TIMESTAMP, which is an instant, comes as one in UTC."""
+    from pymysql import converters  # noqa: PLC0415  # an extra, which other sources do not need
+    from pymysql.constants import FIELD_TYPE  # noqa: PLC0415
+
+    def instant(raw: str) -> object:
+        value = converters.convert_datetime(raw)
+        return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
+
+    return {**converters.conversions, FIELD_TYPE.TIMESTAMP: instant}
+
+
+def _without_privilege(connection: Connection, clock: datetime, identity: str) -> Glance:
+    user = str(connection.exec_driver_sql("SELECT CURRENT_USER()").scalar_one())
+    name, _, host = user.rpartition("@")
+    why = f"{user} may not see others' transactions"
+    return Glance(clock, (), identity, why, f"GRANT PROCESS ON *.* TO '{name}'@'{host}';")
+
+
+def _of_statement(one: Any) -> Unfinished:
+    started = as_utc(one.started)
+    return Unfinished(
+        f"statement {one.id} {one.started}",
+        f"a statement of {one.user} (connection {one.id}), since {instant_text(started)}",
+        started,
+    )
+
+
+def _of_transaction(one: Any) -> Unfinished:
+    started = as_utc(one.started)
+    return Unfinished(
+        f"transaction {one.trx_id} {one.started}",
+        f"a transaction of connection {one.trx_mysql_thread_id},"
+        f" open since {instant_text(started)}",
+        started,
+    )

@@ -1,0 +1,246 @@
+"""PostgreSQL, read through psycopg."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Inspector, exc
+from sqlalchemy import text as sql
+from sqlalchemy.engine import URL
+
+from cdc_sync.rules.watermark import Glance, Unfinished
+from cdc_sync.source.dialects.base import (
+    CHECK_COLUMNS,
+    CHECK_SYNTAX,
+    CHECK_TABLE,
+    CONNECT_TIMEOUT_SECONDS,
+    GRANT_SELECT,
+    STATEMENT_TIMEOUT_SECONDS,
+    Code,
+    ColumnKind,
+    Dialect,
+    TableSize,
+    instant_text,
+    login_refused,
+    quoted_table,
+    unknown_database,
+    unreachable,
+)
+
+# Object ids of types (pg_type.dat).
+_KINDS = {
+    **dict.fromkeys((20, 21, 23, 1700), ColumnKind.NUMBER),
+    **dict.fromkeys((700, 701), ColumnKind.FLOAT),
+    1082: ColumnKind.DATE,
+    1114: ColumnKind.TIMESTAMP,
+    1184: ColumnKind.TIMESTAMPTZ,
+}
+_SYSTEM_SCHEMAS = ("information_schema", "pg_catalog", "pg_toast")
+_SIZE = sql(
+    "SELECT pg_relation_size(oid), reltuples::bigint FROM pg_class WHERE oid = to_regclass(:name)"
+)
+_SERVER = (
+    "SELECT pg_is_in_recovery() AS standby,"
+    " pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS privileged,"
+    " current_user AS reader, statement_timestamp() AS clock,"
+    " EXISTS (SELECT FROM pg_subscription_rel AS fed WHERE fed.srrelid = to_regclass(:rows)"
+    "  OR NOT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(:rows) AND relkind = 'r'))"
+    "  AS subscribed,"
+    " {identity} AS identity"
+)
+_IDENTIFIED_SERVER = sql(
+    _SERVER.format(
+        identity="(SELECT system_identifier || '/' || timeline_id || '/' || current_database()"
+        " FROM pg_control_system(), pg_control_checkpoint())"
+    )
+)
+_ANONYMOUS_SERVER = sql(_SERVER.format(identity="NULL"))
+_HIDES_IDENTITY = "the server hides its control file"
+# What the view pg_stat_activity reads, without its joins, which take longer than all the rest. A
+# session's times are there only for who may see them; without, they are NULL, not missing.
+_SESSIONS = sql(
+    "SELECT statement_timestamp() AS clock, session.* FROM (SELECT) AS one LEFT JOIN LATERAL ("
+    " SELECT pid, backend_start, pg_get_userbyid(usesysid) AS usename, application_name,"
+    "  least(xact_start, CASE WHEN state <> 'idle' THEN query_start END) AS started,"
+    "  (backend_type IS NULL OR state = 'disabled') AS hidden"
+    " FROM pg_stat_get_activity(NULL)"
+    " WHERE datid = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    "  AND pid <> pg_backend_pid()"
+    "  AND coalesce(backend_type, '') NOT IN ('autovacuum worker', 'autovacuum launcher')"
+    ") AS session ON session.started IS NOT NULL OR session.hidden"
+)
+_PREPARED = sql(
+    "SELECT transaction::text, gid, owner FROM pg_prepared_xacts"
+    " WHERE database = current_database()"
+)
+
+
+class PostgreSQL(Dialect):
+    """Shows every transaction to a reader with pg_read_all_stats."""
+
+    name = "PostgreSQL"
+    clock_query = "SELECT clock_timestamp()"
+    mistakes = {
+        "42P01": CHECK_TABLE,
+        "3F000": CHECK_TABLE,
+        "42703": CHECK_COLUMNS,
+        "42601": CHECK_SYNTAX,
+        "42883": CHECK_SYNTAX,
+        "42804": CHECK_SYNTAX,
+        "42501": GRANT_SELECT,
+    }
+    # While it connects the driver has no code, only the text of each address that it tried.
+    outages = (
+        login_refused("28P01", "28000", "password authentication failed", 'role "'),
+        unknown_database("3D000", "does not exist"),
+        unreachable(
+            "Connection refused",
+            "could not translate",
+            "Name or service not known",
+            "failed to resolve",
+            "timeout expired",
+            "Network is unreachable",
+        ),
+    )
+
+    def connect_options(self, url: URL) -> tuple[URL, dict[str, Any]]:
+        return url, {
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "application_name": "cdc-sync",
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            # A prepared statement fails for ever on its connection once a column was altered.
+            "prepare_threshold": None,
+        }
+
+    def prepare_session(self, connection: Any) -> str:
+        register_safe_loaders(connection)
+        with connection.cursor() as cursor:
+            # The zone is that of a fresh session, so it is read before it is set.
+            cursor.execute("SHOW TimeZone")
+            (zone,) = cursor.fetchone()
+            cursor.execute(
+                "SET TimeZone = 'UTC'; SET default_transaction_read_only = on;"
+                f" SET statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'"
+            )
+        connection.commit()
+        return str(zone)
+
+    def column_kinds(self, description: Sequence[Sequence[object]]) -> tuple[ColumnKind, ...]:
+        return tuple(_KINDS.get(int(str(column[1])), ColumnKind.OTHER) for column in description)
+
+    def open_transactions(self, connection: Connection, table: str | None) -> Glance:
+        server = _server(connection, table)
+        clock, identity = server.clock, server.identity
+        if server.standby:
+            why = "the source is a standby, which does not see the primary's transactions"
+            return Glance(clock, (), identity, why, "Point `source.url` at the primary.")
+        if not server.privileged:
+            why = f'"{server.reader}" may not see when others\' transactions began'
+            return Glance(
+                clock, (), identity, why, f'GRANT pg_read_all_stats TO "{server.reader}";'
+            )
+        if server.subscribed:
+            why = "the table is fed by a logical subscription, whose stamps are another server's"
+            return Glance(clock, (), identity, why)
+        sessions = connection.execute(_SESSIONS).all()
+        prepared = connection.execute(_PREPARED).all()  # after the sessions, which it may leave
+        if hidden := sum(bool(session.hidden) for session in sessions):
+            why = f"{hidden} session(s) do not show their transactions"
+            hint = "Set track_activities = on for every role."
+            return Glance(clock, (), identity, why, hint)
+        found = [_of_session(one) for one in sessions if one.started is not None]
+        found += [_of_prepared(*one) for one in prepared]
+        return Glance(min(clock, sessions[0].clock), tuple(found), identity)
+
+    def schemas(self, inspector: Inspector) -> list[str | None]:
+        return [
+            None,
+            *(
+                schema
+                for schema in inspector.get_schema_names()
+                if schema != inspector.default_schema_name
+                and not schema.startswith(_SYSTEM_SCHEMAS)
+            ),
+        ]
+
+    def view_names(self, inspector: Inspector, schema: str | None) -> set[str]:
+        materialized = inspector.get_materialized_view_names(schema)
+        return {*inspector.get_view_names(schema), *materialized}
+
+    def table_size(self, connection: Connection, table: str) -> TableSize:
+        row = connection.execute(_SIZE, {"name": quoted_table(connection, table)}).first()
+        return TableSize(0, None) if row is None else TableSize(int(row[0] or 0), row[1])
+
+    def index_statement(self, index: str, table: str, columns: str) -> str:
+        # It names the index itself; CONCURRENTLY lets the source's application go on writing.
+        return f"CREATE INDEX CONCURRENTLY ON {table} ({columns});"
+
+    def error_code(self, error: BaseException | None) -> Code | None:
+        return getattr(error, "sqlstate", None)
+
+
+def _server(connection: Connection, table: str | None) -> Any:
+    if not connection.info.get(_HIDES_IDENTITY):
+        try:
+            return connection.execute(_IDENTIFIED_SERVER, {"rows": table}).one()
+        except exc.DBAPIError as error:
+            if connection.invalidated or error.connection_invalidated:
+                raise
+            connection.info[_HIDES_IDENTITY] = True  # asked once, for its log has each refusal
+    return connection.execute(_ANONYMOUS_SERVER, {"rows": table}).one()
+
+
+def _of_session(session: Any) -> Unfinished:
+    application = f" ({session.application_name})" if session.application_name else ""
+    return Unfinished(
+        f"{session.pid} {session.backend_start} {session.started}",
+        f"session {session.pid} of {session.usename or 'the server'}{application},"
+        f" open since {instant_text(session.started)}",
+        session.started,
+    )
+
+
+def _of_prepared(key: str, gid: str, owner: str) -> Unfinished:
+    return Unfinished(key, f'the prepared transaction "{gid}" of {owner}', None)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A value that Python has no form for, as the database writes it: infinity, 24:00."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def register_safe_loaders(connection: Any) -> None:
+    """Makes a psycopg connection give `Unreadable` where it would raise, and take it back."""
+    import psycopg  # noqa: PLC0415  # takes 0.3 s, and only PostgreSQL needs it
+    from psycopg.adapt import Dumper, Loader  # noqa: PLC0415
+    from psycopg.pq import Format  # noqa: PLC0415
+
+    class UnreadableDumper(Dumper):
+        def dump(self, obj: Unreadable) -> bytes:
+            return obj.text.encode()
+
+    connection.adapters.register_dumper(Unreadable, UnreadableDumper)
+    for name in ("date", "timestamp", "timestamptz", "time", "timetz", "interval"):
+        oid = psycopg.adapters.types[name].oid
+        inner = psycopg.adapters.get_loader(oid, Format.TEXT)
+        assert inner is not None  # psycopg always has these  # noqa: S101
+
+        class SafeLoader(Loader):
+            def __init__(self, oid: int, context: Any = None, _inner: Any = inner) -> None:
+                super().__init__(oid, context)
+                self._load = _inner(oid, context).load
+
+            def load(self, data: Any) -> Any:
+                try:
+                    return self._load(data)
+                except psycopg.DataError:
+                    return Unreadable(bytes(data).decode())
+
+        connection.adapters.register_loader(name, SafeLoader)

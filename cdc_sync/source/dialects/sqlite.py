@@ -1,0 +1,96 @@
+"""A SQLite file, read through Python's own sqlite3."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Connection
+from sqlalchemy.dialects.sqlite.base import SQLiteIdentifierPreparer
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.types import NullType
+
+from cdc_sync.errors import SourceUnavailable
+from cdc_sync.rules.watermark import Glance
+from cdc_sync.source.dialects.base import (
+    CHECK_COLUMNS,
+    CHECK_SYNTAX,
+    CHECK_TABLE,
+    CHECK_URL,
+    Code,
+    ColumnKind,
+    DeclaredType,
+    Dialect,
+    Outage,
+)
+
+_LOCKED_SECONDS = 30  # that a statement waits for a writer
+_INTEGER = re.compile("-?[0-9]{1,18}")  # that fits into SQLite's eight bytes
+
+
+class SQLite(Dialect):
+    """Cannot tell which transactions are open; its columns have no type, each value has its own."""
+
+    name = "SQLite"
+    clock_query = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
+    ids_are_untyped = True
+    mistakes = {
+        "no such table": CHECK_TABLE,
+        "no such column": CHECK_COLUMNS,
+        "syntax error": CHECK_SYNTAX,
+        "no such function": CHECK_SYNTAX,
+    }
+    outages = (
+        Outage(
+            ("not a database", "unable to open"),
+            "The file {where} cannot be opened as a SQLite database.",
+            CHECK_URL,
+        ),
+    )
+
+    def connect_options(self, url: URL) -> tuple[URL, dict[str, Any]]:
+        path = Path(url.database or "")
+        if not path.is_file():
+            raise SourceUnavailable(f"The SQLite source {path} does not exist.", hint=CHECK_URL)
+        # as_uri() quotes what a URI gives a meaning to, as `?` and `%`.
+        read_only = {"mode": "ro", "uri": "true"}
+        uri = URL.create("sqlite", database=path.resolve().as_uri(), query=read_only)
+        return uri, {"timeout": _LOCKED_SECONDS, "check_same_thread": False}
+
+    def prepare_engine(self, engine: Engine) -> None:
+        # To SQLite a name in double quotes that no column has is a text: each row would have it.
+        engine.dialect.identifier_preparer = SQLiteIdentifierPreparer(
+            engine.dialect, initial_quote="`", escape_quote="`"
+        )
+
+    def prepare_session(self, connection: Any) -> str:
+        # A text that is not UTF-8 is the row's trouble, not the page's.
+        connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+        connection.execute("PRAGMA query_only = ON")
+        return "UTC"
+
+    def column_kinds(self, description: Sequence[Sequence[object]]) -> tuple[ColumnKind, ...]:
+        return (ColumnKind.ANY,) * len(description)
+
+    def stored_forms(self, parts: tuple[str, ...]) -> list[tuple[object, ...]]:
+        # 17 and '17' differ where a column has no affinity.
+        numbers = tuple(int(part) if _INTEGER.fullmatch(part) else part for part in parts)
+        return [parts, numbers] if numbers != parts else [parts]
+
+    def is_whole_number(self, column: ColumnElement[Any]) -> ColumnElement[bool] | None:
+        return sa.func.typeof(column) == "integer"
+
+    def open_transactions(self, connection: Connection, table: str | None) -> Glance:
+        # A BEGIN IMMEDIATE would prove that no writer is open, and keep the next one out.
+        why = "SQLite does not tell which transactions are unfinished"
+        return Glance(self.clock(connection), blind=why)
+
+    def declared_type(self, type_: object) -> DeclaredType:
+        if isinstance(type_, sa.String | NullType):
+            return DeclaredType.ANY
+        return super().declared_type(type_)
+
+    def error_code(self, error: BaseException | None) -> Code | None:
+        # sqlite3's own code is SQLITE_ERROR for all of them.
+        return next((words for words in self.mistakes if str(words) in str(error)), None)
