@@ -122,6 +122,20 @@ def test_a_configuration_that_is_shown_is_valid(page: Path, block: str, tmp_path
     assert load_config(config, {**variables, "CREDENTIALS_DIRECTORY": str(tmp_path)})
 
 
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`([\w/.]+\.py)`", CONTRIBUTING))))
+def test_a_module_that_is_named_to_contributors_is_there(path: str) -> None:
+    assert (ROOT / "cdc_sync" / path).is_file() or (ROOT / path).is_file()
+
+
+def test_the_map_for_contributors_has_every_folder_of_the_package() -> None:
+    folders = {path.parent.name for path in (ROOT / "cdc_sync").rglob("__init__.py")}
+
+    assert set(re.findall(r"^ {6,}(\w+)/ ", CONTRIBUTING, re.MULTILINE)) == folders - {"cdc_sync"}
+
+
 @cache
 def _said() -> str:
     """Every text of the program, one a line; what is put in stands as an ellipsis."""
