@@ -76,8 +76,8 @@ class SourceConfig(Section):
     )
     long_transaction: fields.Duration = Field(
         default=timedelta(minutes=5),
-        description="While a transaction is open for longer than this, polls read nothing a second "
-        "time.",
+        description="While a transaction is open for longer than this, polls do not read the same "
+        "rows again.",
     )
     page_size: Annotated[int, Field(ge=1, le=100_000), fields.WHOLE] = Field(
         default=1000, description="Rows per read."
