@@ -11,7 +11,7 @@ from bench.support import lean_server, report, source_with, syncing
 from cdc_sync.capture.page import Capture
 from cdc_sync.capture.poll import poll
 from cdc_sync.clock import utc_now
-from cdc_sync.state import control
+from cdc_sync.state import watermark
 
 POLLS = 200
 STOP = threading.Event()
@@ -42,7 +42,7 @@ def _change(source: str) -> None:
 def _horizon_ms(capture: Capture) -> float:
     times = []
     with capture.source.scan() as scan, capture.state.read() as tx:
-        remembered = control.remembered(tx)
+        remembered = watermark.load_remembered(tx)
         for _ in range(POLLS):
             began = time.perf_counter()
             scan.horizon(remembered, utc_now())

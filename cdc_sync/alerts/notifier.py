@@ -15,13 +15,14 @@ from urllib.parse import unquote
 import structlog
 
 from cdc_sync.alerts import policy
-from cdc_sync.alerts.policy import Kind, Known, Unsent, decide, known_from
+from cdc_sync.alerts.policy import decide
 from cdc_sync.config.model import AlertsConfig, Config
 from cdc_sync.errors import StateUnavailable, UserMistake
 from cdc_sync.log import Redaction
 from cdc_sync.operations.status import Trouble, findings, read_status
 from cdc_sync.state import control
 from cdc_sync.state.database import Database
+from cdc_sync.state.values import AlertKind, AlertMemory, KnownTrouble, UnsentAlert
 
 log = structlog.get_logger()
 LOOK_EVERY = timedelta(seconds=10)
@@ -29,7 +30,7 @@ LOOK_OFTENEST = timedelta(milliseconds=500)
 #: Findings that are alarms.
 TOLD_OF = ("api", "poll", "reconcile", "held", "rejected", "unexplained")
 STATE = "state"  #: the key of the trouble that only a daemon itself can know of
-TITLES = {Kind.TROUBLE: "cdc-sync needs a look", Kind.OVER: "cdc-sync is well again"}
+TITLES = {AlertKind.TROUBLE: "cdc-sync needs a look", AlertKind.OVER: "cdc-sync is well again"}
 TIMEOUT_SECONDS = 30.0
 UNREADABLE = "Apprise cannot read this URL. See the service's page at appriseit.com."
 _PARTS = re.compile(r"[^/:@?&=,;]+")
@@ -56,9 +57,9 @@ class Alerts:
         self._now = now
         self._captures = captures
         self._receivers = _receivers(config)
-        self._memory: dict[str, Known] = {}
-        self._queue: list[Unsent] = []
-        self._kept: dict[str, Any] | None = None
+        self._memory: dict[str, KnownTrouble] = {}
+        self._queue: list[UnsentAlert] = []
+        self._kept: AlertMemory | None = None
         self._last: dict[str, Trouble] = {}
 
     def run(self, stop: threading.Event) -> None:
@@ -98,12 +99,11 @@ class Alerts:
             return True
         try:
             with self._state.read() as tx:
-                kept = control.get(tx, control.ALERTS, {"known": {}, "unsent": []})
+                kept = control.load(tx, AlertMemory) or AlertMemory()
         except StateUnavailable:
             return False
-        told = {key: known_from(known) for key, known in kept["known"].items()}
-        self._memory = told | self._memory
-        self._queue += [policy.unsent_from(document) for document in kept["unsent"]]
+        self._memory = {**kept.known, **self._memory}
+        self._queue += kept.unsent
         self._kept = kept
         return True
 
@@ -125,9 +125,9 @@ class Alerts:
                 self._last.setdefault(trouble.key, trouble)
         return list(self._last.values())
 
-    def _send(self, one: Unsent, now: datetime) -> None:
+    def _send(self, one: UnsentAlert, now: datetime) -> None:
         receiver = next(receiver for receiver in self._receivers if receiver.key == one.to)
-        kind, body = one.message.kind, self._redact(one.message.says)
+        kind, body = one.kind, self._redact(one.says)
         says = body.partition("\n")[0]
         place = f"{socket.gethostname()}, {self._state.name}"
         why = receiver.send(kind, TITLES[kind], f"{body}\n{place}")
@@ -136,22 +136,19 @@ class Alerts:
             log.info("alert.sent", receiver=receiver.name, kind=kind.name.lower(), says=says)
             self._queue[at : at + 1] = []
         else:
-            self._queue[at] = one.failed(now, random.random())  # noqa: S311
+            self._queue[at] = policy.postponed(one, now, random.random())  # noqa: S311
             log.warning("alert.not_sent", receiver=receiver.name, reason=why, says=says)
 
     def _keep(self) -> None:
-        document = {
-            "known": {key: known.document() for key, known in self._memory.items()},
-            "unsent": [one.document() for one in self._queue],
-        }
-        if self._kept is None or document == self._kept:
+        memory = AlertMemory(self._memory, tuple(self._queue))
+        if self._kept is None or memory == self._kept:
             return
         try:
             with self._state.begin() as tx:
-                control.put(tx, control.ALERTS, document)
+                control.save(tx, memory)
         except StateUnavailable:
             return  # kept in memory, and in the state when it is there again
-        self._kept = document
+        self._kept = memory
 
 
 class Receiver:
@@ -173,14 +170,14 @@ class Receiver:
             return self._redact(f"{type(error).__name__}: {error}")
         return None if usable else UNREADABLE
 
-    def send(self, kind: Kind | None, title: str, body: str) -> str | None:
+    def send(self, kind: AlertKind | None, title: str, body: str) -> str | None:
         """Sends a message; None where it went, else why it did not."""
         try:
             return self._sent(kind, title, body)
         except Exception as error:  # noqa: BLE001  # a hundred services, each with errors of its own
             return self._redact(f"{type(error).__name__}: {error}")
 
-    def _sent(self, kind: Kind | None, title: str, body: str) -> str | None:
+    def _sent(self, kind: AlertKind | None, title: str, body: str) -> str | None:
         apprise = _apprise()
         asset = apprise.AppriseAsset(app_id="cdc-sync", service_timeout=TIMEOUT_SECONDS)
         services = apprise.Apprise(asset=asset)

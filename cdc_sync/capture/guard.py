@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 import structlog
 from sqlalchemy import Connection
@@ -27,8 +26,10 @@ from cdc_sync.rules.guard import (
     weight_of,
 )
 from cdc_sync.state import contracts, control, holds
+from cdc_sync.state.values import Fingerprint, HoldReport
 
 log = structlog.get_logger()
+_LOGGED = ("changes", "known", "updated", "new", "gone")
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def guarded(capture: Capture, kind: str) -> Iterator["Guarded"]:
         if run.number is not None:
             capture.guarded_runs.discard(run.number)
         if run.hold is not None:
-            told = {name: run.hold[name] for name in ("changes", "known", "updated", "new", "gone")}
+            told = {name: getattr(run.hold, name) for name in _LOGGED}
             log.warning(
                 "guard.held", kind=kind, **told, hint="cdc-sync approve, or cdc-sync discard"
             )
@@ -55,7 +56,7 @@ class Guarded:
         self._kind = kind
         self._guard = capture.config.guard
         self.number: int | None = None  #: of this run, once something of it waits or is held
-        self.hold: dict[str, Any] | None = None  #: what it held
+        self.hold: HoldReport | None = None  #: what it held
         self._on: bool | None = None
 
     def is_on(self, tx: Connection) -> bool:
@@ -108,7 +109,7 @@ class Guarded:
 
     def _begins(self, tx: Connection) -> bool:
         # The first full scan sends everything; once one has ended there is a shape.
-        if self._guard.max_changes is None or control.get(tx, control.SHAPE) is None:
+        if self._guard.max_changes is None or control.load(tx, Fingerprint) is None:
             return False
         least = begins_at(self._guard)
         return contracts.count_known(tx, least) >= least

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import structlog
 
@@ -20,7 +19,7 @@ from cdc_sync.errors import CdcSyncError, SourceMistake, SourceUnavailable, Stat
 from cdc_sync.rules.watermark import write_watermark
 from cdc_sync.state import control, history
 from cdc_sync.state.history import Run
-from cdc_sync.wording import format_instant
+from cdc_sync.state.values import HorizonReport, PollReport, ReconcileReport
 
 log = structlog.get_logger()
 LONGEST_BACKOFF_SECONDS = 60.0
@@ -34,17 +33,11 @@ class LastPoll:
     run: Run
     good_at: datetime
 
-    def document(self) -> dict[str, Any]:
+    def report(self) -> PollReport:
         """As the state keeps it for `status`."""
-        finished = self.run.finished or self.run.started
-        return {
-            "started": self.run.started.isoformat(),
-            "finished": finished.isoformat(),
-            "good_at": self.good_at.isoformat(),
-            "rows": self.run.rows,
-            "changed": self.run.changed,
-            "error": self.run.error,
-        }
+        run = self.run
+        finished = run.finished or run.started
+        return PollReport(run.started, finished, self.good_at, run.rows, run.changed, run.error)
 
 
 class PollLoop:
@@ -252,38 +245,35 @@ def save_reconcile(capture: Capture, run: Run) -> None:
 
 def save_last_poll(capture: Capture, last: LastPoll | None) -> None:
     """Puts how the last poll ended where `status` reads it, for a run without a daemon."""
+    horizon = horizon_report(capture)
     with capture.state.begin() as tx:
         if last is not None:
-            control.put(tx, control.LAST_POLL, last.document())
-        control.put(tx, control.HORIZON, horizon_document(capture))
+            control.save(tx, last.report())
+        if horizon is not None:
+            control.save(tx, horizon)
 
 
-def horizon_document(capture: Capture) -> dict[str, Any] | None:
+def horizon_report(capture: Capture) -> HorizonReport | None:
     """The last horizon as the state keeps it for `status`."""
     horizon, read_to = capture.horizon, capture.read_to
     if horizon is None:
         return None
-    return {
-        "horizon": write_watermark(horizon.value),
-        "held_back_by": horizon.held_back_by,
-        "basis": horizon.basis,
-        "basis_reason": horizon.reason,
-        "clock": horizon.clock.isoformat(),
-        "read_to": [write_watermark(read_to.value), read_to.version] if read_to else None,
-    }
+    return HorizonReport(
+        write_watermark(horizon.value),
+        horizon.held_back_by,
+        horizon.basis,
+        horizon.reason,
+        horizon.clock,
+        (write_watermark(read_to.value), read_to.version) if read_to else None,
+    )
 
 
 def _save_last_reconcile(capture: Capture, run: Run) -> None:
-    document = {
-        "started": format_instant(run.started),
-        "finished": run.finished and format_instant(run.finished),
-        "rows": run.rows,
-        "changed": run.changed,
-        "missed": run.missed,
-        "error": run.error,
-    }
+    report = ReconcileReport(
+        run.started, run.finished, run.rows, run.changed, run.missed, run.error
+    )
     with capture.state.begin() as tx:
-        control.put(tx, control.LAST_RECONCILE, document)
+        control.save(tx, report)
 
 
 def _count_rows(capture: Capture, run: Run) -> None:

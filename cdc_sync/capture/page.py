@@ -22,6 +22,7 @@ from cdc_sync.source.reader import Scan, Source
 from cdc_sync.state import contracts, control, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.history import Run
+from cdc_sync.state.values import Fingerprint, ReconcileDue
 
 Progress: TypeAlias = Callable[[Run], None]  # called with a run's counts after each page
 AFRESH = "another server answers, or the source's clock was set back"
@@ -179,11 +180,11 @@ def counted(run: Run, rows: int, changes: Sequence[Change]) -> Run:
 def add_to_totals(tx: Connection, run: Run) -> None:
     """Adds what a run found to `totals`, beside what became of deliveries."""
     found = {"unchanged": run.unchanged, "rejected": run.rejected}
-    control.add(tx, control.TOTALS, {name: number for name, number in found.items() if number})
+    control.add_to_totals(tx, {name: number for name, number in found.items() if number})
 
 
-def shape_of(config: Config) -> dict[str, str]:
-    """Two hashes: of all that shapes payloads, and of the watermark column alone."""
+def config_fingerprint(config: Config) -> Fingerprint:
+    """Returns the hashes of all that shapes payloads, and of the watermark column alone."""
     source = config.source
     everything = [
         source.table,
@@ -196,7 +197,7 @@ def shape_of(config: Config) -> dict[str, str]:
         config.mapping.model_dump(mode="json"),
         config.customergauge.clear_end_with,
     ]
-    return {"payloads": _hash(everything), "watermark": _hash([source.watermark])}
+    return Fingerprint(_hash(everything), _hash([source.watermark]))
 
 
 def _hash(value: object) -> str:
@@ -211,7 +212,7 @@ def ask_horizon(capture: Capture, scan: Scan) -> Horizon:
     with capture.horizon_lock:
         if capture.horizon is None:
             with capture.state.read() as tx:
-                remembered = control.remembered(tx)
+                remembered = watermark.load_remembered(tx)
         else:
             remembered = capture.horizon.remembered
         horizon = scan.horizon(remembered, capture.now())
@@ -235,5 +236,5 @@ def _begin_afresh(capture: Capture, horizon: Horizon, type_: WatermarkType) -> N
             watermark.move(
                 tx, back, type_=type_, kind="source", who="cdc-sync", reason=AFRESH, now=now
             )
-        control.put(tx, control.RECONCILE_DUE, now.isoformat())
-        control.keep_horizon(tx, horizon)
+        control.save(tx, ReconcileDue(now))
+        watermark.save_horizon(tx, horizon)

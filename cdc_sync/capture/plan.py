@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from cdc_sync.capture.page import Capture, changes_of, gone_of, shape_of
+from cdc_sync.capture.page import Capture, changes_of, config_fingerprint, gone_of
 from cdc_sync.contract import FieldDiff, Status, WatermarkValue, changed_fields
 from cdc_sync.rules.compare import Action, Change
 from cdc_sync.rules.guard import Held, Tally, Weight, judge, weight_of
@@ -15,6 +15,7 @@ from cdc_sync.source.reader import Page, Scan
 from cdc_sync.source.statements import Row
 from cdc_sync.state import contracts, control, outbox, watermark
 from cdc_sync.state.contracts import sweeping
+from cdc_sync.state.values import Fingerprint
 from cdc_sync.wording import format_problems
 
 EVERYTHING = 2**31  # more contracts than there are
@@ -76,15 +77,16 @@ def plan(capture: Capture, *, full: bool, limit: int | None) -> Plan:
     with capture.state.read() as tx, capture.source.scan() as scan:
         planning = _Planning(capture, tx, scan, limit)
         known = watermark.read(tx)
-        shape = control.get(tx, control.SHAPE)
-        everything = full or known.value is None or shape not in (None, shape_of(capture.config))
+        before = control.load(tx, Fingerprint)
+        is_changed = before not in (None, config_fingerprint(capture.config))
+        everything = full or known.value is None or is_changed
         if everything and any(contracts.counts(tx).values()):
             planning.read_everything()
         else:
             planning.read_from(None if everything else known.value)
         planning.add_due()
         planning.count_later()
-        return planning.judged(is_first=shape is None)
+        return planning.judged(is_first=before is None)
 
 
 class _Planning:

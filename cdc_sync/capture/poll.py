@@ -11,9 +11,9 @@ from cdc_sync.capture.page import (
     add_to_totals,
     ask_horizon,
     changes_of,
+    config_fingerprint,
     counted,
     ignore_progress,
-    shape_of,
 )
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.contract import Mapped, WatermarkValue
@@ -29,6 +29,7 @@ from cdc_sync.rules.watermark import (
 from cdc_sync.source.reader import Page, Scan
 from cdc_sync.state import control, watermark
 from cdc_sync.state.history import Run
+from cdc_sync.state.values import Fingerprint, ReconcileDue
 
 STILL_FOR_SECONDS = 60  # an idle poll leaves a stored watermark alone that is younger than this
 
@@ -41,10 +42,10 @@ def poll(capture: Capture, stop: threading.Event, progress: Progress = ignore_pr
     """
     with capture.state.read() as tx:
         known = watermark.read(tx)
-        shape = control.get(tx, control.SHAPE)
-        due = control.get(tx, control.RECONCILE_DUE)
+        before = control.load(tx, Fingerprint)
+        due = control.load(tx, ReconcileDue)
         leftovers = cut_short(tx, capture)
-    if known.value is None or due or shape not in (None, shape_of(capture.config)):
+    if known.value is None or due or before not in (None, config_fingerprint(capture.config)):
         return reconcile(capture, stop, progress)
     with capture.source.scan() as scan:
         if not _fits(known, scan.column.type):
@@ -133,7 +134,7 @@ class _Poll:
             add_to_totals(tx, counted(Run("poll", now), len(mapped), changes))
             moved = watermark.advance(tx, at, to, self._scan.column.type, now)
             if moved is not None and last:
-                control.keep_horizon(tx, self._horizon)
+                watermark.save_horizon(tx, self._horizon)
         return moved, changes
 
 

@@ -14,10 +14,10 @@ from cdc_sync.capture.page import (
     add_to_totals,
     ask_horizon,
     changes_of,
+    config_fingerprint,
     counted,
     gone_of,
     ignore_progress,
-    shape_of,
 )
 from cdc_sync.contract import Mapped, SourceId, Status, WatermarkValue
 from cdc_sync.rules.compare import Action, Change
@@ -26,6 +26,7 @@ from cdc_sync.source.reader import Page, Scan
 from cdc_sync.state import contracts, control, holds, watermark
 from cdc_sync.state.contracts import Sweep, sweeping
 from cdc_sync.state.history import STOPPED, Run
+from cdc_sync.state.values import Balance, Fingerprint, ReconcileDue
 
 
 def reconcile(capture: Capture, stop: threading.Event, progress: Progress = ignore_progress) -> Run:
@@ -35,20 +36,20 @@ def reconcile(capture: Capture, stop: threading.Event, progress: Progress = igno
     early calls nothing gone and sets no watermark.
     """
     with capture.state.read() as tx:
-        shape = control.get(tx, control.SHAPE) or {}
+        fingerprint = control.load(tx, Fingerprint)
     with capture.source.scan() as scan, sweeping(capture.state) as sweep:
         horizon = ask_horizon(capture, scan)  # before the scan
         with capture.state.read() as tx:
             known = watermark.read(tx)
-            due = control.get(tx, control.RECONCILE_DUE)
+            due = control.load(tx, ReconcileDue)
         kind = "initial" if known.value is None else "reconcile"
         with guarded(capture, kind) as guard:
-            is_same = shape == shape_of(capture.config) and due is None
+            is_same = fingerprint == config_fingerprint(capture.config) and due is None
             full = _FullScan(capture, scan, sweep, guard, known.value if is_same else None)
             run = full.whole(Run(kind, capture.now()), stop, progress)
         if stop.is_set():
             return run.ended(capture.now(), STOPPED)
-        column_changed = shape.get("watermark") not in (None, shape_of(capture.config)["watermark"])
+        column_changed = _column_changed(fingerprint, config_fingerprint(capture.config))
         _finish(capture, known, horizon, scan, restart=column_changed, due=due)
         full.balance(run)
         return run.ended(capture.now())
@@ -61,7 +62,7 @@ def _finish(
     scan: Scan,
     *,
     restart: bool,
-    due: str | None,
+    due: ReconcileDue | None,
 ) -> None:
     """Sets the watermark of a first run; notes that payloads are of this configuration now."""
     type_ = scan.column.type
@@ -70,10 +71,14 @@ def _finish(
         if known.value is None or restart or not fits:
             to = reached(None, None, horizon, last=True)
             if watermark.begin_anew(tx, known, to, type_, capture.now()) is not None:
-                control.keep_horizon(tx, horizon)
-        control.put(tx, control.SHAPE, shape_of(capture.config))
-        if control.get(tx, control.RECONCILE_DUE) == due:
-            control.put(tx, control.RECONCILE_DUE, None)
+                watermark.save_horizon(tx, horizon)
+        control.save(tx, config_fingerprint(capture.config))
+        if control.load(tx, ReconcileDue) == due:
+            control.remove(tx, ReconcileDue)
+
+
+def _column_changed(before: Fingerprint | None, now: Fingerprint) -> bool:
+    return before is not None and before.watermark not in (None, now.watermark)
 
 
 class _FullScan:
@@ -143,17 +148,18 @@ class _FullScan:
         nulls = self._scan.count_null_ids()
         with self._capture.state.begin() as tx:
             counts, departing = contracts.counts(tx), contracts.departing(tx)
-            document: dict[str, object] = {
-                "at": self._capture.now().isoformat(),
-                "rows": run.rows + nulls - self._departed,
-                **{
-                    status.value: counts[status] - departing.get(status, 0)
-                    for status in Status
-                    if status is not Status.GONE
-                },
-                "unexplained": nulls + run.rows - self._sweep.met_count,
+            by_status = {
+                status.value: counts[status] - departing.get(status, 0)
+                for status in Status
+                if status is not Status.GONE
             }
-            control.put(tx, control.BALANCE, document)
+            balance = Balance(
+                at=self._capture.now(),
+                rows=run.rows + nulls - self._departed,
+                unexplained=nulls + run.rows - self._sweep.met_count,
+                **by_status,
+            )
+            control.save(tx, balance)
 
     def _record(self, mapped: Sequence[Mapped], page: Page) -> tuple[list[Change], int]:
         """What was changed, and how much of it polls should have seen and did not."""
@@ -162,7 +168,7 @@ class _FullScan:
         with self._capture.state.begin() as tx:
             changes = changes_of(tx, mapped, ends_on=self._capture.ends_on())
             missed = self._count_missed(changes, page)
-            control.add(tx, control.TOTALS, {"missed": missed} if missed else {})
+            control.add_to_totals(tx, {"missed": missed} if missed else {})
             return self._guard.record(tx, changes, self._capture.now(), last=False), missed
 
     def _count_missed(self, changes: Sequence[Change], page: Page) -> int:

@@ -18,6 +18,7 @@ from cdc_sync.errors import CdcSyncError
 from cdc_sync.operations.status import read_status
 from cdc_sync.state import control
 from cdc_sync.state.database import Database
+from cdc_sync.state.values import Request
 
 Limit = Annotated[int | None, typer.Option(min=1, help="Send at most so many, for a first look.")]
 BUSY_SECONDS = 20.0  # for so long another command is waited for
@@ -150,7 +151,7 @@ def ask_daemon(state: Database, kind: str) -> dict[str, Any]:
         return _answered(state, name)
     finally:
         with state.begin() as tx:
-            control.withdraw(tx, name)
+            control.remove(tx, Request, name)
 
 
 def _answered(state: Database, name: str) -> dict[str, Any]:
@@ -159,11 +160,11 @@ def _answered(state: Database, name: str) -> dict[str, Any]:
         if read_status(state, utc_now())["daemon"]["running"]:
             silent_since = time.monotonic()
         with state.read() as tx:
-            answered, is_asked = control.peek_answer(tx, name), control.is_asked(tx, name)
-        if answered is not None:
-            return answered
-        if not is_asked:
+            request = control.load(tx, Request, name)
+        if request is None:
             break  # a daemon that was started since did not expect us to wait still
+        if request.report is not None:
+            return request.report
         time.sleep(0.1)
     raise CdcSyncError(
         "Another cdc-sync is at work on this state and does not take requests.",

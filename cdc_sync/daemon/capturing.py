@@ -4,7 +4,6 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -21,6 +20,7 @@ from cdc_sync.source.listener import listen
 from cdc_sync.state import control, history
 from cdc_sync.state.history import Run
 from cdc_sync.state.outbox import free_dead
+from cdc_sync.state.values import ReconcileReport, Request
 from cdc_sync.sync import Sync
 
 log = structlog.get_logger()
@@ -102,14 +102,13 @@ class Capturing:
 
     def _reconcile_was_missed(self) -> bool:
         with self._sync.state.read() as tx:
-            last = control.get(tx, control.LAST_RECONCILE)
+            last = control.load(tx, ReconcileReport)
         if last is None:
             return False  # the first run reads everything
         text = self._sync.config.schedule.reconcile
-        if last["error"] and text != "never":
+        if last.error and text != "never":
             return True  # it failed, or was stopped before its end
-        started = datetime.fromisoformat(last["started"])
-        return was_missed(text, started, self._sync.capture.now())
+        return was_missed(text, last.started, self._sync.capture.now())
 
     def _prune(self) -> None:
         before = self._sync.capture.now() - self._sync.config.state.history
@@ -137,21 +136,23 @@ class Requests:
             try:
                 if is_first:
                     with self._sync.state.begin() as tx:
-                        control.drop_requests(tx, self._sync.capture.now() - ABANDONED_AFTER)
+                        control.remove_abandoned_requests(
+                            tx, self._sync.capture.now() - ABANDONED_AFTER
+                        )
                     is_first = False
                 with self._sync.state.read() as tx:
-                    waiting = control.requests(tx)
+                    waiting = control.unanswered_requests(tx)
                 for name, request in waiting.items():
-                    if request["id"] not in self._begun:
+                    if request.id not in self._begun:
                         self._begin(name, request, stop)
             except StateUnavailable:
                 continue  # the loops tell it; the request is still there afterwards
 
-    def _begin(self, name: str, request: dict[str, Any], stop: threading.Event) -> None:
+    def _begin(self, name: str, request: Request, stop: threading.Event) -> None:
         """Does it; delivery is waited for beside the next request."""
-        self._begun.append(request["id"])
+        self._begun.append(request.id)
         before = Counter(self._sync.delivery.counts)
-        kind, started = request["kind"], self._sync.capture.now()
+        kind, started = request.kind, self._sync.capture.now()
         try:
             run = RUNS[kind](self._loops, stop)
         except CdcSyncError as error:
@@ -163,7 +164,7 @@ class Requests:
     def _answer(
         self,
         name: str,
-        request: dict[str, Any],
+        request: Request,
         run: Run,
         before: Counter[str],
         stop: threading.Event,

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
-from typing import Any, Self
+from typing import NamedTuple, Self
 
 import structlog
 
 from cdc_sync.alerts.notifier import Alerts
-from cdc_sync.capture.loop import Loops, horizon_document
+from cdc_sync.capture.loop import Loops, horizon_report
 from cdc_sync.config.model import Config
 from cdc_sync.contract import Status
 from cdc_sync.daemon.capturing import Capturing
@@ -23,6 +23,7 @@ from cdc_sync.log import RecentLog
 from cdc_sync.source.dialects.base import STATEMENT_TIMEOUT_SECONDS
 from cdc_sync.state import control
 from cdc_sync.state.outbox import our_name
+from cdc_sync.state.values import HorizonReport, PollReport, Presence
 from cdc_sync.sync import Sync, redaction_of
 from cdc_sync.web.app import status_app
 from cdc_sync.web.context import Desk, Vitals
@@ -35,6 +36,14 @@ FORGOTTEN_AFTER = timedelta(minutes=10)
 REFUSED = "The changed configuration is wrong, and the old one in force: see the log"
 HUNG_AFTER_SECONDS = STATEMENT_TIMEOUT_SECONDS + 120.0  # one page of the source may take so long
 AGAIN_AFTER_SECONDS = 10.0
+
+
+class _Told(NamedTuple):
+    """What the state was last told of this daemon."""
+
+    role: str | None = None
+    poll: PollReport | None = None
+    horizon: HorizonReport | None = None
 
 
 class Daemon:
@@ -62,7 +71,7 @@ class Daemon:
         )
         self._threads: list[threading.Thread] = []
         self._broken: BaseException | None = None
-        self._told: dict[str, Any] = {}
+        self._told = _Told()
         self._told_at = 0.0
         self._desk = Desk(
             sync.config,
@@ -151,9 +160,9 @@ class Daemon:
             thread.join(max(0.0, until - time.monotonic()))
         try:
             with self._sync.state.begin() as tx:
-                control.tell_instance(tx, self._name, None)
+                control.remove(tx, Presence, self._name)
                 if self._sync.lease.held:
-                    control.put(tx, control.DAEMON, None)
+                    control.remove(tx, Presence)
         except StateUnavailable as error:
             log.warning("state.unavailable", reason=str(error))
         log.info("daemon.stopped")
@@ -194,40 +203,37 @@ class Daemon:
 
     def _tell(self) -> None:
         last = self._loops.polls.last
-        told: dict[str, Any] = {"role": self._role}
+        told = _Told(self._role)
         if self._capturing.running:
-            told |= {
-                control.LAST_POLL: last.document() if last else None,
-                control.HORIZON: horizon_document(self._sync.capture),
-            }
+            poll = last.report() if last else None
+            told = _Told(self._role, poll, horizon_report(self._sync.capture))
         age = time.monotonic() - self._told_at
         if told == self._told and age < PRESENCE_SECONDS:
             return
-        is_news = last is None or last.run.changed or self._told.get(control.HORIZON) is None
+        is_news = last is None or last.run.changed or self._told.horizon is None
         if age < 2 * BEAT_SECONDS and not is_news:
             return
         self._told, self._told_at = told, time.monotonic()
         with self._sync.state.begin() as tx:
             presence = self._presence()
-            control.tell_instance(tx, self._name, presence)
+            control.save(tx, presence, self._name)
             if self._capturing.running:
-                for key in (control.LAST_POLL, control.HORIZON):
-                    if told[key] is not None:  # until then that of the one before still holds
-                        control.put(tx, key, told[key])
-                control.put(tx, control.DAEMON, presence)
-                control.forget_instances(tx, self._sync.capture.now() - FORGOTTEN_AFTER)
+                for report in (told.poll, told.horizon):
+                    if report is not None:  # until then that of the one before still holds
+                        control.save(tx, report)
+                control.save(tx, presence)
+                control.remove_presences(tx, self._sync.capture.now() - FORGOTTEN_AFTER)
         notify(STATUS=self._status_line())
 
-    def _presence(self) -> dict[str, Any]:
-        token = self._sync.delivery.token_expires()
-        return {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "since": self._since.isoformat(),
-            "beat_at": self._sync.capture.now().isoformat(),
-            "role": self._role,
-            "token_expires": token.isoformat() if token else None,
-        }
+    def _presence(self) -> Presence:
+        return Presence(
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            since=self._since,
+            beat_at=self._sync.capture.now(),
+            role=self._role,
+            token_expires=self._sync.delivery.token_expires(),
+        )
 
     def _status_line(self) -> str:
         counted = self._desk.snapshots.taken()["contracts"]  # the page is glad of it, too

@@ -76,7 +76,7 @@ class Pacing:
             self._pace = Pace.going_on(self._limit, control.load(tx, SharedPace))
         elif _is_shared(tx):
             self._join(control.load(tx, SharedPace))
-        self._ahead = control.clock(tx, now) - now
+        self._ahead = control.database_now(tx, now) - now
         self._shared = _is_shared(tx)
 
     def room(self, now: datetime, within: timedelta) -> int | None:

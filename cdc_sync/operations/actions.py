@@ -8,11 +8,12 @@ from sqlalchemy import Connection
 
 from cdc_sync.contract import SourceId, Status
 from cdc_sync.errors import UserMistake
+from cdc_sync.operations.status import hold_document
 from cdc_sync.rules.gate import ApiStatus
 from cdc_sync.rules.verdict import ApiState
 from cdc_sync.state import contracts, control, holds, outbox
 from cdc_sync.state.database import Database
-from cdc_sync.state.values import Paused, ProbeRequest
+from cdc_sync.state.values import HoldReport, Paused, ProbeRequest
 
 _MakeDue: TypeAlias = Callable[[Connection, Sequence[SourceId] | None, datetime], int]
 
@@ -92,9 +93,9 @@ def held_document(state: Database) -> dict[str, Any] | None:
     """What is held: how much in all, and the latest run with its examples; None for nothing."""
     with state.read() as tx:
         count = contracts.count_of(tx, Status.HELD)
-        latest = control.get(tx, control.HOLD)
+        latest = control.load(tx, HoldReport)
         examples = holds.examples(tx) if count else []
-    return latest and {"held": count, **latest, "examples": examples} if count else None
+    return hold_document(latest, count, examples)
 
 
 def approve(state: Database, until_run: int, *, ends: bool, now: datetime) -> dict[str, int]:

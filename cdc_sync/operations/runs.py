@@ -10,6 +10,7 @@ from cdc_sync.contract import Status
 from cdc_sync.errors import CdcSyncError
 from cdc_sync.state import contracts, control, history
 from cdc_sync.state.history import Run
+from cdc_sync.state.values import Balance
 from cdc_sync.sync import Sync
 from cdc_sync.wording import format_count
 
@@ -85,7 +86,7 @@ def run_here(
             case "once":
                 return {**report, "taken": history.taken_since(tx, began)}
             case "reconcile":
-                return {**report, "balance": control.get(tx, control.BALANCE)}
+                return {**report, "balance": control.load(tx, Balance)}
             case _:
                 return {**report, "rechecked": run.rows}
 
@@ -149,12 +150,11 @@ def _were_there(report: dict[str, Any]) -> str:
     return f"{listed} {'were' if report['adopted'] > 1 else 'was'} there already"
 
 
-def arithmetic(balance: dict[str, Any]) -> str:
+def arithmetic(balance: Balance) -> str:
     """How the rows of a full scan are accounted for, in one line."""
     names = [status.value for status in Status if status is not Status.GONE]
-    parts = " + ".join(f"{balance[name]:,} {name}" for name in names)
-    rows = format_count(balance["rows"], "row")
-    return f"{rows} = {parts}; unexplained {balance['unexplained']:,}"
+    parts = " + ".join(f"{getattr(balance, name):,} {name}" for name in names)
+    return f"{format_count(balance.rows, 'row')} = {parts}; unexplained {balance.unexplained:,}"
 
 
 def is_well(report: dict[str, Any], limit: int | None = None) -> bool:

@@ -2,17 +2,29 @@
 
 import os
 import socket
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
 from cdc_sync.config.model import Config
 from cdc_sync.contract import Status
+from cdc_sync.rules.gate import ApiStatus
 from cdc_sync.rules.watermark import write_watermark
 from cdc_sync.state import contracts, control, holds, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.history import STOPPED
+from cdc_sync.state.values import (
+    Balance,
+    DeliveryReport,
+    HoldReport,
+    HorizonReport,
+    Paused,
+    PollReport,
+    Presence,
+    ReconcileReport,
+    Totals,
+)
 from cdc_sync.wording import format_count, format_instant
 
 KINDS = ("created", "updated", "recreated", "adopted", "unchanged", "rejected", "retried")
@@ -25,7 +37,7 @@ _MENDS = {
     "unauthorized": "Check `customergauge.client_id` and `client_secret`.",
     "forbidden": "Have CustomerGauge let this client PUT contracts.",
 }
-_TOLD_OF_EACH = ("pid", "host", "role", "since")
+
 _STUCK = {
     "rejected": (f"{{count}} contract is {_REJECTED}", f"{{count}} contracts are {_REJECTED}"),
     "waiting": (
@@ -39,45 +51,60 @@ _STUCK = {
 def read_status(state: Database, now: datetime) -> dict[str, Any]:
     """`status --json`, key for key."""
     with state.read() as tx:
-        kept = control.get_all(tx)
+        stored = control.read_snapshot(tx)
         mark = watermark.read(tx)
         counts = contracts.counts(tx)
         examples = holds.examples(tx) if counts[Status.HELD] else []
-    poll = kept.get(control.LAST_POLL)
-    horizon = kept.get(control.HORIZON) or {}
-    api = kept.get(control.API) or {}
-    daemon = _daemon(kept.get(control.DAEMON), now)
+    horizon = stored.load(HorizonReport) or HorizonReport()
+    presence = stored.load(Presence)
+    daemon = _daemon(presence, now)
     read_to = watermark.read_to(mark, horizon)
+    totals = (stored.load(Totals) or Totals()).counts
     return {
         "daemon": daemon,
-        "paused": bool(kept.get(control.PAUSED)),
+        "paused": stored.load(Paused) == Paused(is_paused=True),
         "watermark": {
             "value": write_watermark(mark.value),
             "type": mark.type.value if mark.type else None,
-            "horizon": horizon.get("horizon"),
-            "basis": horizon.get("basis", "lookback"),
-            "basis_reason": horizon.get("basis_reason"),
+            "horizon": horizon.horizon,
+            "basis": horizon.basis,
+            "basis_reason": horizon.basis_reason,
             "read_to": write_watermark(read_to),
-            "held_back_by": horizon.get("held_back_by"),
-            "lag_seconds": _lag(read_to, horizon),
+            "held_back_by": horizon.held_back_by,
+            "lag_seconds": _lag(read_to, horizon.clock),
             "version": mark.version,
         },
         "contracts": {status.value: counts[status] for status in Status},
-        "last_poll": _aged(poll, now, daemon["since"]),
-        "last_reconcile": kept.get(control.LAST_RECONCILE),
-        "last_delivery": _at(kept.get(control.LAST_DELIVERY)),
-        "hold": _hold(kept.get(control.HOLD), counts[Status.HELD], examples),
-        "balance": _at(kept.get(control.BALANCE)),
-        "totals": _totals(kept),
+        "last_poll": _poll(stored.load(PollReport), presence.since if presence else None, now),
+        "last_reconcile": document_of(stored.load(ReconcileReport)),
+        "last_delivery": document_of(stored.load(DeliveryReport)),
+        "hold": hold_document(stored.load(HoldReport), counts[Status.HELD], examples),
+        "balance": document_of(stored.load(Balance)),
+        "totals": {kind: totals.get(kind, 0) for kind in KINDS},
         "api": {
-            "state": api.get("state", "ok"),
-            "reason": api.get("reason"),
-            "since": format_instant(api.get("since")),
-            "paused_until": format_instant(api.get("paused_until")),
-            "token_expires": format_instant((kept.get(control.DAEMON) or {}).get("token_expires")),
+            **document_of(stored.load(ApiStatus) or ApiStatus()),
+            "token_expires": format_instant(presence.token_expires if presence else None),
         },
-        "instances": _instances(kept, now),
+        "instances": _instances(stored.named(Presence).values(), now),
     }
+
+
+def document_of(value: Any) -> Any:
+    """Returns a stored value's fields as JSON documents say them; None for None."""
+    if value is None:
+        return None
+    said = {one.name: getattr(value, one.name) for one in fields(value)}
+    instants = {name: format_instant(it) for name, it in said.items() if isinstance(it, datetime)}
+    return said | instants
+
+
+def hold_document(
+    hold: HoldReport | None, held: int, examples: list[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """Returns what is held in all, with the latest run and its examples; None for nothing."""
+    if hold is None or not held:
+        return None
+    return {"held": held, **document_of(hold), "examples": examples}
 
 
 def public(document: dict[str, Any]) -> dict[str, Any]:
@@ -148,36 +175,33 @@ def _standstill(api: dict[str, Any], pending: int) -> str:
     )
 
 
-def _daemon(kept: dict[str, Any] | None, now: datetime) -> dict[str, Any]:
-    if kept is None:
+def _daemon(presence: Presence | None, now: datetime) -> dict[str, Any]:
+    if presence is None:
         return {"running": False, "pid": None, "since": None, "role": None}
-    fresh = now - datetime.fromisoformat(kept["beat_at"]) < PRESENCE_GOOD_FOR
     return {
-        "running": fresh and _alive(kept),
-        "pid": kept["pid"],
-        "since": format_instant(kept["since"]),
-        "role": kept["role"],
+        "running": _is_running(presence, now),
+        "pid": presence.pid,
+        "since": format_instant(presence.since),
+        "role": presence.role,
     }
 
 
-def _instances(kept: dict[str, Any], now: datetime) -> list[dict[str, Any]]:
-    """Every daemon that runs for this state, the one that captures first."""
-    found = [
-        {
-            name: one[name] if name != "since" else format_instant(one[name])
-            for name in _TOLD_OF_EACH
-        }
-        for one in control.instances(kept).values()
-        if now - datetime.fromisoformat(one["beat_at"]) < PRESENCE_GOOD_FOR and _alive(one)
+def _instances(presences: Iterable[Presence], now: datetime) -> list[dict[str, Any]]:
+    """Returns every daemon that runs for this state, the one that captures first."""
+    running = [one for one in presences if _is_running(one, now)]
+    return [
+        {"pid": one.pid, "host": one.host, "role": one.role, "since": format_instant(one.since)}
+        for one in sorted(running, key=lambda one: (one.role != "active", one.since))
     ]
-    return sorted(found, key=lambda one: (one["role"] != "active", one["since"]))
 
 
-def _alive(presence: dict[str, Any]) -> bool:
-    if presence.get("host") != socket.gethostname():
+def _is_running(presence: Presence, now: datetime) -> bool:
+    if now - presence.beat_at >= PRESENCE_GOOD_FOR:
+        return False
+    if presence.host != socket.gethostname():
         return True  # as far as can be seen from here
     try:
-        os.kill(presence["pid"], 0)
+        os.kill(presence.pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
@@ -185,42 +209,29 @@ def _alive(presence: dict[str, Any]) -> bool:
     return True
 
 
-def _lag(value: object, horizon: dict[str, Any]) -> float | None:
-    clock = horizon.get("clock")
+def _lag(value: object, clock: datetime | None) -> float | None:
     if not isinstance(value, datetime) or clock is None:
         return None
-    return max(0.0, round((datetime.fromisoformat(clock) - value).total_seconds(), 3))
+    return max(0.0, round((clock - value).total_seconds(), 3))
 
 
-def _aged(poll: dict[str, Any] | None, now: datetime, since: str | None) -> dict[str, Any] | None:
+def _poll(
+    poll: PollReport | None, daemon_since: datetime | None, now: datetime
+) -> dict[str, Any] | None:
     if poll is None:
         return None
-    age = (now - datetime.fromisoformat(poll["finished"])).total_seconds()
     # A daemon that has just begun is not late for the time in which there was none.
-    good_at = max(datetime.fromisoformat(text) for text in (poll["good_at"], since) if text)
-    good = (now - good_at).total_seconds()
-    shown = {name: poll[name] for name in ("rows", "changed", "error")}
+    good_at = max(poll.good_at, daemon_since or poll.good_at)
     return {
-        "started": format_instant(poll["started"]),
-        "finished": format_instant(poll["finished"]),
-        "age_seconds": round(max(0.0, age), 1),
-        "good_age_seconds": round(max(0.0, good), 1),
-        **shown,
+        "started": format_instant(poll.started),
+        "finished": format_instant(poll.finished),
+        "age_seconds": _seconds_since(poll.finished, now),
+        "good_age_seconds": _seconds_since(good_at, now),
+        "rows": poll.rows,
+        "changed": poll.changed,
+        "error": poll.error,
     }
 
 
-def _hold(
-    kept: dict[str, Any] | None, held: int, examples: list[dict[str, Any]]
-) -> dict[str, Any] | None:
-    if kept is None or not held:
-        return None
-    return {"held": held, **kept, "at": format_instant(kept["at"]), "examples": examples}
-
-
-def _totals(kept: dict[str, Any]) -> dict[str, int]:
-    totals = kept.get(control.TOTALS) or {}
-    return {kind: totals.get(kind, 0) for kind in KINDS}
-
-
-def _at(document: dict[str, Any] | None) -> dict[str, Any] | None:
-    return None if document is None else {**document, "at": format_instant(document["at"])}
+def _seconds_since(instant: datetime, now: datetime) -> float:
+    return round(max(0.0, (now - instant).total_seconds()), 1)

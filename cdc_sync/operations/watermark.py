@@ -24,6 +24,7 @@ from cdc_sync.rules.watermark import (
 from cdc_sync.source.reader import Scan, Source
 from cdc_sync.state import control, watermark
 from cdc_sync.state.database import Database
+from cdc_sync.state.values import HorizonReport
 
 _NUMBER = re.compile("[0-9]{1,18}")  # what fits every database's integers
 
@@ -79,7 +80,7 @@ def planned(config: Config, state: Database, kind: str, target: Target) -> Move:
     """
     with state.read() as tx:
         known = watermark.read(tx)
-        remembered = control.remembered(tx)
+        remembered = watermark.load_remembered(tx)
     source = Source(config.source, mapped_columns(config.mapping))
     try:
         with source.scan() as scan:
@@ -144,17 +145,17 @@ def watermark_document(state: Database) -> dict[str, Any]:
     """`watermark show --json`, key for key."""
     with state.read() as tx:
         known = watermark.read(tx)
-        horizon = control.get(tx, control.HORIZON) or {}
+        horizon = control.load(tx, HorizonReport) or HorizonReport()
     return {
         "value": write_watermark(known.value),
         "type": known.type and known.type.value,
         "version": known.version,
         "moved_at": known.moved_at,
-        "horizon": horizon.get("horizon"),
-        "basis": horizon.get("basis", "lookback"),
-        "basis_reason": horizon.get("basis_reason"),
+        "horizon": horizon.horizon,
+        "basis": horizon.basis,
+        "basis_reason": horizon.basis_reason,
         "read_to": write_watermark(watermark.read_to(known, horizon)),
-        "held_back_by": horizon.get("held_back_by"),
+        "held_back_by": horizon.held_back_by,
     }
 
 

@@ -17,12 +17,11 @@ from cdc_sync.rules.compare import gone
 from cdc_sync.rules.guard import Held, Tally
 from cdc_sync.state import contracts, control
 from cdc_sync.state.tables import contract
+from cdc_sync.state.values import GuardRunNumber, HoldReport, UnjudgedRuns
 
 EXAMPLES = 5
 PAGE = 1000
 
-_LAST_RUN = "guard_last_run"
-_WAITING = "guard_waiting_runs"  #: the runs whose changes wait to be judged
 
 _IS_GONE = contract.c.gone_at.is_not(None)
 _IS_NEW = sa.and_(contract.c.gone_at.is_(None), contract.c.acknowledged.is_(None))
@@ -40,24 +39,29 @@ def held(until_run: int) -> ColumnElement[bool]:
 
 def next_run(tx: Connection) -> int:
     """A number for a run that holds something."""
-    number = control.get(tx, _LAST_RUN, 0) + 1
-    control.put(tx, _LAST_RUN, number)
-    return int(number)
+    number = last_run(tx) + 1
+    control.save(tx, GuardRunNumber(number))
+    return number
 
 
 def last_run(tx: Connection) -> int:
     """The number of the latest run that held something; 0 where none did."""
-    return int(control.get(tx, _LAST_RUN, 0))
+    latest = control.load(tx, GuardRunNumber)
+    return latest.number if latest else 0
 
 
 def waiting_runs(tx: Connection) -> set[int]:
     """The runs that are not judged yet."""
-    return set(control.get(tx, _WAITING, []))
+    unjudged = control.load(tx, UnjudgedRuns)
+    return set(unjudged.numbers) if unjudged else set()
 
 
 def set_waiting_runs(tx: Connection, runs: Iterable[int]) -> None:
     """Keeps which runs are not judged yet."""
-    control.put(tx, _WAITING, sorted(runs) or None)
+    if numbers := tuple(sorted(runs)):
+        control.save(tx, UnjudgedRuns(numbers))
+    else:
+        control.remove(tx, UnjudgedRuns)
 
 
 def tally(tx: Connection, which: ColumnElement[bool]) -> Tally:
@@ -135,29 +139,29 @@ def forget_if_none(tx: Connection) -> None:
     """Forgets what the latest run held where nothing is held any more."""
     is_held = contract.c.status == Status.HELD.value
     if tx.execute(select(contract.c.source_id).where(is_held).limit(1)).first() is None:
-        control.put(tx, control.HOLD, None)
+        control.remove(tx, HoldReport)
 
 
-def tell(tx: Connection, run: int, kind: str, known: int, now: datetime) -> dict[str, Any] | None:
+def tell(tx: Connection, run: int, kind: str, known: int, now: datetime) -> HoldReport | None:
     """Keeps what a run holds where `status` reads it; None where all of it was held before."""
     before = tx.execute(select(contract.c.source_id).where(held(run - 1)).limit(1)).first()
-    earlier = control.get(tx, control.HOLD) if before is not None else None
+    earlier = control.load(tx, HoldReport) if before is not None else None
     which = sa.and_(contract.c.status == Status.HELD.value, contract.c.held_run == run)
     counts = tally(tx, which)
     if not counts.changes + counts.new:
         return None
-    document = {
-        "run": run,
-        "at": earlier["at"] if earlier else now.isoformat(),
-        "kind": kind,
-        "changes": counts.changes + counts.new,
-        "known": known,
-        "updated": counts.updated,
-        "new": counts.new,
-        "gone": counts.gone,
-    }
-    control.put(tx, control.HOLD, document)
-    return document
+    report = HoldReport(
+        run=run,
+        at=earlier.at if earlier else now,
+        kind=kind,
+        changes=counts.changes + counts.new,
+        known=known,
+        updated=counts.updated,
+        new=counts.new,
+        gone=counts.gone,
+    )
+    control.save(tx, report)
+    return report
 
 
 def examples(tx: Connection) -> list[dict[str, Any]]:

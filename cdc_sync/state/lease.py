@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cdc_sync.errors import InstanceRunning, StateUnavailable
 from cdc_sync.state import control
 from cdc_sync.state.database import Database, give_to_owner_of_folder
+from cdc_sync.state.values import HolderNumber
 
 ADVISORY_LOCK = 0x6364635F73796E63  # "cdc_sync"
 SILENT_SECONDS = 10  # after which a daemon that gives no sign of life loses it
@@ -138,7 +139,7 @@ class _ServerLease(Lease):
 
     def fence(self, tx: Connection) -> None:
         """Holds our number against a later one until `tx` ends."""
-        if self._number is None or control.holder(tx) != self._number:
+        if self._number is None or _stored_number(tx) != self._number:
             raise StateUnavailable(
                 f"Another cdc-sync captures for the state {self._state.name} now;"
                 " nothing was written."
@@ -148,9 +149,22 @@ class _ServerLease(Lease):
         """Raises where the session, and so the lock, is gone."""
         if self._number is None:
             # On the session that has the lock: another one's number could only come later.
-            self._number = control.next_holder(connection)
+            self._number = _take_number(connection)
         else:
             connection.exec_driver_sql("SELECT 1")
+
+
+def _take_number(tx: Connection) -> int:
+    """Takes the number of a new process that captures; earlier ones may write no more."""
+    latest = control.load_locked(tx, HolderNumber) or HolderNumber(0)
+    control.save(tx, HolderNumber(latest.number + 1))
+    return latest.number + 1
+
+
+def _stored_number(tx: Connection) -> int | None:
+    """Returns the number of the process that captures; a new one waits until `tx` ends."""
+    latest = control.load_shared(tx, HolderNumber)
+    return None if latest is None else latest.number
 
 
 def _running(name: str) -> InstanceRunning:

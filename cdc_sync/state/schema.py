@@ -15,6 +15,7 @@ from cdc_sync.state import contracts, control
 from cdc_sync.state.database import Database, give_to_owner_of_folder, open_state, state_file
 from cdc_sync.state.lease import instance_lock
 from cdc_sync.state.tables import REVISION
+from cdc_sync.state.values import Identity
 
 MADE_WITHIN_SECONDS = 30.0
 
@@ -152,17 +153,17 @@ def upgrade_at(url: str) -> dict[str, str | None]:
 def owners(state: Database, config: CustomerGaugeConfig) -> tuple[str | None, str]:
     """Whom the state belongs to (None: nobody yet), and whom the configuration names."""
     with state.read() as tx:
-        theirs: dict[str, str] | None = control.get(tx, control.IDENTITY)
+        theirs = control.load(tx, Identity)
     return None if theirs is None else _named(theirs), _named(identity_of(config))
 
 
-def _named(identity: dict[str, str]) -> str:
-    return f"{identity['base_url']} (client {identity['client_id']})"
+def _named(identity: Identity) -> str:
+    return f"{identity.base_url} (client {identity.client_id})"
 
 
-def identity_of(config: CustomerGaugeConfig) -> dict[str, str]:
+def identity_of(config: CustomerGaugeConfig) -> Identity:
     """The platform and client that a configuration names."""
-    return {"base_url": config.imports_url, "client_id": config.client_id}
+    return Identity(config.imports_url, config.client_id)
 
 
 def expect_own(state: Database, config: CustomerGaugeConfig, *, adopting: bool = True) -> None:
@@ -172,12 +173,12 @@ def expect_own(state: Database, config: CustomerGaugeConfig, *, adopting: bool =
     """
     ours = identity_of(config)
     with state.read() as tx:
-        theirs = control.get(tx, control.IDENTITY)
+        theirs = control.load(tx, Identity)
         is_new = theirs is None or (theirs != ours and not contracts.any_sent(tx))
     if is_new:
         if adopting:
             adopt(state, config)
-    elif theirs != ours:
+    elif theirs is not None and theirs != ours:
         raise StateRefused(
             f"The state {state.name} belongs to {_named(theirs)}, and the configuration names"
             f" {_named(ours)}; nothing was sent.",
@@ -189,4 +190,4 @@ def expect_own(state: Database, config: CustomerGaugeConfig, *, adopting: bool =
 def adopt(state: Database, config: CustomerGaugeConfig) -> None:
     """From now on the state belongs to the configuration's platform and client."""
     with state.begin() as tx:
-        control.put(tx, control.IDENTITY, identity_of(config))
+        control.save(tx, identity_of(config))

@@ -8,6 +8,7 @@ has a default, because the value that is read may come from an older version.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 
@@ -171,3 +172,42 @@ class HolderNumber:
     """The number of the latest process that captures; earlier ones may write no more."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTrouble:
+    """What is remembered of a trouble. `degree` None: that it is there was not told."""
+
+    says: str
+    since: datetime
+    news_since: datetime | None = None
+    degree: int | str | None = None
+    told_at: datetime | None = None
+    away_since: datetime | None = None
+
+
+class AlertKind(StrEnum):
+    """What an alert tells; by Apprise's words, for its colours and icons."""
+
+    TROUBLE = "warning"
+    OVER = "success"
+
+
+@dataclass(frozen=True, slots=True)
+class UnsentAlert:
+    """An alert on its way to one receiver."""
+
+    to: str
+    kind: AlertKind
+    says: str
+    made_at: datetime
+    tries: int = 0
+    next_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertMemory:
+    """The troubles that people were told of, by their keys, and the alerts on their way."""
+
+    known: Mapping[str, KnownTrouble] = field(default_factory=dict)
+    unsent: tuple[UnsentAlert, ...] = ()

@@ -7,8 +7,20 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Select, select
 
 from cdc_sync.contract import WatermarkValue
-from cdc_sync.rules.watermark import Watermark, WatermarkType, read_watermark, write_watermark
+from cdc_sync.rules.watermark import (
+    Horizon,
+    Memory,
+    Pair,
+    Pairs,
+    Remembered,
+    Watermark,
+    WatermarkType,
+    read_watermark,
+    write_watermark,
+)
+from cdc_sync.state import control
 from cdc_sync.state.tables import watermark, watermark_move
+from cdc_sync.state.values import HorizonReport
 
 ANOTHER_COLUMN = "the watermark column is another"
 
@@ -34,9 +46,9 @@ def _read(tx: Connection, query: Select[Any]) -> Watermark:
     return Watermark(read_watermark(row["value"], type_), type_, row["version"], row["moved_at"])
 
 
-def read_to(mark: Watermark, horizon: dict[str, Any]) -> WatermarkValue | None:
+def read_to(mark: Watermark, horizon: HorizonReport) -> WatermarkValue | None:
     """How far polls have read: the watermark, or beyond it where a poll found nothing to write."""
-    text, version = horizon.get("read_to") or (None, None)
+    text, version = horizon.read_to or (None, None)
     if text is None or version != mark.version:
         return mark.value  # a person moved it since
     return read_watermark(text, mark.type)
@@ -86,6 +98,22 @@ def history(tx: Connection, limit: int) -> list[dict[str, Any]]:
     query = select(watermark_move).order_by(watermark_move.c.id.desc()).limit(limit)
     names = ("at", "who", "from", "to", "kind", "reason")
     return [{name: row[name] for name in names} for row in tx.execute(query).mappings()]
+
+
+def load_remembered(tx: Connection) -> Remembered:
+    """Returns what the next horizon must know of the last one that was saved."""
+    return Remembered(control.load(tx, Memory), Pairs(control.load(tx, Pair)))
+
+
+def save_horizon(tx: Connection, horizon: Horizon) -> None:
+    """Stores what the next horizon must know of this one."""
+    memory, pair = horizon.remembered.memory, horizon.remembered.pairs.all
+    if memory is not None:
+        control.save(tx, memory)
+    if pair is not None:
+        control.save(tx, pair)
+    else:
+        control.remove(tx, Pair)
 
 
 def _log(

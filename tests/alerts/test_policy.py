@@ -3,8 +3,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cdc_sync.alerts import policy
-from cdc_sync.alerts.policy import Kind, Known, Message, decide, known_from
+from cdc_sync.alerts.policy import Message, decide
 from cdc_sync.operations.status import Trouble
+from cdc_sync.state.values import AlertKind, KnownTrouble
 
 pytestmark = pytest.mark.quick
 
@@ -14,23 +15,23 @@ AWAY = Trouble("api", "Delivery stands still.", "unreachable")
 
 
 class People:
-    """What they were told, minute by minute; the memory passes through the state's form."""
+    """What they were told, minute by minute; with what is remembered from one look to the next."""
 
     def __init__(self) -> None:
-        self.memory: dict[str, Known] = {}
-        self.told: list[tuple[float, Kind, str]] = []
+        self.memory: dict[str, KnownTrouble] = {}
+        self.told: list[tuple[float, AlertKind, str]] = []
 
     def look(self, minute: float, *troubles: Trouble) -> None:
         now = NOON + timedelta(minutes=minute)
         messages, memory = decide(troubles, self.memory, now, AFTER)
-        self.memory = {key: known_from(known.document()) for key, known in memory.items()}
+        self.memory = memory
         self.told += [(minute, message.kind, message.says) for message in messages]
 
     def look_until(self, minute: int, *troubles: Trouble, since: int = 0) -> None:
         for each in range(since, minute + 1):
             self.look(each, *troubles)
 
-    def minutes(self, kind: Kind = Kind.TROUBLE) -> list[float]:
+    def minutes(self, kind: AlertKind = AlertKind.TROUBLE) -> list[float]:
         return [minute for minute, told, _ in self.told if told is kind]
 
 
@@ -47,7 +48,7 @@ def test_a_trouble_that_lasts_is_told_once_and_once_more_when_it_is_over(people:
     over = (
         "Over: Delivery stands still.\nIt lasted from 2026-03-01 12:00 UTC to 2026-03-01 12:41 UTC."
     )
-    assert people.told == [(10, Kind.TROUBLE, begun), (42, Kind.OVER, over)]
+    assert people.told == [(10, AlertKind.TROUBLE, begun), (42, AlertKind.OVER, over)]
 
 
 def test_a_trouble_that_does_not_last_is_not_told(people: People):
@@ -64,7 +65,7 @@ def test_a_gap_of_less_than_a_minute_is_no_end(people: People):
         people.look(minute + 0.5)
 
     assert people.minutes() == [10]
-    assert people.minutes(Kind.OVER) == []
+    assert people.minutes(AlertKind.OVER) == []
 
 
 def test_a_trouble_that_comes_and_goes_floods_nobody(people: People):
@@ -72,7 +73,7 @@ def test_a_trouble_that_comes_and_goes_floods_nobody(people: People):
         people.look(minute, *([AWAY] if minute % 15 < 12 else []))
 
     assert len(people.minutes()) <= 24
-    assert len(people.minutes(Kind.OVER)) <= len(people.minutes())
+    assert len(people.minutes(AlertKind.OVER)) <= len(people.minutes())
 
 
 def test_more_of_it_is_news_and_told_apart(people: People):
@@ -121,19 +122,19 @@ def test_a_clock_that_was_set_back_does_not_silence_for_ever(people: People):
 
 
 RECEIVERS = ["a", "b"]
-TOLD = [Message(Kind.TROUBLE, f"{n}") for n in range(3)]
+TOLD = [Message(AlertKind.TROUBLE, f"{n}") for n in range(3)]
 
 
 def test_each_receiver_has_every_message_in_order_and_one_that_fails_waits_alone():
     queue = policy.queued([], TOLD, RECEIVERS, NOON)
     first_a, first_b = policy.due(queue, NOON)
-    assert (first_a.message, first_b.message) == (TOLD[0], TOLD[0])
+    assert (first_a.says, first_b.says) == ("0", "0")
 
-    queue[queue.index(first_a)] = first_a.failed(NOON, 0.5)
+    queue[queue.index(first_a)] = policy.postponed(first_a, NOON, 0.5)
     queue.remove(first_b)
-    assert [(one.to, one.message) for one in policy.due(queue, NOON)] == [("b", TOLD[1])]
+    assert [(one.to, one.says) for one in policy.due(queue, NOON)] == [("b", "1")]
     later = policy.due(queue, NOON + timedelta(minutes=1))
-    assert [(one.to, one.message) for one in later] == [("a", TOLD[0]), ("b", TOLD[1])]
+    assert [(one.to, one.says) for one in later] == [("a", "0"), ("b", "1")]
 
 
 def test_what_is_nobodys_or_too_old_is_dropped_and_a_queue_has_an_end():
@@ -141,9 +142,3 @@ def test_what_is_nobodys_or_too_old_is_dropped_and_a_queue_has_an_end():
     assert {one.to for one in policy.queued(queue, [], ["b"], NOON)} == {"b"}
     assert policy.queued(queue, [], RECEIVERS, NOON + policy.KEPT) == []
     assert len(policy.queued(queue, TOLD * 100, ["a"], NOON)) == policy.MOST
-
-
-def test_a_queue_passes_through_the_state():
-    (one,) = policy.queued([], TOLD[:1], ["a"], NOON)
-    for each in (one, one.failed(NOON, 0.5)):
-        assert policy.unsent_from(each.document()) == each

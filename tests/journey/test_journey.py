@@ -17,6 +17,7 @@ from cdc_sync.config.load import load_config
 from cdc_sync.contract import Status
 from cdc_sync.state import contracts, control, outbox
 from cdc_sync.state.history import Run
+from cdc_sync.state.values import Balance
 from cdc_sync.sync import Sync, open_sync, redaction_of
 from tests.support.configs import write_config
 from tests.support.rows import LONG_AGO, Rows, rows_in
@@ -310,9 +311,9 @@ def test_the_balance_accounts_for_every_row(journey: Journey):
     journey.rows.add({"id": 1}, {"id": 2, "plan": None}, {"id": 3, "start_date": None})
     journey.run(reconcile)
     with journey.open() as sync, sync.state.read() as tx:
-        balance = control.get(tx, control.BALANCE)
+        balance = control.load(tx, Balance)
 
-    assert (balance["rows"], balance["rejected"], balance["unexplained"]) == (3, 1, 1)
+    assert (balance.rows, balance.rejected, balance.unexplained) == (3, 1, 1)
 
 
 def test_a_mapping_that_changed_sends_what_it_changes_and_no_more(journey: Journey):

@@ -16,6 +16,7 @@ from cdc_sync.state import contracts, control, outbox
 from cdc_sync.state.database import Database, open_state
 from cdc_sync.state.lease import SILENT_SECONDS, Lease, instance_lock
 from cdc_sync.state.schema import upgrade
+from cdc_sync.state.values import Paused
 from tests.support.wait import wait_until
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -52,7 +53,7 @@ def see(state, payload, *, meanwhile=lambda: None):
 
 def claim(state, owner, now=NOW, but_for=()) -> list[Claimed]:
     with state.begin() as tx:
-        until = control.clock(tx, now) - SECOND  # nobody answers in time
+        until = control.database_now(tx, now) - SECOND  # nobody answers in time
         return outbox.claim(tx, now, 10, owner, until, but_for=but_for)
 
 
@@ -182,7 +183,7 @@ def cut(state, postgresql_url):
 def writes(state, lease: Lease) -> bool:
     try:
         with state.fenced(lease.fence).begin() as tx:
-            control.put(tx, "told", True)
+            control.save(tx, Paused(is_paused=True))
     except StateUnavailable:
         return False
     return True

@@ -14,11 +14,14 @@ from cdc_sync.rules.verdict import ApiState
 from cdc_sync.state import control
 from cdc_sync.state.tables import control as table
 from cdc_sync.state.values import (
+    AlertKind,
+    AlertMemory,
     DeliveryReport,
     Fingerprint,
     GuardRunNumber,
     HorizonReport,
     Identity,
+    KnownTrouble,
     Paused,
     PollReport,
     Presence,
@@ -26,10 +29,17 @@ from cdc_sync.state.values import (
     Request,
     Totals,
     UnjudgedRuns,
+    UnsentAlert,
 )
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC)
+ALERT = UnsentAlert("a", AlertKind.OVER, "Over.", NOW, 2, NOW)
+TROUBLES = {
+    "api": KnownTrouble("It stands still.", NOW, None, "unreachable", NOW),
+    "held": KnownTrouble("Held.", NOW, NOW, 7),
+}
 VALUES = [
+    AlertMemory(TROUBLES, (ALERT,)),
     ApiStatus(ApiState.THROTTLED, "429", NOW, NOW + timedelta(seconds=1)),
     DeliveryReport(NOW, None),
     Fingerprint("a", "b"),
