@@ -42,10 +42,10 @@ def _change(source: str) -> None:
 def _horizon_ms(capture: Capture) -> float:
     times = []
     with capture.source.scan() as scan, capture.state.read() as tx:
-        remembered = watermark.load_remembered(tx)
+        carry_over = watermark.load_carry_over(tx)
         for _ in range(POLLS):
             began = time.perf_counter()
-            scan.horizon(remembered, utc_now())
+            scan.horizon(carry_over, utc_now())
             times.append(1000 * (time.perf_counter() - began))
     return round(statistics.median(times), 2)
 

@@ -31,7 +31,7 @@ class Sync:
     lease: Lease
     measures: Measures
 
-    def heed(self, config: Config) -> None:
+    def apply_config(self, config: Config) -> None:
         """From now on this configuration holds; what is open of it stays the same."""
         self.config = self.capture.config = config
 

@@ -71,7 +71,7 @@ class Alerts:
             except Exception:  # the sync does not end because nobody can be told
                 log.exception("alerts.failed")
 
-    def heed(self, config: Config) -> None:
+    def apply_config(self, config: Config) -> None:
         """From now on this configuration says what is late; the receivers stay."""
         self._config = config
 

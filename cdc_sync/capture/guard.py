@@ -19,11 +19,11 @@ from cdc_sync.rules.compare import Change
 from cdc_sync.rules.guard import (
     Held,
     Tally,
-    begins_at,
+    count_limit,
+    effect_of,
     judge,
-    known_that_matter,
-    tally_of,
-    weight_of,
+    least_known,
+    tally_changes,
 )
 from cdc_sync.state import contracts, control, holds
 from cdc_sync.state.values import Fingerprint, HoldReport
@@ -33,9 +33,9 @@ _LOGGED = ("changes", "known", "updated", "new", "gone")
 
 
 @contextmanager
-def guarded(capture: Capture, kind: str) -> Iterator["Guarded"]:
+def guard_run(capture: Capture, kind: str) -> Iterator["RunGuard"]:
     """The guard of a run; what is held is told in the log at its end. Raises StateUnavailable."""
-    run = Guarded(capture, kind)
+    run = RunGuard(capture, kind)
     try:
         yield run
     finally:
@@ -48,7 +48,7 @@ def guarded(capture: Capture, kind: str) -> Iterator["Guarded"]:
             )
 
 
-class Guarded:
+class RunGuard:
     """Records the changes of one run."""
 
     def __init__(self, capture: Capture, kind: str) -> None:
@@ -85,7 +85,7 @@ class Guarded:
         if not runs:
             return
         which = holds.waiting(runs)
-        held = verdict(tx, self._capture, holds.tally(tx, which))
+        held = judge_run(tx, self._capture, holds.tally(tx, which))
         if held:
             self.number = self.number or max(runs)
             holds.hold(tx, which, held, self.number)
@@ -111,7 +111,7 @@ class Guarded:
         # The first full scan sends everything; once one has ended there is a shape.
         if self._guard.max_changes is None or control.load(tx, Fingerprint) is None:
             return False
-        least = begins_at(self._guard)
+        least = least_known(self._guard)
         return contracts.count_known(tx, least) >= least
 
     def _unjudged(self, tx: Connection) -> set[int]:
@@ -120,19 +120,19 @@ class Guarded:
         return holds.waiting_runs(tx) - under_way
 
     def _judged(self, tx: Connection, changes: list[Change]) -> list[Change]:
-        held = verdict(tx, self._capture, tally_of(changes))
+        held = judge_run(tx, self._capture, tally_changes(changes))
         if not held:
             return changes
         self.number = holds.next_run(tx)
         return [
             replace(change, status=Status.HELD, held_run=self.number)
-            if weight_of(change) in held
+            if effect_of(change) in held
             else change
             for change in changes
         ]
 
     def _waiting(self, tx: Connection, changes: list[Change]) -> list[Change]:
-        if not any(map(weight_of, changes)):
+        if not any(map(effect_of, changes)):
             return changes
         if self.number is None:
             self.number = holds.next_run(tx)
@@ -140,19 +140,19 @@ class Guarded:
             holds.set_waiting_runs(tx, holds.waiting_runs(tx) | {self.number})
         return [
             replace(change, status=Status.PENDING, held_run=self.number)
-            if weight_of(change)
+            if effect_of(change)
             else change
             for change in changes
         ]
 
 
-def cut_short(tx: Connection, capture: Capture) -> set[int]:
+def interrupted_runs(tx: Connection, capture: Capture) -> set[int]:
     """The runs that were cut short, whose changes wait to be judged at the end of another."""
     return holds.waiting_runs(tx) - capture.guarded_runs
 
 
-def verdict(tx: Connection, capture: Capture, tally: Tally) -> Held:
+def judge_run(tx: Connection, capture: Capture, tally: Tally) -> Held:
     """What of a run with this tally is held, as of now."""
     guard = capture.config.guard
-    most = known_that_matter(guard, tally)
+    most = count_limit(guard, tally)
     return judge(guard, tally, contracts.count_known(tx, most)) if most else Held()

@@ -14,7 +14,7 @@ import structlog
 
 from cdc_sync.capture.page import Capture, Progress
 from cdc_sync.capture.poll import poll
-from cdc_sync.capture.reconcile import look_afresh, reconcile
+from cdc_sync.capture.reconcile import recheck_held, reconcile
 from cdc_sync.errors import CdcSyncError, SourceMistake, SourceUnavailable, StateUnavailable
 from cdc_sync.rules.watermark import write_watermark
 from cdc_sync.state import control, history
@@ -192,9 +192,9 @@ class ReconcileLoop:
             return run
 
     def recheck_held(self, stop: threading.Event) -> Run:
-        """Reads again from the source what is held. Raises what `look_afresh` raises."""
+        """Reads again from the source what is held. Raises what `recheck_held` raises."""
         with self._watched() as progress:
-            run = look_afresh(self._capture, stop, progress)
+            run = recheck_held(self._capture, stop, progress)
             save_run(self._capture, run)
             return run
 

@@ -73,23 +73,23 @@ class Capture:
         return self.now().date() if self.config.deletes.policy == "end" else None
 
 
-def changes_of(
+def compare_page(
     tx: Connection,
     page: Sequence[Mapped],
     *,
     ends_on: date | None = None,
-    afresh: bool = False,
+    ignore_previous: bool = False,
 ) -> list[Change]:
     """What a page changes in what is known; nothing for a row that is as we know it.
 
-    With `afresh` what is held is judged as if it had not been seen before.
+    With `ignore_previous` what is held is judged as if it had not been seen before.
     Of two rows that want one reference the first keeps it, and the other is refused by its name.
     Of two rows with one id, which a `query` can give, the later one counts.
     """
     rows = {seen.source_id: seen for seen in page}
     known = contracts.unlike(tx, {name: _if_good(seen) for name, seen in rows.items()})
     others = [seen for name, seen in rows.items() if name in known]
-    judge = partial(compare, ends_on=ends_on, afresh=afresh)
+    judge = partial(compare, ends_on=ends_on, ignore_previous=ignore_previous)
     candidates = _candidates(others, known, judge)
     # Another daemon may have claimed or settled some since: they are judged by what holds now.
     locked = contracts.known_locked(tx, [seen.source_id for seen, _ in candidates])
@@ -98,16 +98,19 @@ def changes_of(
     return _without_taken_references(tx, candidates) if candidates else []
 
 
-def gone_of(
+def compare_absent(
     tx: Connection,
     absent: Sequence[SourceId],
     *,
     ends_on: date | None = None,
-    afresh: bool = False,
+    ignore_previous: bool = False,
 ) -> list[Change]:
-    """What it changes that these contracts are not in the source; `afresh` as in `changes_of`."""
+    """Returns what it changes that these contracts are not in the source."""
     rows = (contracts.known(tx, absent) | contracts.known_locked(tx, absent)).values()
-    found = [gone(contracts.as_known(row), ends_on=ends_on, afresh=afresh) for row in rows]
+    found = [
+        gone(contracts.as_known(row), ends_on=ends_on, ignore_previous=ignore_previous)
+        for row in rows
+    ]
     return [change for change in found if change is not None]
 
 
@@ -161,7 +164,7 @@ def _taken(seen: Mapped, change: Change, owner: SourceId) -> Change | None:
     return compare(refused, change.known)
 
 
-def counted(run: Run, rows: int, changes: Sequence[Change]) -> Run:
+def count_page(run: Run, rows: int, changes: Sequence[Change]) -> Run:
     """The run after a page."""
     of = [change.action for change in changes]
     rejected = of.count(Action.INVALID)
@@ -204,7 +207,7 @@ def _hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def ask_horizon(capture: Capture, scan: Scan) -> Horizon:
+def update_horizon(capture: Capture, scan: Scan) -> Horizon:
     """The horizon of a scan that has not begun. The watermark may have gone back after it.
 
     Raises SourceUnavailable and StateUnavailable.
@@ -212,11 +215,11 @@ def ask_horizon(capture: Capture, scan: Scan) -> Horizon:
     with capture.horizon_lock:
         if capture.horizon is None:
             with capture.state.read() as tx:
-                remembered = watermark.load_remembered(tx)
+                carry_over = watermark.load_carry_over(tx)
         else:
-            remembered = capture.horizon.remembered
-        horizon = scan.horizon(remembered, capture.now())
-        if horizon.afresh:
+            carry_over = capture.horizon.carry_over
+        horizon = scan.horizon(carry_over, capture.now())
+        if horizon.source_changed:
             _begin_afresh(capture, horizon, scan.column.type)
         # Only now: a horizon that begins afresh must do so again where that was not recorded.
         capture.horizon = horizon

@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from cdc_sync.capture.page import Capture, changes_of, config_fingerprint, gone_of
+from cdc_sync.capture.page import Capture, compare_absent, compare_page, config_fingerprint
 from cdc_sync.contract import FieldDiff, Status, WatermarkValue, changed_fields
 from cdc_sync.rules.compare import Action, Change
-from cdc_sync.rules.guard import Held, Tally, Weight, judge, weight_of
+from cdc_sync.rules.guard import Effect, Held, Tally, effect_of, judge
 from cdc_sync.source.reader import Page, Scan
 from cdc_sync.source.statements import Row
 from cdc_sync.state import contracts, control, outbox, watermark
@@ -103,8 +103,8 @@ class _Planning:
         self._seen: set[str] = set()  # what has changed
         self._is_empty = False  # a full scan found no row at all
         self._met: set[str] | None = set()  # what a poll would read; None: everything
-        self._weights: Counter[Weight | None] = Counter()
-        self._sends: Counter[Weight | None] = Counter()
+        self._effects: Counter[Effect | None] = Counter()
+        self._sends: Counter[Effect | None] = Counter()
 
     def read_from(self, start: WatermarkValue | None) -> None:
         """What a poll would read; None: everything."""
@@ -128,7 +128,7 @@ class _Planning:
                 ids = [row.source_id for row in unmet]
                 there = {row.source_id for row in self._scan.existing(ids)}
                 absent = [source_id for source_id in ids if source_id not in there]
-                self._add(gone_of(self._tx, absent, ends_on=self._ends_on))
+                self._add(compare_absent(self._tx, absent, ends_on=self._ends_on))
 
     def add_due(self) -> None:
         """What is pending already, or in doubt, and due: a sync would send that, too."""
@@ -148,19 +148,19 @@ class _Planning:
 
     def judged(self, *, is_first: bool) -> Plan:
         """The plan, with what of it the guard would hold."""
-        tally = Tally(*(self._weights[weight] for weight in Weight))
+        tally = Tally(*(self._effects[effect] for effect in Effect))
         known = 0 if is_first else contracts.count_known(self._tx)
         held = judge(self._capture.config.guard, tally, known)
         if self._is_empty and self._plan.counts[Action.GONE]:
             held = Held(changes=True)  # such a source is held whatever the share
-        self._plan.held = sum(n for weight, n in self._weights.items() if weight in held)
-        self._plan.sends = sum(n for weight, n in self._sends.items() if weight not in held)
+        self._plan.held = sum(n for effect, n in self._effects.items() if effect in held)
+        self._plan.sends = sum(n for effect, n in self._sends.items() if effect not in held)
         return self._plan
 
     def _add_rows(self, page: Page) -> None:
         mapped = [self._map(row) for row in page.rows]
         self._plan.rows += len(mapped)
-        changes = changes_of(self._tx, mapped, ends_on=self._ends_on)
+        changes = compare_page(self._tx, mapped, ends_on=self._ends_on)
         self._plan.departed += sum(change.action is Action.GONE for change in changes)
         self._add(changes)
 
@@ -168,9 +168,9 @@ class _Planning:
         for change in changes:
             self._seen.add(change.source_id)
             if change.action is not Action.UNCHANGED:
-                weight = weight_of(change)
-                self._weights[weight] += 1
-                self._sends[weight] += change.status is Status.PENDING
+                effect = effect_of(change)
+                self._effects[effect] += 1
+                self._sends[effect] += change.status is Status.PENDING
                 self._show(_of_change(change))
 
     def _show(self, one: Planned) -> None:

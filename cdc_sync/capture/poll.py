@@ -4,16 +4,16 @@ import threading
 from collections.abc import Sequence
 from datetime import datetime
 
-from cdc_sync.capture.guard import Guarded, cut_short, guarded
+from cdc_sync.capture.guard import RunGuard, guard_run, interrupted_runs
 from cdc_sync.capture.page import (
     Capture,
     Progress,
     add_to_totals,
-    ask_horizon,
-    changes_of,
+    compare_page,
     config_fingerprint,
-    counted,
+    count_page,
     ignore_progress,
+    update_horizon,
 )
 from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.contract import Mapped, WatermarkValue
@@ -24,7 +24,7 @@ from cdc_sync.rules.watermark import (
     Watermark,
     WatermarkType,
     is_before,
-    reached,
+    next_watermark,
 )
 from cdc_sync.source.reader import Page, Scan
 from cdc_sync.state import control, watermark
@@ -44,20 +44,20 @@ def poll(capture: Capture, stop: threading.Event, progress: Progress = ignore_pr
         known = watermark.read(tx)
         before = control.load(tx, Fingerprint)
         due = control.load(tx, ReconcileDue)
-        leftovers = cut_short(tx, capture)
+        leftovers = interrupted_runs(tx, capture)
     if known.value is None or due or before not in (None, config_fingerprint(capture.config)):
         return reconcile(capture, stop, progress)
     with capture.source.scan() as scan:
         if not _fits(known, scan.column.type):
             return reconcile(capture, stop, progress)
-        horizon = ask_horizon(capture, scan)  # before the scan
-        if horizon.afresh:
+        horizon = update_horizon(capture, scan)  # before the scan
+        if horizon.source_changed:
             with capture.state.read() as tx:
                 known = watermark.read(tx)
         start = _start(capture, known, horizon)
         if start is None:
             return reconcile(capture, stop, progress)
-        with guarded(capture, "poll") as guard:
+        with guard_run(capture, "poll") as guard:
             pages = _Poll(capture, scan, horizon, guard, judges=bool(leftovers))
             return pages.run(known, start, stop, progress)
 
@@ -74,7 +74,7 @@ class _Poll:
     """The pages of one poll, which `judges` what runs that were cut short left waiting."""
 
     def __init__(
-        self, capture: Capture, scan: Scan, horizon: Horizon, guard: Guarded, *, judges: bool
+        self, capture: Capture, scan: Scan, horizon: Horizon, guard: RunGuard, *, judges: bool
     ) -> None:
         self._capture = capture
         self._scan = scan
@@ -93,14 +93,14 @@ class _Poll:
             with self._capture.page_lock:
                 page = self._scan.changed_page(start, page.next if page else None)
                 mapped = [self._map(row) for row in page.rows]
-                to = reached(at.value, page.end, self._horizon, last=page.next is None)
+                to = next_watermark(at.value, page.end, self._horizon, last=page.next is None)
                 if page.next is None and self._idle(at, to, mapped):
                     changes: Sequence[Change] = ()
                 else:
                     at, changes = self._record(at, to, mapped, last=page.next is None)
                 if at is not None and page.next is None:
                     self._note_read_to(at, to)
-            run = counted(run, len(mapped), changes)
+            run = count_page(run, len(mapped), changes)
             if page.next is not None:
                 progress(run)
         return run.ended(self._capture.now())
@@ -121,7 +121,7 @@ class _Poll:
         if not mapped:
             return True
         with self._capture.state.read() as tx:
-            return not changes_of(tx, mapped, ends_on=self._capture.ends_on())
+            return not compare_page(tx, mapped, ends_on=self._capture.ends_on())
 
     def _record(
         self, at: Watermark, to: WatermarkValue | None, mapped: Sequence[Mapped], *, last: bool
@@ -129,9 +129,9 @@ class _Poll:
         """ONE state transaction: what changed, and the watermark; None where a person moved it."""
         now = self._capture.now()
         with self._capture.state.begin() as tx:
-            changes = changes_of(tx, mapped, ends_on=self._capture.ends_on())
+            changes = compare_page(tx, mapped, ends_on=self._capture.ends_on())
             changes = self._guard.record(tx, changes, now, last=last)
-            add_to_totals(tx, counted(Run("poll", now), len(mapped), changes))
+            add_to_totals(tx, count_page(Run("poll", now), len(mapped), changes))
             moved = watermark.advance(tx, at, to, self._scan.column.type, now)
             if moved is not None and last:
                 watermark.save_horizon(tx, self._horizon)

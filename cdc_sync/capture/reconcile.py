@@ -7,21 +7,21 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cdc_sync.capture.guard import Guarded, guarded
+from cdc_sync.capture.guard import RunGuard, guard_run
 from cdc_sync.capture.page import (
     Capture,
     Progress,
     add_to_totals,
-    ask_horizon,
-    changes_of,
+    compare_absent,
+    compare_page,
     config_fingerprint,
-    counted,
-    gone_of,
+    count_page,
     ignore_progress,
+    update_horizon,
 )
 from cdc_sync.contract import Mapped, SourceId, Status, WatermarkValue
 from cdc_sync.rules.compare import Action, Change
-from cdc_sync.rules.watermark import Horizon, Watermark, WatermarkType, is_before, reached
+from cdc_sync.rules.watermark import Horizon, Watermark, WatermarkType, is_before, next_watermark
 from cdc_sync.source.reader import Page, Scan
 from cdc_sync.state import contracts, control, holds, watermark
 from cdc_sync.state.contracts import Sweep, sweeping
@@ -38,12 +38,12 @@ def reconcile(capture: Capture, stop: threading.Event, progress: Progress = igno
     with capture.state.read() as tx:
         fingerprint = control.load(tx, Fingerprint)
     with capture.source.scan() as scan, sweeping(capture.state) as sweep:
-        horizon = ask_horizon(capture, scan)  # before the scan
+        horizon = update_horizon(capture, scan)  # before the scan
         with capture.state.read() as tx:
             known = watermark.read(tx)
             due = control.load(tx, ReconcileDue)
         kind = "initial" if known.value is None else "reconcile"
-        with guarded(capture, kind) as guard:
+        with guard_run(capture, kind) as guard:
             is_same = fingerprint == config_fingerprint(capture.config) and due is None
             full = _FullScan(capture, scan, sweep, guard, known.value if is_same else None)
             run = full.whole(Run(kind, capture.now()), stop, progress)
@@ -69,7 +69,7 @@ def _finish(
     fits = (known.type is WatermarkType.INTEGER) == (type_ is WatermarkType.INTEGER)
     with capture.state.begin() as tx:
         if known.value is None or restart or not fits:
-            to = reached(None, None, horizon, last=True)
+            to = next_watermark(None, None, horizon, last=True)
             if watermark.begin_anew(tx, known, to, type_, capture.now()) is not None:
                 watermark.save_horizon(tx, horizon)
         control.save(tx, config_fingerprint(capture.config))
@@ -89,7 +89,7 @@ class _FullScan:
         capture: Capture,
         scan: Scan,
         sweep: Sweep,
-        guard: Guarded,
+        guard: RunGuard,
         passed: WatermarkValue | None,
     ) -> None:
         self._capture = capture
@@ -121,7 +121,7 @@ class _FullScan:
                 changes, missed = self._record(mapped, page)
             self._sweep.met(row.source_id for row in page.rows)
             self._departed += sum(row.gone for row in page.rows)
-            run = counted(run, len(mapped), changes)
+            run = count_page(run, len(mapped), changes)
             run = replace(run, missed=run.missed + missed)
             progress(run)
         return run
@@ -136,7 +136,7 @@ class _FullScan:
             if stop.is_set():
                 break
             ids = [row.source_id for row in unmet]
-            run = counted(run, 0, self._second_look(ids, hold=is_empty))
+            run = count_page(run, 0, self._second_look(ids, hold=is_empty))
             progress(run)
         if is_empty:
             with self._capture.state.begin() as tx:
@@ -166,7 +166,7 @@ class _FullScan:
         if not mapped:
             return [], 0
         with self._capture.state.begin() as tx:
-            changes = changes_of(tx, mapped, ends_on=self._capture.ends_on())
+            changes = compare_page(tx, mapped, ends_on=self._capture.ends_on())
             missed = self._count_missed(changes, page)
             control.add_to_totals(tx, {"missed": missed} if missed else {})
             return self._guard.record(tx, changes, self._capture.now(), last=False), missed
@@ -190,8 +190,8 @@ class _FullScan:
             absent = [source_id for source_id in ids if source_id not in found]
             ends_on = self._capture.ends_on()
             with self._capture.state.begin() as tx:
-                changes = changes_of(tx, there, ends_on=ends_on)
-                vanished = gone_of(tx, absent, ends_on=ends_on)
+                changes = compare_page(tx, there, ends_on=ends_on)
+                vanished = compare_absent(tx, absent, ends_on=ends_on)
                 if hold:
                     self._guard.hold_gone(tx, vanished, self._capture.now())
                 else:
@@ -200,7 +200,7 @@ class _FullScan:
         return [*changes, *vanished] if hold else changes
 
 
-def look_afresh(
+def recheck_held(
     capture: Capture, stop: threading.Event, progress: Progress = ignore_progress
 ) -> Run:
     """What the source says now of everything that is held: it goes, or is held again.
@@ -212,7 +212,7 @@ def look_afresh(
     with capture.state.read() as tx:
         until_run = holds.last_run(tx)
     after: SourceId | None = None
-    with capture.source.scan() as scan, guarded(capture, "discard") as guard:
+    with capture.source.scan() as scan, guard_run(capture, "discard") as guard:
         is_empty = not scan.full_page(None).rows
         while not stop.is_set():
             with capture.page_lock:
@@ -221,7 +221,7 @@ def look_afresh(
                     ids = holds.page_of_held(tx, until_run, after, size)
                 if not ids:
                     break
-                run = counted(run, len(ids), _look(capture, scan, guard, ids, hold=is_empty))
+                run = count_page(run, len(ids), _look(capture, scan, guard, ids, hold=is_empty))
                 after = ids[-1]
             progress(run)
         if not stop.is_set():
@@ -235,7 +235,7 @@ def look_afresh(
 
 
 def _look(
-    capture: Capture, scan: Scan, guard: Guarded, ids: Sequence[SourceId], *, hold: bool
+    capture: Capture, scan: Scan, guard: RunGuard, ids: Sequence[SourceId], *, hold: bool
 ) -> list[Change]:
     """What became of some; with `hold`, where the source has no row at all, they stay held."""
     map_row = capture.mapper(scan.zone)
@@ -243,8 +243,8 @@ def _look(
     absent = sorted(set(ids) - {seen.source_id for seen in there})
     ends_on = capture.ends_on()
     with capture.state.begin() as tx:
-        changes = changes_of(tx, there, ends_on=ends_on, afresh=True)
-        vanished = gone_of(tx, absent, ends_on=ends_on, afresh=True)
+        changes = compare_page(tx, there, ends_on=ends_on, ignore_previous=True)
+        vanished = compare_absent(tx, absent, ends_on=ends_on, ignore_previous=True)
         if hold:
             guard.hold_gone(tx, vanished, capture.now())
             return [*guard.record(tx, changes, capture.now(), last=False), *vanished]

@@ -17,7 +17,7 @@ from cdc_sync.config.urls import mask_url
 from cdc_sync.contract import Mapped
 from cdc_sync.customergauge.token_request import request_token, unreachable_because
 from cdc_sync.errors import CdcSyncError
-from cdc_sync.rules.watermark import Horizon, Remembered
+from cdc_sync.rules.watermark import CarryOver, Horizon
 from cdc_sync.source.reader import Scan
 from cdc_sync.state.database import open_memory, state_file
 from cdc_sync.sync import capture_of, open_for_plan
@@ -51,7 +51,7 @@ def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Findi
 def _source(config: Config) -> Iterator[Finding]:
     capture = capture_of(config, open_memory())  # the source is looked at whatever the state is
     with closing(capture.source), capture.source.scan() as scan:
-        horizon = scan.horizon(Remembered(), utc_now())
+        horizon = scan.horizon(CarryOver(), utc_now())
         skew = abs(horizon.clock - utc_now())
         facts = scan.facts(horizon.clock)
         # Of SQLite's four slashes one is the file's own.

@@ -104,7 +104,7 @@ class Daemon:
                     self._beat()
                     self._page.beat()
                     if self._reload is not None:
-                        self._reload.when_asked(self._sync.config, self._heed)
+                        self._reload.when_asked(self._sync.config, self._apply_config)
         finally:
             self._tell_stopping()
             self._stop.set()
@@ -112,11 +112,11 @@ class Daemon:
         if self._broken is not None:
             raise self._broken
 
-    def _heed(self, config: Config) -> None:
+    def _apply_config(self, config: Config) -> None:
         is_rescheduled = config.schedule != self._sync.config.schedule
-        self._sync.heed(config)
+        self._sync.apply_config(config)
         self._desk.config = config
-        self._alerts.heed(config)
+        self._alerts.apply_config(config)
         if is_rescheduled:
             self._capturing.reschedule()
 

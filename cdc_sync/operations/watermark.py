@@ -17,8 +17,8 @@ from cdc_sync.rules.watermark import (
     Horizon,
     Watermark,
     WatermarkType,
+    move_back,
     parse_watermark,
-    rewound,
     write_watermark,
 )
 from cdc_sync.source.reader import Scan, Source
@@ -80,11 +80,11 @@ def planned(config: Config, state: Database, kind: str, target: Target) -> Move:
     """
     with state.read() as tx:
         known = watermark.read(tx)
-        remembered = watermark.load_remembered(tx)
+        carry_over = watermark.load_carry_over(tx)
     source = Source(config.source, mapped_columns(config.mapping))
     try:
         with source.scan() as scan:
-            horizon = scan.horizon(remembered, utc_now())
+            horizon = scan.horizon(carry_over, utc_now())
             standing = Standing(known, scan.column.type, scan.zone, horizon)
             return _move(kind, standing, target, scan)
     except SourceUnavailable as error:
@@ -132,7 +132,7 @@ def back_by(text: str) -> Target:
                 "The watermark column has changed its type since the watermark was stored.",
                 hint="Run: cdc-sync watermark reset",
             )
-        return rewound(value, _amount(text))
+        return move_back(value, _amount(text))
 
     return target
 

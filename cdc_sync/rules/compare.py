@@ -46,14 +46,14 @@ class Change:
 
 
 def compare(
-    seen: Mapped, known: Known | None, *, ends_on: date | None = None, afresh: bool = False
+    seen: Mapped, known: Known | None, *, ends_on: date | None = None, ignore_previous: bool = False
 ) -> Change | None:
     """The change that a row of the source means, or None where nothing is to be recorded.
 
     `ends_on` is the day to end contracts that are gone with (`deletes.policy: end`), else None.
-    With `afresh` nothing stays as it is, and nothing stays held.
+    With `ignore_previous` nothing stays as it is, and nothing stays held.
     """
-    if afresh and known is not None:
+    if ignore_previous and known is not None:
         known = _unheld(known)
     if seen.gone:
         return None if known is None else gone(known, ends_on=ends_on)
@@ -64,7 +64,7 @@ def compare(
     reference = seen.reference if known is None or known.reference is None else known.reference
     if known is None:
         return _change(Action.CREATE, seen, None, reference, Status.PENDING)
-    if not afresh and _stays(seen, known):
+    if not ignore_previous and _stays(seen, known):
         return None
     if seen.payload == known.acknowledged and not known.in_doubt:
         return _change(Action.UNCHANGED, seen, known, reference, Status.SYNCED)
@@ -73,15 +73,15 @@ def compare(
     return _change(action, seen, known, reference, status)
 
 
-def gone(known: Known, *, ends_on: date | None, afresh: bool = False) -> Change | None:
+def gone(known: Known, *, ends_on: date | None, ignore_previous: bool = False) -> Change | None:
     """What it means that a known contract is no longer in the source.
 
     With a day to end it, it stays pending until CustomerGauge has acknowledged that end; what was
     never acknowledged, has ended before, or may only be kept is gone at once, and nothing is sent.
     A first PUT that is on its way, or whose answer was lost, may be applied: it is ended, too.
-    What is held stays held, but for what CustomerGauge cannot have, and with `afresh`.
+    What is held stays held, but for what CustomerGauge cannot have, and with `ignore_previous`.
     """
-    if afresh:
+    if ignore_previous:
         known = _unheld(known)
     if known.status is Status.GONE or known.ends_gone:
         return None

@@ -10,7 +10,7 @@ from cdc_sync.contract import Status
 from cdc_sync.rules.compare import IMPORTED, Change
 
 
-class Weight(StrEnum):
+class Effect(StrEnum):
     """As what a change counts."""
 
     UPDATED = "updated"  #: CustomerGauge holds the contract, and holds another payload
@@ -39,14 +39,14 @@ class Held:
     changes: bool = False
     new: bool = False
 
-    def __contains__(self, weight: Weight | None) -> bool:
-        return weight is not None and (self.new if weight is Weight.NEW else self.changes)
+    def __contains__(self, effect: Effect | None) -> bool:
+        return effect is not None and (self.new if effect is Effect.NEW else self.changes)
 
     def __bool__(self) -> bool:
         return self.changes or self.new
 
 
-def weight_of(change: Change) -> Weight | None:
+def effect_of(change: Change) -> Effect | None:
     """What a change counts as; None for one that is never held.
 
     That is what our own rules refuse, what goes back to the acknowledged payload, what is held
@@ -57,16 +57,16 @@ def weight_of(change: Change) -> Weight | None:
         return None
     acknowledged = change.known.acknowledged if change.known else None
     if change.gone:
-        return None if acknowledged is None else Weight.GONE
+        return None if acknowledged is None else Effect.GONE
     if acknowledged is None:
-        return Weight.NEW
-    return None if acknowledged in (change.payload, IMPORTED) else Weight.UPDATED
+        return Effect.NEW
+    return None if acknowledged in (change.payload, IMPORTED) else Effect.UPDATED
 
 
-def tally_of(changes: Iterable[Change]) -> Tally:
+def tally_changes(changes: Iterable[Change]) -> Tally:
     """The tally of changes in hand."""
-    weights = [weight_of(change) for change in changes]
-    return Tally(*(weights.count(weight) for weight in Weight))
+    effects = [effect_of(change) for change in changes]
+    return Tally(*(effects.count(effect) for effect in Effect))
 
 
 def judge(guard: GuardConfig, tally: Tally, known: int) -> Held:
@@ -75,17 +75,17 @@ def judge(guard: GuardConfig, tally: Tally, known: int) -> Held:
     Changes are held where they are more than the share of the known contracts, new contracts
     where they would more than double them.
     """
-    if guard.max_changes is None or known < begins_at(guard):
+    if guard.max_changes is None or known < least_known(guard):
         return Held()
     return Held(tally.changes > _share(guard.max_changes) * known, tally.new > known)
 
 
-def known_that_matter(guard: GuardConfig, tally: Tally) -> int:
+def count_limit(guard: GuardConfig, tally: Tally) -> int:
     """So many known contracts decide as any greater number would; 0 where none are to be counted.
 
     It makes the cost of a judgement follow the changes, however many contracts there are.
     """
-    least = begins_at(guard)
+    least = least_known(guard)
     if guard.max_changes is None or not judge(guard, tally, least):
         return 0  # more known contracts only allow more
     share = _share(guard.max_changes)
@@ -93,7 +93,7 @@ def known_that_matter(guard: GuardConfig, tally: Tally) -> int:
     return max(least, int(enough), tally.new)
 
 
-def begins_at(guard: GuardConfig) -> int:
+def least_known(guard: GuardConfig) -> int:
     """How many contracts must be known for anything to be held: of none there is no share."""
     return max(1, guard.min_contracts)
 

@@ -14,13 +14,13 @@ from sqlalchemy import Connection
 from cdc_sync.config.model import SourceConfig
 from cdc_sync.errors import SourceMistake
 from cdc_sync.rules.watermark import (
+    CarryOver,
     Horizon,
-    Pair,
-    Pairs,
-    Remembered,
-    Sight,
+    HorizonEstimate,
+    Sample,
+    Samples,
     WatermarkType,
-    look,
+    compute_horizon,
 )
 from cdc_sync.source.columns import WatermarkColumn
 from cdc_sync.source.dialects.base import Dialect, quoted_table
@@ -47,7 +47,7 @@ class HorizonReader:
         self._column = column
         self._config = config
 
-    def read(self, remembered: Remembered, ours: datetime) -> Horizon:
+    def read(self, carry_over: CarryOver, ours: datetime) -> Horizon:
         """Returns the horizon; to be asked before the first page, with what the last one left.
 
         `ours` is our own clock, by which a source's clock that falls back is noticed. Raises
@@ -57,30 +57,32 @@ class HorizonReader:
         seen = self._dialect.open_transactions(
             self._connection, None if table is None else quoted_table(self._connection, table)
         )
-        sight = look(
+        estimate = compute_horizon(
             seen,
-            remembered.memory,
+            carry_over.state,
             ours=ours,
             margin=config.clock_margin,
             lookback=self._lookback(),
             long_after=config.long_transaction,
         )
         horizon = Horizon(
-            value=sight.value,
+            value=estimate.value,
             clock=seen.clock,
-            basis="horizon" if seen.blind is None else "lookback",
-            reason=seen.blind,
+            basis="horizon" if seen.unavailable_reason is None else "lookback",
+            reason=seen.unavailable_reason,
             hint=seen.hint,
-            ahead=sight.ahead,
-            holders=sight.holders,
-            remembered=Remembered(sight.memory),
-            afresh=sight.afresh,
+            ahead=estimate.ahead,
+            holders=estimate.holders,
+            carry_over=CarryOver(estimate.state),
+            source_changed=estimate.source_changed,
         )
         if self._column.type is not WatermarkType.INTEGER:
             return horizon
         if isinstance(config.lookback, int):
             return self._behind_greatest(horizon, config.lookback)
-        return self._of_numbers(horizon, sight, Pairs() if sight.afresh else remembered.pairs)
+        return self._of_numbers(
+            horizon, estimate, Samples() if estimate.source_changed else carry_over.samples
+        )
 
     def _lookback(self) -> timedelta:
         if isinstance(self._config.lookback, timedelta):
@@ -105,19 +107,19 @@ class HorizonReader:
             hint=None,
         )
 
-    def _of_numbers(self, horizon: Horizon, sight: Sight, pairs: Pairs) -> Horizon:
-        next_pairs = _next_pairs(pairs, sight, self._new_pair)
+    def _of_numbers(self, horizon: Horizon, estimate: HorizonEstimate, samples: Samples) -> Horizon:
+        next_samples = _next_samples(samples, estimate, self._new_pair)
         return replace(
             horizon,
-            value=_old_enough(pairs.all, sight.value),
-            ahead=_old_enough(pairs.young, sight.ahead),
-            remembered=Remembered(sight.memory, next_pairs),
+            value=_old_enough(samples.all, estimate.value),
+            ahead=_old_enough(samples.young, estimate.ahead),
+            carry_over=CarryOver(estimate.state, next_samples),
         )
 
-    def _new_pair(self) -> Pair | None:
+    def _new_pair(self) -> Sample | None:
         number = self._greatest_number()
         # The clock after the number: whatever is unfinished and smaller than it began before then.
-        return None if number is None else Pair(number, self._dialect.clock(self._connection))
+        return None if number is None else Sample(number, self._dialect.clock(self._connection))
 
     def _greatest_number(self) -> int | None:
         raw = self._connection.execute(self._statements.greatest_number()).scalar()
@@ -125,16 +127,18 @@ class HorizonReader:
         return greatest if isinstance(greatest, int) else None
 
 
-def _old_enough(pair: Pair | None, instant: datetime | None) -> int | None:
+def _old_enough(pair: Sample | None, instant: datetime | None) -> int | None:
     """The number of a sample that was taken before the instant, None of a later one."""
     return None if pair is None or instant is None or instant <= pair.at else pair.value
 
 
-def _next_pairs(pairs: Pairs, sight: Sight, take: Callable[[], Pair | None]) -> Pairs:
+def _next_samples(
+    samples: Samples, estimate: HorizonEstimate, take: Callable[[], Sample | None]
+) -> Samples:
     """Replaces a sample once it has been used as the horizon."""
-    old = pairs.all is None or _old_enough(pairs.all, sight.value) is not None
-    old_young = pairs.young is None or _old_enough(pairs.young, sight.ahead) is not None
+    old = samples.all is None or _old_enough(samples.all, estimate.value) is not None
+    old_young = samples.young is None or _old_enough(samples.young, estimate.ahead) is not None
     new = take() if old or old_young else None
     if new is None:
-        return pairs
-    return Pairs(new if old else pairs.all, new if old_young else pairs.young)
+        return samples
+    return Samples(new if old else samples.all, new if old_young else samples.young)

@@ -12,7 +12,7 @@ from sqlalchemy.engine import CursorResult, Engine
 from cdc_sync.config.model import SourceConfig
 from cdc_sync.contract import SourceId, SourceRow, WatermarkValue, decode_id, encode_id
 from cdc_sync.errors import SourceMistake, SourceUnavailable
-from cdc_sync.rules.watermark import Horizon, Remembered, WatermarkType
+from cdc_sync.rules.watermark import CarryOver, Horizon, WatermarkType
 from cdc_sync.source.columns import (
     WatermarkColumn,
     detect_watermark_column,
@@ -118,12 +118,12 @@ class Scan:
         self._ids = len(self._config.id)
         self.column = self._watermark_column()
 
-    def horizon(self, remembered: Remembered, ours: datetime) -> Horizon:
+    def horizon(self, carry_over: CarryOver, ours: datetime) -> Horizon:
         """How far the watermark may move, as of our clock; to be asked before the first page."""
         reader = HorizonReader(
             self._connection, self._dialect, self._statements, self.column, self._config
         )
-        return reader.read(remembered, ours)
+        return reader.read(carry_over, ours)
 
     def changed_page(self, start: WatermarkValue, after: Row | None) -> Page:
         """The next page in order of (watermark, id), from the watermark on."""

@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from cdc_sync.errors import StateRefused
 from cdc_sync.rules.gate import ApiStatus
 from cdc_sync.rules.pace import SharedPace
-from cdc_sync.rules.watermark import Memory, Pair
+from cdc_sync.rules.watermark import HorizonState, Sample
 from cdc_sync.state.tables import control
 from cdc_sync.state.values import (
     AlertMemory,
@@ -54,8 +54,8 @@ _KEYS: Final[Mapping[type, str]] = {
     HolderNumber: "holder",
     HorizonReport: "horizon",
     Identity: "identity",
-    Memory: "memory",
-    Pair: "pair",
+    HorizonState: "memory",
+    Sample: "pair",
     Paused: "paused",
     PollReport: "last_poll",
     Presence: "daemon",  # of the daemon that captures

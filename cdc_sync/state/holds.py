@@ -113,7 +113,7 @@ def _end(tx: Connection, which: ColumnElement[bool], now: datetime) -> None:
     while rows := tx.execute(found).all():  # every one of them leaves `which`
         for row in rows:
             known = contracts.as_known(row)
-            change = gone(known, ends_on=row.gone_at.date(), afresh=True)
+            change = gone(known, ends_on=row.gone_at.date(), ignore_previous=True)
             if change is None:
                 raise AssertionError("a contract that is not gone yet can go")
             values = {**_as(change.status), "payload": change.payload}

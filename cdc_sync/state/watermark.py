@@ -8,11 +8,11 @@ from sqlalchemy import Connection, Select, select
 
 from cdc_sync.contract import WatermarkValue
 from cdc_sync.rules.watermark import (
+    CarryOver,
     Horizon,
-    Memory,
-    Pair,
-    Pairs,
-    Remembered,
+    HorizonState,
+    Sample,
+    Samples,
     Watermark,
     WatermarkType,
     read_watermark,
@@ -100,20 +100,20 @@ def history(tx: Connection, limit: int) -> list[dict[str, Any]]:
     return [{name: row[name] for name in names} for row in tx.execute(query).mappings()]
 
 
-def load_remembered(tx: Connection) -> Remembered:
+def load_carry_over(tx: Connection) -> CarryOver:
     """Returns what the next horizon must know of the last one that was saved."""
-    return Remembered(control.load(tx, Memory), Pairs(control.load(tx, Pair)))
+    return CarryOver(control.load(tx, HorizonState), Samples(control.load(tx, Sample)))
 
 
 def save_horizon(tx: Connection, horizon: Horizon) -> None:
     """Stores what the next horizon must know of this one."""
-    memory, pair = horizon.remembered.memory, horizon.remembered.pairs.all
+    memory, pair = horizon.carry_over.state, horizon.carry_over.samples.all
     if memory is not None:
         control.save(tx, memory)
     if pair is not None:
         control.save(tx, pair)
     else:
-        control.remove(tx, Pair)
+        control.remove(tx, Sample)
 
 
 def _log(

@@ -9,7 +9,7 @@ import pytest
 
 from cdc_sync.capture.page import Capture
 from cdc_sync.capture.poll import poll
-from cdc_sync.capture.reconcile import look_afresh, reconcile
+from cdc_sync.capture.reconcile import recheck_held, reconcile
 from cdc_sync.contract import Status
 from cdc_sync.operations import actions
 from cdc_sync.state.history import Run
@@ -154,7 +154,7 @@ def test_discard_asks_the_source_anew(standing: Journey) -> None:
     standing.run()
     for number in (1, 2, 3):  # somebody mends what a poll does not see
         standing.rows.change_unstamped(number, plan="Gold")
-    assert delivered(standing, look_afresh) == 1, "what is left is few, and goes"
+    assert delivered(standing, recheck_held) == 1, "what is left is few, and goes"
     assert standing.statuses() == {Status.SYNCED: 10}
     assert standing.sandbox.contracts()["erp-4"]["description"] == "Silver"
 
@@ -163,7 +163,7 @@ def test_discard_holds_again_what_is_still_too_much(standing: Journey) -> None:
     change(standing, 4)
     standing.run()
     standing.rows.remove(1)
-    assert delivered(standing, look_afresh) == 0
+    assert delivered(standing, recheck_held) == 0
     with standing.open() as sync:
         hold = actions.held_document(sync.state)
     assert hold is not None

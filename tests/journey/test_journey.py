@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from cdc_sync.capture.poll import poll
-from cdc_sync.capture.reconcile import look_afresh, reconcile
+from cdc_sync.capture.reconcile import recheck_held, reconcile
 from cdc_sync.config.load import load_config
 from cdc_sync.contract import Status
 from cdc_sync.state import contracts, control, outbox
@@ -299,10 +299,10 @@ def test_an_empty_source_calls_nothing_gone(journey: Journey):
     run = journey.run(reconcile)
     assert (run.gone, journey.contract()["status"], journey.puts()) == (1, "held", 0)
 
-    journey.run(look_afresh)  # as `discard` has it done
+    journey.run(recheck_held)  # as `discard` has it done
     assert (journey.contract()["status"], journey.puts()) == ("held", 0)
     journey.rows.add({"id": 1})
-    journey.run(look_afresh)
+    journey.run(recheck_held)
     assert (journey.contract()["status"], journey.puts()) == ("synced", 0)
 
 

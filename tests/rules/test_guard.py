@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc_sync.config.model import GuardConfig
-from cdc_sync.rules.guard import Held, Tally, judge, known_that_matter
+from cdc_sync.rules.guard import Held, Tally, count_limit, judge
 
 pytestmark = pytest.mark.quick
 
@@ -50,5 +50,5 @@ def test_it_need_not_count_further_than_what_matters(
     share: str, least: int, tally: Tally, known: int
 ) -> None:
     guard = GuardConfig.model_validate({"max_changes": share, "min_contracts": least})
-    counted = min(known, known_that_matter(guard, tally))
+    counted = min(known, count_limit(guard, tally))
     assert judge(guard, tally, counted) == judge(guard, tally, known)

@@ -12,10 +12,10 @@ from cdc_sync.errors import UserMistake
 from cdc_sync.rules.watermark import (
     Horizon,
     WatermarkType,
+    move_back,
+    next_watermark,
     parse_watermark,
-    reached,
     read_watermark,
-    rewound,
     write_watermark,
 )
 
@@ -31,7 +31,7 @@ VALUES = st.one_of(
 @given(VALUES, st.booleans())
 def test_a_watermark_never_passes_the_horizon_and_never_goes_back(values, last):
     current, page_end, limit = values
-    to = reached(current, page_end, Horizon(limit, NOW, "horizon"), last=last)
+    to = next_watermark(current, page_end, Horizon(limit, NOW, "horizon"), last=last)
 
     assert to in (current, page_end, limit)
     assert current is None or to >= current
@@ -43,14 +43,14 @@ def test_a_watermark_never_passes_the_horizon_and_never_goes_back(values, last):
 @given(VALUES)
 def test_after_the_last_page_it_is_the_horizon_itself(values):
     current, page_end, limit = values
-    to = reached(current, page_end, Horizon(limit, NOW, "horizon"), last=True)
+    to = next_watermark(current, page_end, Horizon(limit, NOW, "horizon"), last=True)
 
     assert to == (current if limit is None else limit if current is None else max(current, limit))
 
 
 def test_a_column_that_changed_its_type_is_told():
     with pytest.raises(UserMistake, match="changed its type"):
-        reached(5, None, Horizon(NOW, NOW, "horizon"), last=True)
+        next_watermark(5, None, Horizon(NOW, NOW, "horizon"), last=True)
 
 
 @given(INSTANTS)
@@ -95,12 +95,12 @@ def test_what_is_no_watermark_is_told_in_words(text, type_):
 
 
 def test_a_watermark_goes_back_by_a_duration_or_by_a_number():
-    assert rewound(NOW, timedelta(hours=2)) == NOW - timedelta(hours=2)
-    assert rewound(5000, 1000) == 4000
+    assert move_back(NOW, timedelta(hours=2)) == NOW - timedelta(hours=2)
+    assert move_back(5000, 1000) == 4000
     for value, by in ((NOW, 5), (5, timedelta(1))):
         with pytest.raises(UserMistake, match="goes back by"):
-            rewound(value, by)
+            move_back(value, by)
 
 
 def test_a_watermark_goes_back_to_the_beginning_of_time_at_most():
-    assert rewound(NOW, timedelta(days=999_999)).astimezone(BERLIN).year == 1
+    assert move_back(NOW, timedelta(days=999_999)).astimezone(BERLIN).year == 1

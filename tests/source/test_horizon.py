@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from cdc_sync.rules.watermark import Horizon, Pair, Pairs, Remembered
+from cdc_sync.rules.watermark import CarryOver, Horizon, Sample, Samples
 from cdc_sync.source.reader import Source
 from tests.support.rows import LONG_AGO, Rows, rows_in
 from tests.support.servers import mariadb_database, reader_of
@@ -18,9 +18,9 @@ from tests.support.wait import wait_until
 SHORT = {"clock_margin": "2s", "long_transaction": "1h"}
 
 
-def ask(source: Source, remembered: Remembered | None = None) -> Horizon:
+def ask(source: Source, carry_over: CarryOver | None = None) -> Horizon:
     with source.scan() as scan:
-        return scan.horizon(remembered or Remembered(), datetime.now(UTC))
+        return scan.horizon(carry_over or CarryOver(), datetime.now(UTC))
 
 
 def ask_until(source: Source, held_back_by: str) -> Horizon:
@@ -69,7 +69,7 @@ def test_an_open_transaction_holds_it_back_and_is_named(pg, open_source):
         assert held.value <= began - timedelta(seconds=2)
         assert held.ahead > held.value or held.ahead == held.clock - timedelta(seconds=2)
         assert f"session {pid} of postgres" in held.held_back_by
-    free = ask(source, held.remembered)
+    free = ask(source, held.carry_over)
     assert free.held_back_by is None
 
 
@@ -80,12 +80,12 @@ def test_a_prepared_transaction_holds_it_where_it_was(pg, open_source):
         writer.execute("INSERT INTO contracts (id) VALUES (2)")
         writer.execute("PREPARE TRANSACTION 'nightly'")
         writer.autocommit = True
-        held = ask(source, before.remembered)
+        held = ask(source, before.carry_over)
         assert held.value == before.value
         assert '"nightly"' in held.held_back_by
         assert ask(source).value is None  # nobody knows since when
         writer.execute("COMMIT PREPARED 'nightly'")
-    assert ask(source, held.remembered).value > before.value
+    assert ask(source, held.carry_over).value > before.value
 
 
 def test_without_the_privilege_it_says_what_to_grant(pg, open_source):
@@ -102,9 +102,9 @@ def test_a_privilege_that_is_revoked_is_noticed_at_the_next_question(pg, open_so
     role = sa.make_url(url).username
     with open_source(url).scan() as scan:
         now = datetime.now(UTC)
-        assert scan.horizon(Remembered(), now).basis == "horizon"
+        assert scan.horizon(CarryOver(), now).basis == "horizon"
         pg.execute(f"REVOKE pg_read_all_stats FROM {role}")
-        assert scan.horizon(Remembered(), now).basis == "lookback"
+        assert scan.horizon(CarryOver(), now).basis == "lookback"
 
 
 def test_a_session_that_hides_its_transactions_makes_it_blind(pg, open_source):
@@ -118,11 +118,11 @@ def test_a_session_that_hides_its_transactions_makes_it_blind(pg, open_source):
 
 def test_another_server_begins_afresh(pg, open_source, postgresql_url):
     first = ask(open_source(pg.url))
-    memory = first.remembered.memory
+    memory = first.carry_over.state
     other = type(memory)(memory.value, {}, "another", memory.clock, memory.ours)
 
-    assert not ask(open_source(pg.url), first.remembered).afresh
-    assert ask(open_source(pg.url), Remembered(other)).afresh
+    assert not ask(open_source(pg.url), first.carry_over).source_changed
+    assert ask(open_source(pg.url), CarryOver(other)).source_changed
 
 
 @pytest.mark.usefixtures("mariadb")
@@ -159,10 +159,10 @@ def test_a_numbers_horizon_is_the_greatest_of_before_all_that_is_open(source_url
         rows.add({"id": 1, "updated_at": 70})
         source = open_source(rows.url, lookback="1h")
         first = ask(source)
-        assert (first.value, first.remembered.pairs.all.value) == (None, 70)
-        young = ask(source, first.remembered)
-        assert (young.value, young.remembered.pairs) == (None, first.remembered.pairs)
-        pair = Pair(60, first.remembered.pairs.all.at - timedelta(hours=2))
-        aged = ask(source, Remembered(first.remembered.memory, Pairs(pair, pair)))
+        assert (first.value, first.carry_over.samples.all.value) == (None, 70)
+        young = ask(source, first.carry_over)
+        assert (young.value, young.carry_over.samples) == (None, first.carry_over.samples)
+        pair = Sample(60, first.carry_over.samples.all.at - timedelta(hours=2))
+        aged = ask(source, CarryOver(first.carry_over.state, Samples(pair, pair)))
         assert (aged.value, aged.ahead) == (60, 60)
-        assert aged.remembered.pairs.all.value == 70
+        assert aged.carry_over.samples.all.value == 70

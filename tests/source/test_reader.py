@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from cdc_sync.errors import SourceMistake
-from cdc_sync.rules.watermark import Remembered, WatermarkType
+from cdc_sync.rules.watermark import CarryOver, WatermarkType
 from cdc_sync.source.reader import Source
 from tests.support.rows import rows_in
 
@@ -166,7 +166,7 @@ def test_a_whole_number_can_be_the_watermark(source_url, open_source):
         assert changed(source, 1) == ["1", "4", "7", "2", "5", "8"]
         with source.scan() as scan:
             assert scan.column.type is WatermarkType.INTEGER
-            assert scan.horizon(Remembered(), datetime.now(UTC)).value == 1
+            assert scan.horizon(CarryOver(), datetime.now(UTC)).value == 1
 
 
 def test_a_fraction_is_no_watermark(source_url, open_source):

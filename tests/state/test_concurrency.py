@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from cdc_sync.capture.page import changes_of
+from cdc_sync.capture.page import compare_page
 from cdc_sync.contract import Mapped, Reference, SourceId, payload_of
 from cdc_sync.errors import StateUnavailable
 from cdc_sync.rules.outcome import Attempt, Claimed, settle
@@ -46,7 +46,7 @@ def see(state, payload, *, meanwhile=lambda: None):
     """Capture meets the row; something happens after it has looked at what is known."""
     row = Mapped(SourceId("1"), False, Reference("erp-1"), payload, ())
     with state.begin() as tx:
-        changes = changes_of(tx, [row])
+        changes = compare_page(tx, [row])
         meanwhile()
         contracts.record(tx, changes, NOW)
 

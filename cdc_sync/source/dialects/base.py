@@ -27,7 +27,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Inspector
 from sqlalchemy.engine import URL, Engine
 
-from cdc_sync.rules.watermark import Glance
+from cdc_sync.rules.watermark import TransactionSnapshot
 
 CONNECT_TIMEOUT_SECONDS = 10
 STATEMENT_TIMEOUT_SECONDS = 300
@@ -167,7 +167,7 @@ class Dialect(ABC):
         return as_utc(datetime.fromisoformat(raw) if isinstance(raw, str) else raw)
 
     @abstractmethod
-    def open_transactions(self, connection: Connection, table: str | None) -> Glance:
+    def open_transactions(self, connection: Connection, table: str | None) -> TransactionSnapshot:
         """The transactions that may still commit; `table` as SQL writes it, None for a query.
 
         Must never leave one out: where the database cannot show all of them the snapshot says why

@@ -9,7 +9,7 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.mysql import TINYINT
 from sqlalchemy.engine import URL
 
-from cdc_sync.rules.watermark import Glance, Unfinished
+from cdc_sync.rules.watermark import OpenTransaction, TransactionSnapshot
 from cdc_sync.source.dialects.base import (
     CHECK_COLUMNS,
     CHECK_SYNTAX,
@@ -98,17 +98,17 @@ class MySQL(Dialect):
     def column_kinds(self, description: Sequence[Sequence[object]]) -> tuple[ColumnKind, ...]:
         return tuple(_KINDS.get(int(str(column[1])), ColumnKind.OTHER) for column in description)
 
-    def open_transactions(self, connection: Connection, table: str | None) -> Glance:
+    def open_transactions(self, connection: Connection, table: str | None) -> TransactionSnapshot:
         clock = self.clock(connection)
         own = {str(name).lower(): str(value) for name, value in connection.execute(_SERVER)}
         if own.get("read_only", "OFF") not in ("OFF", "0"):
             why = (
                 "the source is a replica (read_only), which does not see its master's transactions"
             )
-            return Glance(clock, (), None, why, "Point `source.url` at the primary.")
+            return TransactionSnapshot(clock, (), None, why, "Point `source.url` at the primary.")
         if own.get("wsrep_on", "OFF") == "ON":
             why = "the source is a Galera node, which does not see the others' transactions"
-            return Glance(clock, (), None, why)
+            return TransactionSnapshot(clock, (), None, why)
         identity = f"{own.get('hostname')}/{own.get('server_uuid') or own.get('server_id')}"
         try:
             statements = connection.execute(_STATEMENTS).all()
@@ -118,7 +118,7 @@ class MySQL(Dialect):
                 raise
             return _without_privilege(connection, clock, identity)
         found = [*map(_of_statement, statements), *map(_of_transaction, transactions)]
-        return Glance(clock, tuple(found), identity)
+        return TransactionSnapshot(clock, tuple(found), identity)
 
     def table_size(self, connection: Connection, table: str) -> TableSize:
         row = connection.execute(_SIZE, {"name": table}).first()
@@ -148,25 +148,29 @@ def _conversions() -> dict[Any, Any]:
     return {**converters.conversions, FIELD_TYPE.TIMESTAMP: instant}
 
 
-def _without_privilege(connection: Connection, clock: datetime, identity: str) -> Glance:
+def _without_privilege(
+    connection: Connection, clock: datetime, identity: str
+) -> TransactionSnapshot:
     user = str(connection.exec_driver_sql("SELECT CURRENT_USER()").scalar_one())
     name, _, host = user.rpartition("@")
     why = f"{user} may not see others' transactions"
-    return Glance(clock, (), identity, why, f"GRANT PROCESS ON *.* TO '{name}'@'{host}';")
+    return TransactionSnapshot(
+        clock, (), identity, why, f"GRANT PROCESS ON *.* TO '{name}'@'{host}';"
+    )
 
 
-def _of_statement(one: Any) -> Unfinished:
+def _of_statement(one: Any) -> OpenTransaction:
     started = as_utc(one.started)
-    return Unfinished(
+    return OpenTransaction(
         f"statement {one.id} {one.started}",
         f"a statement of {one.user} (connection {one.id}), since {instant_text(started)}",
         started,
     )
 
 
-def _of_transaction(one: Any) -> Unfinished:
+def _of_transaction(one: Any) -> OpenTransaction:
     started = as_utc(one.started)
-    return Unfinished(
+    return OpenTransaction(
         f"transaction {one.trx_id} {one.started}",
         f"a transaction of connection {one.trx_mysql_thread_id},"
         f" open since {instant_text(started)}",

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Inspector, exc
 from sqlalchemy import text as sql
 from sqlalchemy.engine import URL
 
-from cdc_sync.rules.watermark import Glance, Unfinished
+from cdc_sync.rules.watermark import OpenTransaction, TransactionSnapshot
 from cdc_sync.source.dialects.base import (
     CHECK_COLUMNS,
     CHECK_SYNTAX,
@@ -130,29 +130,31 @@ class PostgreSQL(Dialect):
     def column_kinds(self, description: Sequence[Sequence[object]]) -> tuple[ColumnKind, ...]:
         return tuple(_KINDS.get(int(str(column[1])), ColumnKind.OTHER) for column in description)
 
-    def open_transactions(self, connection: Connection, table: str | None) -> Glance:
+    def open_transactions(self, connection: Connection, table: str | None) -> TransactionSnapshot:
         server = _server(connection, table)
         clock, identity = server.clock, server.identity
         if server.standby:
             why = "the source is a standby, which does not see the primary's transactions"
-            return Glance(clock, (), identity, why, "Point `source.url` at the primary.")
+            return TransactionSnapshot(
+                clock, (), identity, why, "Point `source.url` at the primary."
+            )
         if not server.privileged:
             why = f'"{server.reader}" may not see when others\' transactions began'
-            return Glance(
+            return TransactionSnapshot(
                 clock, (), identity, why, f'GRANT pg_read_all_stats TO "{server.reader}";'
             )
         if server.subscribed:
             why = "the table is fed by a logical subscription, whose stamps are another server's"
-            return Glance(clock, (), identity, why)
+            return TransactionSnapshot(clock, (), identity, why)
         sessions = connection.execute(_SESSIONS).all()
         prepared = connection.execute(_PREPARED).all()  # after the sessions, which it may leave
         if hidden := sum(bool(session.hidden) for session in sessions):
             why = f"{hidden} session(s) do not show their transactions"
             hint = "Set track_activities = on for every role."
-            return Glance(clock, (), identity, why, hint)
+            return TransactionSnapshot(clock, (), identity, why, hint)
         found = [_of_session(one) for one in sessions if one.started is not None]
         found += [_of_prepared(*one) for one in prepared]
-        return Glance(min(clock, sessions[0].clock), tuple(found), identity)
+        return TransactionSnapshot(min(clock, sessions[0].clock), tuple(found), identity)
 
     def schemas(self, inspector: Inspector) -> list[str | None]:
         return [
@@ -192,9 +194,9 @@ def _server(connection: Connection, table: str | None) -> Any:
     return connection.execute(_ANONYMOUS_SERVER, {"rows": table}).one()
 
 
-def _of_session(session: Any) -> Unfinished:
+def _of_session(session: Any) -> OpenTransaction:
     application = f" ({session.application_name})" if session.application_name else ""
-    return Unfinished(
+    return OpenTransaction(
         f"{session.pid} {session.backend_start} {session.started}",
         f"session {session.pid} of {session.usename or 'the server'}{application},"
         f" open since {instant_text(session.started)}",
@@ -202,8 +204,8 @@ def _of_session(session: Any) -> Unfinished:
     )
 
 
-def _of_prepared(key: str, gid: str, owner: str) -> Unfinished:
-    return Unfinished(key, f'the prepared transaction "{gid}" of {owner}', None)
+def _of_prepared(key: str, gid: str, owner: str) -> OpenTransaction:
+    return OpenTransaction(key, f'the prepared transaction "{gid}" of {owner}', None)
 
 
 @dataclass(frozen=True, slots=True)

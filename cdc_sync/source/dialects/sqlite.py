@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL, Engine
 from sqlalchemy.types import NullType
 
 from cdc_sync.errors import SourceUnavailable
-from cdc_sync.rules.watermark import Glance
+from cdc_sync.rules.watermark import TransactionSnapshot
 from cdc_sync.source.dialects.base import (
     CHECK_COLUMNS,
     CHECK_SYNTAX,
@@ -81,10 +81,10 @@ class SQLite(Dialect):
     def is_whole_number(self, column: ColumnElement[Any]) -> ColumnElement[bool] | None:
         return sa.func.typeof(column) == "integer"
 
-    def open_transactions(self, connection: Connection, table: str | None) -> Glance:
+    def open_transactions(self, connection: Connection, table: str | None) -> TransactionSnapshot:
         # A BEGIN IMMEDIATE would prove that no writer is open, and keep the next one out.
         why = "SQLite does not tell which transactions are unfinished"
-        return Glance(self.clock(connection), blind=why)
+        return TransactionSnapshot(self.clock(connection), unavailable_reason=why)
 
     def declared_type(self, type_: object) -> DeclaredType:
         if isinstance(type_, sa.String | NullType):
