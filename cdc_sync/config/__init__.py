@@ -1,1 +1,1 @@
-"""config.yaml: its form, and how it is found and read."""
+"""config.yaml: its keys, and how it is found, read and written."""

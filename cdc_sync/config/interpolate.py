@@ -1,4 +1,4 @@
-"""Puts the environment and files into the texts of config.yaml.
+"""Replaces the forms `${…}` in the texts of config.yaml by variables and files.
 
 `${NAME}` is a variable, `${NAME:-default}` one with a default, `${file:PATH}` a file's content
 without its last newline. Forms nest, and `$${` is a literal `${`.
@@ -25,7 +25,7 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class FileContent:
     """`${file:PATH}`."""
 
     path: "Pieces"
@@ -35,13 +35,13 @@ class UnresolvedError(ValueError):
     """A form whose variable is not set, or whose file cannot be read."""
 
 
-Piece = str | Variable | Content
+Piece = str | Variable | FileContent
 Pieces = tuple[Piece, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Interpolator:
-    """What forms are resolved from; a relative PATH counts from `folder`."""
+    """Resolves forms from an environment and files; a relative PATH counts from `folder`."""
 
     environ: Mapping[str, str]
     folder: Path
@@ -54,7 +54,7 @@ class Interpolator:
         return self._join(parse_forms(text))
 
     def interpolate_url(self, text: str) -> str:
-        """As `interpolate`; what stands for a URL's user or password is percent-encoded."""
+        """As `interpolate`, and percent-encodes what stands for a URL's user or password."""
         pieces = parse_forms(text)
         skeleton = "".join(piece if isinstance(piece, str) else _MARK for piece in pieces)
         start, end = userinfo_span(skeleton)
@@ -76,13 +76,13 @@ class Interpolator:
     def _resolve(self, piece: Piece) -> str:
         match piece:
             case Variable():
-                return self._variable(piece)
-            case Content():
-                return self._content(self._join(piece.path))
+                return self._read_variable(piece)
+            case FileContent():
+                return self._read_file(self._join(piece.path))
             case _:
                 return piece
 
-    def _variable(self, form: Variable) -> str:
+    def _read_variable(self, form: Variable) -> str:
         value = self.environ.get(form.name)
         if form.default is not None and not value:
             return self._join(form.default)
@@ -93,7 +93,7 @@ class Interpolator:
             )
         return value
 
-    def _content(self, path: str) -> str:
+    def _read_file(self, path: str) -> str:
         file = self.folder / path
         try:
             text = file.read_bytes().decode()
@@ -109,19 +109,19 @@ class Interpolator:
 
 
 def parse_forms(text: str) -> Pieces:
-    """The literal texts and forms of a text. Raises ValueError where a form is not one."""
+    """Returns the literal texts and forms of a text. Raises ValueError for a malformed form."""
     return _parse(text, 0, nested=False)[0]
 
 
 def _parse(text: str, position: int, *, nested: bool) -> tuple[Pieces, int]:
-    """The pieces from `position` to the text's end or, nested, to the brace that closes."""
+    """Returns the pieces from `position` to the end or, nested, to the closing brace; and where."""
     pieces: list[Piece] = []
     while position < len(text):
         if text.startswith("$${", position):
             pieces.append("${")
             position += 3
         elif text.startswith("${", position):
-            form, position = _form(text, position + 2)
+            form, position = _parse_form(text, position + 2)
             pieces.append(form)
         elif nested and text[position] == "}":
             return tuple(pieces), position
@@ -131,27 +131,27 @@ def _parse(text: str, position: int, *, nested: bool) -> tuple[Pieces, int]:
     return tuple(pieces), position
 
 
-def _form(text: str, position: int) -> tuple[Piece, int]:
-    """The form whose inside begins at `position`, and where the text goes on behind its brace."""
+def _parse_form(text: str, position: int) -> tuple[Piece, int]:
+    """Returns the form whose inside begins at `position`, and where the text goes on after it."""
     if text.startswith("file:", position):
         path, end = _parse(text, position + len("file:"), nested=True)
-        return Content(path), _closed(text, end)
+        return FileContent(path), _skip_brace(text, end)
     name = _NAME.match(text, position)
     if name is None:
-        raise _no_form()
+        raise _malformed()
     if not text.startswith(":-", name.end()):
-        return Variable(name[0], None), _closed(text, name.end())
+        return Variable(name[0], None), _skip_brace(text, name.end())
     default, end = _parse(text, name.end() + 2, nested=True)
-    return Variable(name[0], default), _closed(text, end)
+    return Variable(name[0], default), _skip_brace(text, end)
 
 
-def _closed(text: str, end: int) -> int:
+def _skip_brace(text: str, end: int) -> int:
     if not text.startswith("}", end):
-        raise _no_form()
+        raise _malformed()
     return end + 1
 
 
-def _no_form() -> ValueError:
+def _malformed() -> ValueError:
     return ValueError(
         "has a `${` that begins no form. Write `${NAME}`, `${NAME:-default}` or `${file:PATH}`, "
         "and `$${` for the characters themselves."

@@ -1,6 +1,6 @@
-"""The sections of config.yaml as frozen values; the JSON Schema is made from them.
+"""Defines the sections and keys of config.yaml; the JSON Schema and the docs are made from them.
 
-What is written in the file as a text (`15s`, `20/s`, `none`) is here the value that it means.
+What is a text in the file (`15s`, `20/s`, `none`) is here the value that it means.
 """
 
 from collections.abc import Set as AbstractSet
@@ -21,12 +21,12 @@ class Section(BaseModel):
 
     @classmethod
     def broken_rule(cls, given: AbstractSet[str]) -> str | None:
-        """What is wrong with the choice of keys, in words that go on after the section's name."""
+        """Returns what is wrong with the choice of keys, to follow the section's name."""
         del given
         return None
 
     @model_validator(mode="after")
-    def _keeps_its_rule(self) -> Self:
+    def _check_keys(self) -> Self:
         given = {name for name in type(self).model_fields if getattr(self, name) is not None}
         if broken := self.broken_rule(given):
             raise ValueError(broken)
@@ -95,13 +95,13 @@ class SourceConfig(Section):
 
     @classmethod
     def broken_rule(cls, given: AbstractSet[str]) -> str | None:
-        """One of `table` and `query`."""
+        """Wants one of `table` and `query`."""
         if {"table", "query"} <= given:
             return "has both `table` and `query`. Keep one of them."
         return None if {"table", "query"} & given else "needs `table` or `query`."
 
     @model_validator(mode="after")
-    def _listens_on_postgresql_alone(self) -> Self:
+    def _check_notify_channel(self) -> Self:
         url = self.url.get_secret_value()
         if self.notify_channel and url and not url.startswith(POSTGRESQL):
             raise ValueError("has a `notify_channel`, which only PostgreSQL can serve. Remove it.")
@@ -176,19 +176,19 @@ class CustomerGaugeConfig(Section):
 
     @classmethod
     def broken_rule(cls, given: AbstractSet[str]) -> str | None:
-        """A region, or both URLs."""
+        """Wants a region, or both URLs."""
         if "region" in given or {"base_url", "token_url"} <= given:
             return None
         return "needs `region` (`eu`, `us` or `au`), or both `base_url` and `token_url`."
 
     @property
     def imports_url(self) -> str:
-        """Of the imports API, without a slash at its end."""
+        """The URL of the imports API, without a slash at its end."""
         return self.base_url or f"https://imports.api.{self.region}.customergauge.com"
 
     @property
     def token_endpoint(self) -> str:
-        """Where a token is asked for."""
+        """The URL of the token endpoint."""
         return self.token_url or f"https://auth.{self.region}.customergauge.com/oauth2/token"
 
 

@@ -9,14 +9,14 @@ _MORE_THAN_A_NAME = re.compile(r"[:!.\[\]]")
 
 @dataclass(frozen=True, slots=True)
 class TemplateText:
-    """Goes into the result as it is."""
+    """A text that goes into the result as it is."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateColumn:
-    """Its value in the row goes into the result."""
+    """A column whose value goes into the result."""
 
     name: str
 
@@ -25,7 +25,7 @@ Part = TemplateText | TemplateColumn
 
 
 def parse_template(template: str) -> tuple[Part, ...]:
-    """The parts in their order; a template without braces is one column's name.
+    """Returns the parts in their order; a template without braces is one column's name.
 
     `{{` and `}}` are literal braces. Raises ValueError with the right form where a brace has no
     partner, or where it holds anything but a name.
@@ -47,7 +47,7 @@ def parse_template(template: str) -> tuple[Part, ...]:
 
 
 def template_columns(template: str) -> tuple[str, ...]:
-    """The columns that a template reads, in its order."""
+    """Returns the columns that a template reads, in its order."""
     return tuple(part.name for part in parse_template(template) if isinstance(part, TemplateColumn))
 
 

@@ -1,4 +1,4 @@
-"""Durations, rates and shares as people write them: `15s`, `20/s`, `20%`."""
+"""Reads and writes durations, rates and shares as people do: `15s`, `20/s`, `20%`."""
 
 import re
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ _SECONDS_PER = {"s": 1, "m": 60}
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many requests a second, above 0; in the mean one every `1 / per_second` seconds."""
+    """A number of requests a second, above 0."""
 
     per_second: float
 
 
 def parse_duration(text: str) -> timedelta:
-    """A number with its unit: `15s`, `5m`, `1.5h`, `90d`. Raises ValueError with the right form."""
+    """Reads `15s`, `5m`, `1.5h` or `90d`. Raises ValueError with the right form."""
     wrong = f"`{text}` is not a duration. Write a number and its unit: `15s`, `5m`, `1h` or `90d`."
     if re.fullmatch(DURATION_PATTERN, text) is None:
         raise ValueError(wrong)
@@ -38,7 +38,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(value: timedelta) -> str:
-    """The shortest form that `parse_duration` reads back: `5m`, not `300s`."""
+    """Writes the shortest form that `parse_duration` reads back: `5m`, not `300s`."""
     for letter, unit in _UNITS.items():
         if value and value % unit == timedelta(0):
             return f"{value // unit}{letter}"
@@ -46,7 +46,7 @@ def format_duration(value: timedelta) -> str:
 
 
 def parse_rate(text: str) -> Rate | None:
-    """`20/s` or `90/m`; `none` is None, no limit. Raises ValueError with the right form."""
+    """Reads `20/s` or `90/m`; None for `none`, no limit. Raises ValueError with the right form."""
     if text == OFF:
         return None
     if re.fullmatch(RATE_PATTERN, text) and (count := float(text[:-2])) > 0:
@@ -55,7 +55,7 @@ def parse_rate(text: str) -> Rate | None:
 
 
 def format_rate(rate: Rate | None) -> str:
-    """The form that `parse_rate` reads back; by the minute where the second would be a fraction."""
+    """Writes what `parse_rate` reads back; per minute where it is no whole number a second."""
     if rate is None:
         return OFF
     if rate.per_second == int(rate.per_second):
@@ -64,7 +64,7 @@ def format_rate(rate: Rate | None) -> str:
 
 
 def parse_share(text: str) -> float | None:
-    """`20%` is 0.2; `none` is None, no bound. Raises ValueError with the right form."""
+    """Reads `20%` as 0.2; None for `none`, no bound. Raises ValueError with the right form."""
     if text == OFF:
         return None
     if re.fullmatch(SHARE_PATTERN, text) and (percent := float(text[:-1])) <= 100:
@@ -73,10 +73,10 @@ def parse_share(text: str) -> float | None:
 
 
 def format_share(share: float | None) -> str:
-    """The form that `parse_share` reads back."""
+    """Writes what `parse_share` reads back."""
     return OFF if share is None else f"{_number(share * 100)}%"
 
 
 def _number(value: float) -> str:
-    """Without an exponent and without the noise of binary fractions."""
+    """Writes a number without an exponent and without the noise of binary fractions."""
     return f"{value:.6f}".rstrip("0").rstrip(".")

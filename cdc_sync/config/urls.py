@@ -1,4 +1,4 @@
-"""Database and HTTP URLs of config.yaml: their places, their one form, and their masked form."""
+"""Checks, normalizes and masks the database and HTTP URLs of config.yaml."""
 
 import re
 from ipaddress import ip_address
@@ -39,13 +39,13 @@ _SHAPES = {
 
 
 def userinfo_span(url: str) -> tuple[int, int]:
-    """Where user and password lie in a database URL; an empty span where it has none."""
+    """Returns where user and password are in a database URL; an empty span for none."""
     found = _USERINFO.search(url)
     return (found.start("user"), found.end() - 1) if found else (0, 0)
 
 
 def normalize_database_url(text: str, *, drivers: tuple[str, ...]) -> str:
-    """The URL with the driver that we use written out. Raises ValueError, without the URL in it."""
+    """Returns the URL with our driver written out. Raises ValueError, without the URL in it."""
     found = _DATABASE_URL.fullmatch(text)
     if found is None:
         raise ValueError(
@@ -64,7 +64,7 @@ def normalize_database_url(text: str, *, drivers: tuple[str, ...]) -> str:
 
 
 def with_absolute_path(url: str, folder: Path) -> str:
-    """A SQLite URL with its path made absolute from `folder`; any other URL as it is."""
+    """Returns a SQLite URL with its path absolute from `folder`; any other URL as it is."""
     scheme, separator, rest = url.partition(":///")
     if not separator or _DRIVERS.get(scheme.lower()) != SQLITE:
         return url
@@ -77,7 +77,7 @@ def with_absolute_path(url: str, folder: Path) -> str:
 
 
 def mask_url(url: str) -> str:
-    """The URL as it may be shown: its password, also one among its parameters, is `***`."""
+    """Replaces the password of a URL, also one among its parameters, by `***`."""
     start, end = userinfo_span(url)
     user, colon, _ = url[start:end].partition(":")
     shown = url[:start] + user + (f":{MASK}" if colon else "") + url[end:]
@@ -85,7 +85,7 @@ def mask_url(url: str) -> str:
 
 
 def normalize_http_url(text: str) -> str:
-    """The URL without a slash at its end. Raises ValueError; plain http is for loopback alone."""
+    """Returns the URL without a final slash. Raises ValueError; http is for loopback only."""
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port

@@ -29,18 +29,18 @@ _NULL = {"type": "null"}
 
 
 def render(given: WrittenSections) -> str:
-    """The text of a configuration with these keys, section by section in the model's order."""
-    blocks = [_section(name, model, given.get(name, {})) for name, model in SECTIONS.items()]
+    """Returns the text of a configuration with these keys, in the order of the model."""
+    blocks = [_section_lines(name, model, given.get(name, {})) for name, model in SECTIONS.items()]
     return "\n".join([_HEADER, *("\n".join(block) + "\n" for block in blocks)])
 
 
 def count_set_lines(text: str) -> int:
-    """How many lines are no comment."""
+    """Counts the lines that are neither empty nor a comment."""
     lines = (line.strip() for line in text.splitlines())
     return sum(bool(line) and not line.startswith("#") for line in lines)
 
 
-def _section(name: str, model: type[Section], given: Mapping[str, object]) -> Sequence[str]:
+def _section_lines(name: str, model: type[Section], given: Mapping[str, object]) -> Sequence[str]:
     mark = "" if given else "# "
     words = " ".join((model.__doc__ or "").split())
     defaults = model.model_construct().model_dump(mode="json")
@@ -48,13 +48,13 @@ def _section(name: str, model: type[Section], given: Mapping[str, object]) -> Se
     for key, field in model.model_fields.items():
         about = field.description or ""
         if key in given:
-            lines += _key("  ", key, given[key], about)
+            lines += _key_lines("  ", key, given[key], about)
         else:
-            lines += _key(f"{mark}  " if mark else "  # ", key, defaults.get(key), about)
+            lines += _key_lines(f"{mark}  " if mark else "  # ", key, defaults.get(key), about)
     return lines
 
 
-def _key(indent: str, key: str, value: object, about: str) -> Iterator[str]:
+def _key_lines(indent: str, key: str, value: object, about: str) -> Iterator[str]:
     line = f"{indent}{key}: {scalar(value)}"
     whole = _commented(line, about)
     if len(whole) <= _WIDTH:
@@ -69,7 +69,7 @@ def _commented(line: str, about: str) -> str:
 
 
 def scalar(value: object) -> str:
-    """A value as YAML writes it on one line, plain where that reads back as the same."""
+    """Returns a value as YAML on one line, without quotes where that reads back as the same."""
     if not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     plain = value.isprintable() and " #" not in value and _reads_back(value)
@@ -84,7 +84,7 @@ def _reads_back(text: str) -> bool:
 
 
 def as_yaml(document: dict[str, Any]) -> str:
-    """The document as config.yaml would say it."""
+    """Returns the document as YAML in the style of config.yaml."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # its stub says None
@@ -94,13 +94,15 @@ def as_yaml(document: dict[str, Any]) -> str:
 
 
 def config_schema() -> dict[str, Any]:
-    """The JSON Schema of config.yaml, in the forms that people write (`15s`, `20/s`, `none`)."""
+    """Returns the JSON Schema of config.yaml, in the forms that people write (`15s`, `none`)."""
     schema = Config.model_json_schema(mode="validation")
     for name, section in SECTIONS.items():
         written = schema["$defs"][section.__name__]
         defaults = section.model_construct().model_dump(mode="json")
         written["properties"] = {
-            key: _as_written(form, defaults.get(key), required=key in written.get("required", []))
+            key: _written_schema(
+                form, defaults.get(key), required=key in written.get("required", [])
+            )
             for key, form in written["properties"].items()
         }
         written["title"] = name
@@ -113,12 +115,12 @@ def config_schema() -> dict[str, Any]:
 
 
 def effective(config: Config) -> dict[str, Any]:
-    """What is in force, as it would be written, ready for YAML or JSON; every secret is `***`."""
+    """Returns the configuration in force, as it would be written; every secret is `***`."""
     return config.model_dump(mode="json")
 
 
-def _as_written(form: dict[str, Any], default: object, *, required: bool) -> dict[str, Any]:
-    """A key's schema that also takes `${…}`, and null where the key may be left out."""
+def _written_schema(form: dict[str, Any], default: object, *, required: bool) -> dict[str, Any]:
+    """Returns a key's schema that also takes `${…}`, and null where the key is optional."""
     about: dict[str, Any] = {key: form[key] for key in form if key in {"description", "examples"}}
     if default is not None:
         about["default"] = default
