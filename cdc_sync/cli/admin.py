@@ -14,23 +14,27 @@ from cdc_sync.cli.output import Json, Yes, confirm, emit
 from cdc_sync.errors import UserMistake
 from cdc_sync.wording import format_count
 
-db_app = typer.Typer(name="db", help="Look after the state database.", no_args_is_help=True)
+db_app = typer.Typer(name="db", help="Manage the state database.", no_args_is_help=True)
 _ASKED = (
     "The configuration names {}. What was acknowledged counts as held there, and is not sent again."
 )
 config_app = typer.Typer(name="config", help="Show the configuration.", no_args_is_help=True)
-service_app = typer.Typer(name="service", help="The daemon under systemd.", no_args_is_help=True)
+service_app = typer.Typer(
+    name="service", help="Run the daemon under systemd.", no_args_is_help=True
+)
 Name = Annotated[
     str | None, typer.Argument(help="An instance: /etc/cdc-sync/NAME.yaml, cdc-sync@NAME.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print it, and do nothing.")]
-Root = Annotated[Path, typer.Option(metavar="DIR", help="Install into the image below DIR.")]
-alerts_app = typer.Typer(name="alerts", help="Whom to tell of a trouble.", no_args_is_help=True)
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")
+]
+Root = Annotated[Path, typer.Option(metavar="DIR", help="Act on the system image in DIR.")]
+alerts_app = typer.Typer(name="alerts", help="Report problems to people.", no_args_is_help=True)
 
 
 @db_app.command()
 def upgrade(context: typer.Context, as_json: Json = False) -> None:
-    """Bring the tables of the state to this version."""
+    """Upgrade the tables of the state to this version; a SQLite file is copied first."""
     from cdc_sync.state import schema  # SQLAlchemy costs 200 ms
 
     url = config_of(context, secrets=False).state.url.get_secret_value()
@@ -43,7 +47,7 @@ def upgrade(context: typer.Context, as_json: Json = False) -> None:
 
 @db_app.command()
 def current(context: typer.Context, as_json: Json = False) -> None:
-    """Show the revision of the tables, and the newest."""
+    """Show the revision of the state's tables, and the newest one."""
     from cdc_sync.state import schema
 
     url = config_of(context, secrets=False).state.url.get_secret_value()
@@ -54,7 +58,7 @@ def current(context: typer.Context, as_json: Json = False) -> None:
 
 @db_app.command()
 def adopt(context: typer.Context, yes: Yes = False) -> None:
-    """Let the state belong to the configuration's client, where it is the same platform."""
+    """Make the state belong to this configuration's client of the same CustomerGauge."""
     from cdc_sync.state import schema
 
     config = config_with_client(context).customergauge
@@ -81,7 +85,7 @@ def schema() -> None:
 
 @config_app.command()
 def show(context: typer.Context, as_json: Json = False) -> None:
-    """Show the configuration in force, defaults and variables put in, secrets masked."""
+    """Show the configuration in force, with defaults and variables; secrets are masked."""
     from cdc_sync.config.write import as_yaml, effective
 
     document = effective(config_of(context))
@@ -94,7 +98,7 @@ if TYPE_CHECKING:
 
 @service_app.command()
 def install(name: Name = None, dry_run: DryRun = False, root: Root = Path("/")) -> None:
-    """Install user, unit, directories and rights; what is right already is left alone."""
+    """Install the user, unit, directories and rights that are not there yet."""
     from cdc_sync.setup.host import Service, expect_runnable, parts_of, this_program
     from cdc_sync.setup.service import has_example, install
 
@@ -112,7 +116,7 @@ def install(name: Name = None, dry_run: DryRun = False, root: Root = Path("/")) 
 
 @service_app.command()
 def uninstall(name: Name = None, dry_run: DryRun = False, root: Root = Path("/")) -> None:
-    """Stop the service and take back what install wrote; configuration and state stay."""
+    """Stop the service and remove the files that install wrote, unless you edited them."""
     from cdc_sync.setup.host import Service
     from cdc_sync.setup.service import uninstall
 
@@ -149,7 +153,7 @@ def _group() -> None:
 
 @alerts_app.command("test")
 def try_out(context: typer.Context, as_json: Json = False) -> None:
-    """Send a test message to each of `alerts.urls`; exit 1 where one did not go."""
+    """Send a test message to each of `alerts.urls`; exit 1 if one could not be sent."""
     import socket
 
     from cdc_sync.alerts.notifier import receivers
@@ -179,7 +183,7 @@ if TYPE_CHECKING:
 
 
 def check(context: typer.Context, as_json: Json = False) -> None:
-    """Look at everything that a run needs, one line each, with the mend; sends nothing."""
+    """Check everything that a run needs, and say how to correct it; sends nothing."""
     report(config_of(context), config_path(context), as_json=as_json)
 
 
@@ -220,7 +224,7 @@ def _end(findings: list["Finding"], path: Path, *, ok: bool) -> str:
 
 def demo(
     seconds: Annotated[
-        float | None, typer.Option(min=1, help="End by itself after so long, with a summary.")
+        float | None, typer.Option(min=1, help="End after this many seconds, with a summary.")
     ] = None,
 ) -> None:
     """Run the whole system on this machine: sandbox API, changing contracts, daemon."""
@@ -234,21 +238,23 @@ def demo(
 def sandbox(  # one argument an option
     listen: Annotated[str, typer.Option(help="host:port to serve on.")] = "127.0.0.1:8080",
     source: Annotated[
-        Path | None, typer.Option(help="Also keep a SQLite source here that keeps changing.")
+        Path | None,
+        typer.Option(help="Also write a SQLite source here whose contracts keep changing."),
     ] = None,
     strict_accounts: Annotated[
-        bool, typer.Option("--strict-accounts", help="Refuse accounts that were never PUT.")
+        bool,
+        typer.Option("--strict-accounts", help="Refuse contracts of accounts that were never PUT."),
     ] = False,
-    token_seconds: Annotated[float, typer.Option(help="How long a token is good.")] = 3600,
+    token_seconds: Annotated[float, typer.Option(help="How long a token is valid.")] = 3600,
     fault: Annotated[
         list[str] | None,
         typer.Option(
-            help="Something that goes wrong, as often as you like: latency=200ms,"
+            help="A fault to simulate; may be repeated: latency=200ms,"
             " 'status=500 share=10%', rate=20/s (429), expiry, reset, lost, late=20s, hang."
         ),
     ] = None,
 ) -> None:
-    """Serve the stand-in for CustomerGauge, until Ctrl-C."""
+    """Serve a stand-in for CustomerGauge, with its documented rules, until Ctrl-C."""
     from cdc_sync.cli.run import until_signal
     from cdc_sync.demo.demo import run_sandbox
 

@@ -46,7 +46,7 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Keep the contracts in CustomerGauge true to your own SQL database."""
+    """Keep the contracts in CustomerGauge in sync with your own SQL database."""
     context.obj = Given(config)
 
 

@@ -27,7 +27,7 @@ from cdc_sync.contract import Status
 from cdc_sync.wording import format_problems, sort_fields, value_or_dash
 
 app = typer.Typer(
-    name="contracts", help="Look at contracts, and send them again.", no_args_is_help=True
+    name="contracts", help="Show contracts, and send them again.", no_args_is_help=True
 )
 _HEAD = ("ID", "REFERENCE", "ACCOUNT", "STATUS", "NEXT TRY", "REASON")
 _LOST = "made anew, for CustomerGauge had lost it"
@@ -36,14 +36,15 @@ _LOST = "made anew, for CustomerGauge had lost it"
 @app.command("list")
 def list_(
     context: typer.Context,
-    status: Annotated[Status | None, typer.Option(help="Only those of this status.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="List at most so many.")] = 100,
+    status: Annotated[Status | None, typer.Option(help="Only contracts of this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="List at most this many.")] = 100,
     after: Annotated[
-        str | None, typer.Option(metavar="CURSOR", help="Go on after an earlier list.")
+        str | None,
+        typer.Option(metavar="CURSOR", help="Continue an earlier list, from its `next`."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List contracts, in order of their id."""
+    """List contracts, in the order of their ids."""
     from cdc_sync.operations.contracts import list_contracts  # SQLAlchemy costs 200 ms
 
     with state_of(context) as state:
@@ -57,7 +58,7 @@ def show(
     name: Annotated[str, typer.Argument(metavar="ID", help="A source id or reference.")],
     as_json: Json = False,
 ) -> None:
-    """Show one contract's whole story; of one that is not known, why."""
+    """Show one contract's fields and history, or why it is not known."""
     from cdc_sync.operations.contracts import story_of, why_unknown
 
     with state_of(context) as state:
@@ -77,7 +78,7 @@ def resend(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Send synced contracts once more, although CustomerGauge has them."""
+    """Send contracts once more, although nothing differs."""
     from cdc_sync.operations import actions
 
     names = named(ids, everything=everything)

@@ -13,30 +13,42 @@ if TYPE_CHECKING:
 
 _Text = str | None
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.")
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")]
-SourceUrl = Annotated[_Text, typer.Option(metavar="URL", help="Of the source database.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
+SourceUrl = Annotated[_Text, typer.Option(metavar="URL", help="The source database.")]
 PasswordFile = Annotated[
-    _Text, typer.Option(metavar="FILE", help="Has the source's password; - is stdin.")
+    _Text, typer.Option(metavar="FILE", help="File with the source's password; - is stdin.")
 ]
 Table = Annotated[_Text, typer.Option(help="The table or view with the contracts.")]
-Id = Annotated[_Text, typer.Option(metavar="COLUMNS", help="Its key; several with commas.")]
-Watermark = Annotated[_Text, typer.Option(metavar="COLUMN", help="Grows with every change.")]
-TimeZone = Annotated[_Text, typer.Option(help="Of a watermark without one: Europe/Berlin.")]
-Reference = Annotated[_Text, typer.Option(metavar="TEMPLATE", help="As in: erp-{id}.")]
-Account = Annotated[_Text, typer.Option(metavar="TEMPLATE", help="Column or template.")]
-Start = Annotated[_Text, typer.Option(metavar="TEMPLATE", help="The first day.")]
-End = Annotated[_Text, typer.Option(metavar="TEMPLATE", help="The last day; - leaves it alone.")]
-Description = Annotated[_Text, typer.Option(metavar="TEMPLATE", help="Or - to leave it alone.")]
-Region = Annotated[_Text, typer.Option(help="eu, us or au.")]
-BaseUrl = Annotated[_Text, typer.Option(metavar="URL", help="With --token-url, for --region.")]
-TokenUrl = Annotated[_Text, typer.Option(metavar="URL", help="The token endpoint.")]
-ClientId = Annotated[_Text, typer.Option(help="Of the OAuth2 client.")]
-SecretFile = Annotated[
-    _Text, typer.Option(metavar="FILE", help="Has the client's secret; - is stdin.")
+Id = Annotated[_Text, typer.Option(metavar="COLUMNS", help="Its key; separate several by commas.")]
+Watermark = Annotated[
+    _Text, typer.Option(metavar="COLUMN", help="The column that grows with every change.")
 ]
-StateUrl = Annotated[_Text, typer.Option(metavar="URL", help="Of the state database.")]
+TimeZone = Annotated[
+    _Text, typer.Option(help="Zone of a watermark column without one: Europe/Berlin.")
+]
+Reference = Annotated[
+    _Text, typer.Option(metavar="TEMPLATE", help="The contract's key in CustomerGauge: erp-{id}.")
+]
+Account = Annotated[
+    _Text, typer.Option(metavar="TEMPLATE", help="The account's name: a column or a template.")
+]
+Start = Annotated[_Text, typer.Option(metavar="TEMPLATE", help="The first day.")]
+End = Annotated[_Text, typer.Option(metavar="TEMPLATE", help="The last day; - leaves it out.")]
+Description = Annotated[
+    _Text, typer.Option(metavar="TEMPLATE", help="The description; - leaves it out.")
+]
+Region = Annotated[_Text, typer.Option(help="The platform's region: eu, us or au.")]
+BaseUrl = Annotated[
+    _Text, typer.Option(metavar="URL", help="The API; with --token-url in place of --region.")
+]
+TokenUrl = Annotated[_Text, typer.Option(metavar="URL", help="The token endpoint.")]
+ClientId = Annotated[_Text, typer.Option(help="The OAuth2 client's id.")]
+SecretFile = Annotated[
+    _Text, typer.Option(metavar="FILE", help="File with the client's secret; - is stdin.")
+]
+StateUrl = Annotated[_Text, typer.Option(metavar="URL", help="The state database.")]
 Look = Annotated[bool, typer.Option("--check/--no-check", help="Run check at the end.")]
 
 
@@ -63,7 +75,7 @@ def init(  # noqa: PLR0913, PLR0917  # one argument an option
     state_url: StateUrl = None,
     check: Look = True,
 ) -> None:
-    """Write a commented config.yaml from a few questions, or by options alone; then check it."""
+    """Write a commented config.yaml from a few questions or from options; then check it."""
     flags = {name.replace("_", "-"): value for name, value in locals().items()}
     from cdc_sync.cli.wizard import Asker, converse
     from cdc_sync.setup.files import Place

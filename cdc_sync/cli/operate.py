@@ -76,7 +76,7 @@ def _said(count: int, names: list[str] | None) -> str:
 
 
 def approve(context: typer.Context, yes: Yes = False, as_json: Json = False) -> None:
-    """Release what the guard holds: it is sent."""
+    """Send what the guard holds."""
     from cdc_sync.operations import actions  # SQLAlchemy costs 200 ms
 
     ends = config_of(context, secrets=False).deletes.policy == "end"
@@ -93,7 +93,7 @@ def approve(context: typer.Context, yes: Yes = False, as_json: Json = False) -> 
 
 
 def discard(context: typer.Context, yes: Yes = False, as_json: Json = False) -> None:
-    """Drop what the guard holds, and look at it afresh in the source; then deliver."""
+    """Discard what the guard holds: read it again from the source, by id; then deliver."""
     from cdc_sync.cli.run import work
     from cdc_sync.operations import actions
 

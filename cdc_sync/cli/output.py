@@ -20,7 +20,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 WIDEST = 60  # characters of a cell that is not the last of its line
 Names = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Source ids or references.")]
-All = Annotated[bool, typer.Option("--all", help="All of them.")]
+All = Annotated[bool, typer.Option("--all", help="All contracts.")]
 REFRESH_SECONDS = 0.2
 
 

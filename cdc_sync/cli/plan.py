@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 def plan(  # one argument an option
     context: typer.Context,
-    limit: Annotated[int | None, typer.Option(min=0, help="Show at most so many changes.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=0, help="Show at most this many changes.")
+    ] = None,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 3 when something would be sent.")
     ] = False,
     full: Annotated[bool, typer.Option("--full", help="Plan a reconcile, not a poll.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what a sync would do now; writes and sends nothing."""
+    """Show what `once` would do now, field by field; writes and sends nothing."""
     from cdc_sync.capture.plan import plan as planned
     from cdc_sync.sync import open_for_plan
 

@@ -22,7 +22,7 @@ LINES_TOLD = 20
 
 app = typer.Typer(
     name="references",
-    help="Tell under which references CustomerGauge has contracts already.",
+    help="Import and export the references of contracts.",
     no_args_is_help=True,
 )
 
@@ -30,7 +30,9 @@ app = typer.Typer(
 @app.command()
 def export(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Where to; - for stdout.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.csv", help="The file to write; - is stdout.")
+    ],
 ) -> None:
     """Write source_id,reference of every contract that CustomerGauge has."""
     from cdc_sync.operations import references  # SQLAlchemy costs 200 ms
@@ -45,14 +47,14 @@ def export(
 def import_(
     context: typer.Context,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.csv", help="UTF-8, begins with source_id,reference.")
+        Path, typer.Argument(metavar="FILE.csv", help="UTF-8, with the header source_id,reference.")
     ],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would do, and do nothing.")
+        bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Take references that CustomerGauge knows; the whole file, or nothing of it."""
+    """Import references that CustomerGauge has already: the whole file, or nothing."""
     from cdc_sync.operations import references
 
     id_columns = len(config_of(context, secrets=False).source.id)

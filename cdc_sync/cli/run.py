@@ -20,7 +20,7 @@ from cdc_sync.state import control
 from cdc_sync.state.database import Database
 from cdc_sync.state.values import Request
 
-Limit = Annotated[int | None, typer.Option(min=1, help="Send at most so many, for a first look.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Send at most this many, for a first look.")]
 BUSY_SECONDS = 20.0  # for so long another command is waited for
 HEARD_WITHIN_SECONDS = 20.0
 

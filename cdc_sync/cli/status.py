@@ -22,7 +22,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the state at a glance; exit 1 when something is not well."""
+    """Show whether all is well, and how far the sync is; exit 1 if something is wrong."""
     config = config_of(context, secrets=False)
     with state_of(context) as state:
         while watch:

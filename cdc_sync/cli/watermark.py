@@ -12,10 +12,8 @@ from cdc_sync.clock import utc_now
 from cdc_sync.config.units import format_duration
 from cdc_sync.wording import format_count
 
-app = typer.Typer(
-    name="watermark", help="Look at the watermark, and move it.", no_args_is_help=True
-)
-Reason = Annotated[str | None, typer.Option(help="Why; kept in the history.")]
+app = typer.Typer(name="watermark", help="Show the watermark, and move it.", no_args_is_help=True)
+Reason = Annotated[str | None, typer.Option(help="The reason, for the history.")]
 _AGAIN = "only what differs is sent. To send again what does not differ: contracts resend"
 _KEPT = "references and acknowledged payloads stay; nothing is sent that does not differ."
 
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def show(context: typer.Context, as_json: Json = False) -> None:
-    """Show where the watermark stands."""
+    """Show the watermark and the horizon."""
     from cdc_sync.operations.watermark import watermark_document  # SQLAlchemy costs 200 ms
 
     with state_of(context) as state:
@@ -44,12 +42,12 @@ def set_(  # typer: one argument an option
     ],
     reason: Reason = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Also to where late commits would be missed.")
+        bool, typer.Option("--force", help="Even if late commits would be missed.")
     ] = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Move the watermark to a value; without zone it is in the column's own."""
+    """Move the watermark to a value; a time without zone is in the column's."""
     from cdc_sync.operations.watermark import to_value
 
     _move(context, "set", to_value(value, force=force), reason, yes=yes, as_json=as_json)
@@ -59,13 +57,13 @@ def set_(  # typer: one argument an option
 def rewind(
     context: typer.Context,
     by: Annotated[
-        str, typer.Argument(metavar="DURATION", help="Such as 2h; a number for an integer column.")
+        str, typer.Argument(metavar="DURATION", help="How far: 2h; for an integer column a number.")
     ],
     reason: Reason = None,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Move the watermark back from where it stands."""
+    """Move the watermark back by a duration."""
     from cdc_sync.operations.watermark import back_by
 
     _move(context, "rewind", back_by(by), reason, yes=yes, as_json=as_json)
@@ -84,10 +82,10 @@ def reset(
 @app.command()
 def history(
     context: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, help="List at most so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 100,
     as_json: Json = False,
 ) -> None:
-    """List the moves by hand, the latest first."""
+    """List who moved the watermark by hand, when and why, the latest first."""
     from cdc_sync.operations.watermark import moves_document
 
     with state_of(context) as state:
