@@ -108,7 +108,7 @@ def delivering(sync: Sync) -> Iterator[None]:
 
 def pending(sync: Sync) -> int:
     with sync.state.read() as tx:
-        return contracts.counts(tx)[Status.PENDING]
+        return contracts.count_by_status(tx)[Status.PENDING]
 
 
 def due_order(sync: Sync) -> list[str]:

@@ -19,7 +19,7 @@ from cdc_sync.contract import payload_of
 from cdc_sync.log import RecentLog
 from cdc_sync.measures import Measures
 from cdc_sync.state.database import Database, open_state
-from cdc_sync.state.schema import upgrade
+from cdc_sync.state.schema import upgrade_tables
 from cdc_sync.state.tables import contract
 from cdc_sync.web.app import status_app
 from cdc_sync.web.context import Desk, Vitals
@@ -80,7 +80,7 @@ def page(folder: Path) -> Iterator[tuple[str, Measures]]:
     file = write_config(folder / "config.yaml", "sqlite:///source.db", "http://127.0.0.1:1")
     config = load_config(file, {})
     state, measures = open_state(f"sqlite:///{folder / 'state.db'}"), Measures()
-    upgrade(state)
+    upgrade_tables(state)
     fill(state)
     a_day_of(measures)
     desk = Desk(

@@ -16,8 +16,14 @@ from cdc_sync.rules.mapping import mapped_columns
 from cdc_sync.source.reader import Source
 from cdc_sync.state.database import Database, open_memory, open_state, state_file
 from cdc_sync.state.lease import Lease, instance_lock
-from cdc_sync.state.outbox import free_left_behind
-from cdc_sync.state.schema import await_current, current, expect_current, expect_own, upgrade
+from cdc_sync.state.outbox import free_claims_at_start
+from cdc_sync.state.schema import (
+    await_current,
+    current_revision,
+    expect_current,
+    expect_own,
+    upgrade_tables,
+)
 
 
 @dataclass(slots=True)
@@ -53,7 +59,7 @@ def open_sync(
     try:
         with instance_lock(state, standby=standby) as lease:
             if lease.held:
-                upgrade(state)
+                upgrade_tables(state)
             else:
                 await_current(state)
             lease.keep()
@@ -64,7 +70,7 @@ def open_sync(
             delivery = Delivery(
                 state, config.customergauge, tokens, redact, now=utc_now, measures=measures
             )
-            free_left_behind(state)
+            free_claims_at_start(state)
             capture = capture_of(config, state.fenced(lease.fence))
             capture = replace(capture, measures=measures)
             try:
@@ -115,11 +121,11 @@ def open_for_plan(config: Config) -> Iterator[Capture]:
     state = open_memory() if file is not None and not file.exists() else open_state(url)
     try:
         if state.file is None and file is not None:
-            upgrade(state)
-        elif current(state) is None:
+            upgrade_tables(state)
+        elif current_revision(state) is None:
             state.close()
             state = open_memory()
-            upgrade(state)
+            upgrade_tables(state)
         else:
             expect_current(state)
             expect_own(state, config.customergauge, adopting=False)

@@ -72,7 +72,7 @@ class RunGuard:
         at_once = last and self.number is None and not self._unjudged(tx)
         if changes and self.is_on(tx):
             changes = self._judged(tx, changes) if at_once else self._waiting(tx, changes)
-        contracts.record(tx, changes, now)
+        contracts.record_changes(tx, changes, now)
         if at_once:
             self.tell(tx, now)
         elif last:
@@ -84,20 +84,20 @@ class RunGuard:
         runs = self._unjudged(tx)
         if not runs:
             return
-        which = holds.waiting(runs)
-        held = judge_run(tx, self._capture, holds.tally(tx, which))
+        which = holds.is_unjudged(runs)
+        held = judge_run(tx, self._capture, holds.count_changes(tx, which))
         if held:
             self.number = self.number or max(runs)
             holds.hold(tx, which, held, self.number)
             self.tell(tx, now)
         holds.release(tx, which, ends=self._capture.ends_on() is not None, now=now)
-        holds.set_waiting_runs(tx, holds.waiting_runs(tx) - runs)
+        holds.save_unjudged_runs(tx, holds.unjudged_runs(tx) - runs)
 
     def hold_gone(self, tx: Connection, changes: list[Change], now: datetime) -> None:
         """Holds contracts that are gone, whatever their share; `tell` is to follow."""
         if changes and self.number is None:
-            self.number = holds.next_run(tx)
-        contracts.record(
+            self.number = holds.take_run_number(tx)
+        contracts.record_changes(
             tx, [replace(c, status=Status.HELD, held_run=self.number) for c in changes], now
         )
 
@@ -105,7 +105,7 @@ class RunGuard:
         """Keeps what this run held where `status` reads it, and for the log."""
         if self.number is not None:
             known = contracts.count_known(tx)
-            self.hold = holds.tell(tx, self.number, self._kind, known, now)
+            self.hold = holds.save_report(tx, self.number, self._kind, known, now)
 
     def _begins(self, tx: Connection) -> bool:
         # The first full scan sends everything; once one has ended there is a shape.
@@ -117,13 +117,13 @@ class RunGuard:
     def _unjudged(self, tx: Connection) -> set[int]:
         """Runs whose changes wait for this one's end: its own, and those that were cut short."""
         under_way = self._capture.guarded_runs - {self.number}
-        return holds.waiting_runs(tx) - under_way
+        return holds.unjudged_runs(tx) - under_way
 
     def _judged(self, tx: Connection, changes: list[Change]) -> list[Change]:
         held = judge_run(tx, self._capture, tally_changes(changes))
         if not held:
             return changes
-        self.number = holds.next_run(tx)
+        self.number = holds.take_run_number(tx)
         return [
             replace(change, status=Status.HELD, held_run=self.number)
             if effect_of(change) in held
@@ -135,9 +135,9 @@ class RunGuard:
         if not any(map(effect_of, changes)):
             return changes
         if self.number is None:
-            self.number = holds.next_run(tx)
+            self.number = holds.take_run_number(tx)
             self._capture.guarded_runs.add(self.number)
-            holds.set_waiting_runs(tx, holds.waiting_runs(tx) | {self.number})
+            holds.save_unjudged_runs(tx, holds.unjudged_runs(tx) | {self.number})
         return [
             replace(change, status=Status.PENDING, held_run=self.number)
             if effect_of(change)
@@ -148,7 +148,7 @@ class RunGuard:
 
 def interrupted_runs(tx: Connection, capture: Capture) -> set[int]:
     """The runs that were cut short, whose changes wait to be judged at the end of another."""
-    return holds.waiting_runs(tx) - capture.guarded_runs
+    return holds.unjudged_runs(tx) - capture.guarded_runs
 
 
 def judge_run(tx: Connection, capture: Capture, tally: Tally) -> Held:

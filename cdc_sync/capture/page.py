@@ -87,12 +87,12 @@ def compare_page(
     Of two rows with one id, which a `query` can give, the later one counts.
     """
     rows = {seen.source_id: seen for seen in page}
-    known = contracts.unlike(tx, {name: _if_good(seen) for name, seen in rows.items()})
+    known = contracts.find_differing(tx, {name: _if_good(seen) for name, seen in rows.items()})
     others = [seen for name, seen in rows.items() if name in known]
     judge = partial(compare, ends_on=ends_on, ignore_previous=ignore_previous)
     candidates = _candidates(others, known, judge)
     # Another daemon may have claimed or settled some since: they are judged by what holds now.
-    locked = contracts.known_locked(tx, [seen.source_id for seen, _ in candidates])
+    locked = contracts.lock_rows(tx, [seen.source_id for seen, _ in candidates])
     if locked:
         candidates = _candidates([seen for seen, _ in candidates], known | locked, judge)
     return _without_taken_references(tx, candidates) if candidates else []
@@ -106,9 +106,9 @@ def compare_absent(
     ignore_previous: bool = False,
 ) -> list[Change]:
     """Returns what it changes that these contracts are not in the source."""
-    rows = (contracts.known(tx, absent) | contracts.known_locked(tx, absent)).values()
+    rows = (contracts.find_rows(tx, absent) | contracts.lock_rows(tx, absent)).values()
     found = [
-        gone(contracts.as_known(row), ends_on=ends_on, ignore_previous=ignore_previous)
+        gone(contracts.to_known(row), ends_on=ends_on, ignore_previous=ignore_previous)
         for row in rows
     ]
     return [change for change in found if change is not None]
@@ -126,7 +126,7 @@ def _candidates(
     candidates: list[tuple[Mapped, Change]] = []
     for seen in page:
         row = known[seen.source_id]
-        change = judge(seen, None if row is None else contracts.as_known(row))
+        change = judge(seen, None if row is None else contracts.to_known(row))
         if change is not None:
             candidates.append((seen, change))
     return candidates
@@ -140,7 +140,7 @@ def _without_taken_references(
         for _, change in candidates
         if change.reference is not None and _is_new(change)
     }
-    owners: dict[Reference, SourceId] = contracts.owners(tx, wanted) if wanted else {}
+    owners: dict[Reference, SourceId] = contracts.find_owners(tx, wanted) if wanted else {}
     changes = []
     for seen, change in candidates:
         if change.reference is not None and _is_new(change):

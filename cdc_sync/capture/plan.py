@@ -14,7 +14,7 @@ from cdc_sync.rules.guard import Effect, Held, Tally, effect_of, judge
 from cdc_sync.source.reader import Page, Scan
 from cdc_sync.source.statements import Row
 from cdc_sync.state import contracts, control, outbox, watermark
-from cdc_sync.state.contracts import sweeping
+from cdc_sync.state.contracts import open_seen_ids
 from cdc_sync.state.values import Fingerprint
 from cdc_sync.wording import format_problems
 
@@ -80,7 +80,7 @@ def plan(capture: Capture, *, full: bool, limit: int | None) -> Plan:
         before = control.load(tx, Fingerprint)
         is_changed = before not in (None, config_fingerprint(capture.config))
         everything = full or known.value is None or is_changed
-        if everything and any(contracts.counts(tx).values()):
+        if everything and any(contracts.count_by_status(tx).values()):
             planning.read_everything()
         else:
             planning.read_from(None if everything else known.value)
@@ -119,20 +119,20 @@ class _Planning:
         """What a reconcile would read, and what it would find gone."""
         self._met = None
         self._is_empty = True
-        with sweeping(self._capture.state) as sweep:
+        with open_seen_ids(self._capture.state) as seen_ids:
             for page in _pages(self._scan, None):
                 self._add_rows(page)
                 self._is_empty = self._is_empty and not page.rows
-                sweep.met(row.source_id for row in page.rows)
-            for unmet in sweep.unmet(self._capture.config.source.page_size):
-                ids = [row.source_id for row in unmet]
+                seen_ids.add(row.source_id for row in page.rows)
+            for missing in seen_ids.missing(self._capture.config.source.page_size):
+                ids = [row.source_id for row in missing]
                 there = {row.source_id for row in self._scan.existing(ids)}
                 absent = [source_id for source_id in ids if source_id not in there]
                 self._add(compare_absent(self._tx, absent, ends_on=self._ends_on))
 
     def add_due(self) -> None:
         """What is pending already, or in doubt, and due: a sync would send that, too."""
-        for row in outbox.due(self._tx, self._capture.now(), EVERYTHING):
+        for row in outbox.list_due(self._tx, self._capture.now(), EVERYTHING):
             if row.source_id not in self._seen:
                 action = Action.CREATE if row.acknowledged is None else Action.UPDATE
                 diff = changed_fields(row.acknowledged, row.payload)
@@ -143,7 +143,7 @@ class _Planning:
 
     def count_later(self) -> None:
         """What is pending and not due yet: it goes by itself when its time comes."""
-        later = outbox.pending_later(self._tx, self._capture.now())
+        later = outbox.list_postponed(self._tx, self._capture.now())
         self._plan.later = sum(source_id not in self._seen for source_id in later)
 
     def judged(self, *, is_first: bool) -> Plan:

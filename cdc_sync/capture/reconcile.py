@@ -24,7 +24,7 @@ from cdc_sync.rules.compare import Action, Change
 from cdc_sync.rules.watermark import Horizon, Watermark, WatermarkType, is_before, next_watermark
 from cdc_sync.source.reader import Page, Scan
 from cdc_sync.state import contracts, control, holds, watermark
-from cdc_sync.state.contracts import Sweep, sweeping
+from cdc_sync.state.contracts import SeenIds, open_seen_ids
 from cdc_sync.state.history import STOPPED, Run
 from cdc_sync.state.values import Balance, Fingerprint, ReconcileDue
 
@@ -37,7 +37,7 @@ def reconcile(capture: Capture, stop: threading.Event, progress: Progress = igno
     """
     with capture.state.read() as tx:
         fingerprint = control.load(tx, Fingerprint)
-    with capture.source.scan() as scan, sweeping(capture.state) as sweep:
+    with capture.source.scan() as scan, open_seen_ids(capture.state) as seen_ids:
         horizon = update_horizon(capture, scan)  # before the scan
         with capture.state.read() as tx:
             known = watermark.read(tx)
@@ -45,7 +45,7 @@ def reconcile(capture: Capture, stop: threading.Event, progress: Progress = igno
         kind = "initial" if known.value is None else "reconcile"
         with guard_run(capture, kind) as guard:
             is_same = fingerprint == config_fingerprint(capture.config) and due is None
-            full = _FullScan(capture, scan, sweep, guard, known.value if is_same else None)
+            full = _FullScan(capture, scan, seen_ids, guard, known.value if is_same else None)
             run = full.whole(Run(kind, capture.now()), stop, progress)
         if stop.is_set():
             return run.ended(capture.now(), STOPPED)
@@ -88,13 +88,13 @@ class _FullScan:
         self,
         capture: Capture,
         scan: Scan,
-        sweep: Sweep,
+        seen_ids: SeenIds,
         guard: RunGuard,
         passed: WatermarkValue | None,
     ) -> None:
         self._capture = capture
         self._scan = scan
-        self._sweep = sweep
+        self._seen_ids = seen_ids
         self._guard = guard
         self._passed = passed
         self._map = capture.mapper(scan.zone)
@@ -119,7 +119,7 @@ class _FullScan:
                 page = self._scan.full_page(page.next if page else None)
                 mapped = [self._map(row) for row in page.rows]
                 changes, missed = self._record(mapped, page)
-            self._sweep.met(row.source_id for row in page.rows)
+            self._seen_ids.add(row.source_id for row in page.rows)
             self._departed += sum(row.gone for row in page.rows)
             run = count_page(run, len(mapped), changes)
             run = replace(run, missed=run.missed + missed)
@@ -132,10 +132,10 @@ class _FullScan:
         Where the source had no row at all, every one of them is held, guard or no guard.
         """
         is_empty = run.rows == 0
-        for unmet in self._sweep.unmet(self._capture.config.source.page_size):
+        for missing in self._seen_ids.missing(self._capture.config.source.page_size):
             if stop.is_set():
                 break
-            ids = [row.source_id for row in unmet]
+            ids = [row.source_id for row in missing]
             run = count_page(run, 0, self._second_look(ids, hold=is_empty))
             progress(run)
         if is_empty:
@@ -147,7 +147,7 @@ class _FullScan:
         """The arithmetic of the scan: every row in scope is accounted for by a status."""
         nulls = self._scan.count_null_ids()
         with self._capture.state.begin() as tx:
-            counts, departing = contracts.counts(tx), contracts.departing(tx)
+            counts, departing = contracts.count_by_status(tx), contracts.count_departing(tx)
             by_status = {
                 status.value: counts[status] - departing.get(status, 0)
                 for status in Status
@@ -156,7 +156,7 @@ class _FullScan:
             balance = Balance(
                 at=self._capture.now(),
                 rows=run.rows + nulls - self._departed,
-                unexplained=nulls + run.rows - self._sweep.met_count,
+                unexplained=nulls + run.rows - self._seen_ids.count,
                 **by_status,
             )
             control.save(tx, balance)
@@ -210,7 +210,7 @@ def recheck_held(
     """
     run = Run("discard", capture.now())
     with capture.state.read() as tx:
-        until_run = holds.last_run(tx)
+        until_run = holds.last_run_number(tx)
     after: SourceId | None = None
     with capture.source.scan() as scan, guard_run(capture, "discard") as guard:
         is_empty = not scan.full_page(None).rows
@@ -230,7 +230,7 @@ def recheck_held(
                     guard.tell(tx, capture.now())
                 else:
                     guard.end(tx, capture.now())
-                holds.forget_if_none(tx)
+                holds.remove_report_if_none_held(tx)
     return run.ended(capture.now(), STOPPED if stop.is_set() else None)
 
 

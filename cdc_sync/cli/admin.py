@@ -38,7 +38,7 @@ def upgrade(context: typer.Context, as_json: Json = False) -> None:
     from cdc_sync.state import schema  # SQLAlchemy costs 200 ms
 
     url = config_of(context, secrets=False).state.url.get_secret_value()
-    done = schema.upgrade_at(url)
+    done = schema.upgrade_url(url)
     human = f"Upgraded from {done['from'] or 'no tables'} to revision {done['current']}."
     if done["from"] == done["current"]:
         human = f"The tables are of revision {done['current']} already, the newest."
@@ -51,7 +51,7 @@ def current(context: typer.Context, as_json: Json = False) -> None:
     from cdc_sync.state import schema
 
     url = config_of(context, secrets=False).state.url.get_secret_value()
-    document = schema.revisions(url)
+    document = schema.read_revisions(url)
     human = f"revision {document['current'] or 'none: no tables yet'}, newest {document['newest']}"
     emit(document, human, as_json=as_json)
 
@@ -63,7 +63,7 @@ def adopt(context: typer.Context, yes: Yes = False) -> None:
 
     config = config_with_client(context).customergauge
     with state_of(context) as state:
-        theirs, ours = schema.owners(state, config)
+        theirs, ours = schema.describe_owners(state, config)
         if theirs == ours:
             print(f"The state {state.name} belongs to {ours} already.")
             return

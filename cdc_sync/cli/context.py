@@ -56,10 +56,10 @@ def state_of(context: typer.Context) -> Iterator["Database"]:
     Its tables are made or upgraded where nobody else is at work on it, else expected to fit.
     Raises StateUnavailable, StateRefused.
     """
-    from cdc_sync.state.schema import open_beside  # SQLAlchemy costs 200 ms
+    from cdc_sync.state.schema import open_for_command  # SQLAlchemy costs 200 ms
 
     config = config_of(context, secrets=False)
-    with open_beside(config.state.url.get_secret_value()) as state:
+    with open_for_command(config.state.url.get_secret_value()) as state:
         yield state
 
 

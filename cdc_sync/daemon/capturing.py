@@ -19,7 +19,7 @@ from cdc_sync.operations.runs import RUNS, report_of
 from cdc_sync.source.listener import listen
 from cdc_sync.state import control, history
 from cdc_sync.state.history import Run
-from cdc_sync.state.outbox import free_dead
+from cdc_sync.state.outbox import free_claims_of_dead
 from cdc_sync.state.values import ReconcileReport, Request
 from cdc_sync.sync import Sync
 
@@ -54,7 +54,7 @@ class Capturing:
         self._stop = stop = threading.Event()
         self._loops.reconciles.clear_wakes()
         self._sync.capture.forget()
-        free_dead(self._sync.state)
+        free_claims_of_dead(self._sync.state)
         self._schedule = self._build_schedule()
         if self._reconcile_was_missed():
             self._loops.reconciles.wake()

@@ -22,7 +22,7 @@ from cdc_sync.errors import CdcSyncError, StateUnavailable
 from cdc_sync.log import RecentLog
 from cdc_sync.source.dialects.base import STATEMENT_TIMEOUT_SECONDS
 from cdc_sync.state import control
-from cdc_sync.state.outbox import our_name
+from cdc_sync.state.outbox import owner_id
 from cdc_sync.state.values import HorizonReport, PollReport, Presence
 from cdc_sync.sync import Sync, redaction_of
 from cdc_sync.web.app import status_app
@@ -60,7 +60,7 @@ class Daemon:
     ) -> None:
         self._sync = sync
         self._since = sync.capture.now()
-        self._name = our_name()
+        self._name = owner_id()
         self._reload = reload
         self._stop = threading.Event()
         self._loops = Loops.of(sync.capture, sync.delivery.wake)

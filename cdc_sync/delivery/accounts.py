@@ -65,7 +65,7 @@ class Accounts:
     def learn(self, tx: Connection) -> None:
         """The accounts that contracts of an earlier process wait for."""
         if not self._has_learned:
-            self._missing |= {_account(payload) for payload in outbox.waiting_payloads(tx)}
+            self._missing |= {_account(payload) for payload in outbox.list_waiting_payloads(tx)}
             self._has_learned = True
 
     def is_missing(self, payload: Payload, now: datetime) -> None:
@@ -121,9 +121,9 @@ class Accounts:
         """What waits for an account that is there is due; `recorded` is to be called then."""
         self.learn(tx)
         for name in self._there:
-            outbox.account_is_there(tx, _start(name), now)
+            outbox.resume_waiting(tx, _start(name), now)
         for name, problems in self._refused.items():
-            outbox.account_is_refused(tx, _start(name), problems)
+            outbox.record_account_refusal(tx, _start(name), problems)
 
     def recorded(self) -> None:
         """The transaction of `record` was committed."""

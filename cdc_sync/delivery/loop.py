@@ -28,7 +28,7 @@ from cdc_sync.rules.outcome import Claimed
 from cdc_sync.rules.verdict import ApiState
 from cdc_sync.state import control, outbox
 from cdc_sync.state.database import Database
-from cdc_sync.state.outbox import free_expired_leases, our_name
+from cdc_sync.state.outbox import free_expired_leases, owner_id
 from cdc_sync.state.values import ProbeRequest
 
 log = structlog.get_logger()
@@ -73,7 +73,7 @@ class Delivery:
             shuts=Brake().pulled_by,
             wake=self._wakes.set,
         )
-        self._owner = our_name()
+        self._owner = owner_id()
         self._in_flight: set[SourceId] = set()
         self._unsure = False
         self._more = False
@@ -181,7 +181,7 @@ class Delivery:
             self._answers.record(tx, now)
             if unsure:
                 # A commit that failed may have claimed what was never sent.
-                outbox.free_others(tx, self._owner, self._in_flight)
+                outbox.free_claims_of(tx, self._owner, self._in_flight)
             jobs = self._claim(tx, now, room)
         self._answers.recorded()
         self._more = len(jobs) >= GROUP
@@ -209,7 +209,7 @@ class Delivery:
         at_random = self.gate.state is ApiState.REFUSING
         most = min(room - len(accounts), GROUP)
         claimed = outbox.claim(
-            tx, now, most, self._owner, until, but_for=self._in_flight, at_random=at_random
+            tx, now, most, self._owner, until, exclude=self._in_flight, at_random=at_random
         )
         tasks: list[Task] = [*accounts, *claimed]
         return jobs_of(tasks, self._pacing.reserve(tx, now, len(tasks)), last_leave)

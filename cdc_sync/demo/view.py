@@ -43,7 +43,7 @@ class Events:
 
     def _puts(self) -> list[str]:
         with self._state.read() as tx:
-            latest = history.latest_deliveries(tx, SHOWN)
+            latest = history.list_latest_deliveries(tx, SHOWN)
         new = [row for row in reversed(latest) if row["id"] > self._last_delivery]
         self._last_delivery = max([self._last_delivery, *(row["id"] for row in new)])
         return [
@@ -55,7 +55,7 @@ class Events:
 
     def _refusals(self) -> list[str]:
         with self._state.read() as tx:
-            refused = contracts.listing(tx, Status.REJECTED, None, 1000)
+            refused = contracts.list_page(tx, Status.REJECTED, None, 1000)
         new = [row for row in refused if row["changed_at"] > self._last_refusal]
         self._last_refusal = max([self._last_refusal, *(r["changed_at"] for r in new)])
         return [
@@ -95,9 +95,9 @@ def summarise(source: Path, ledger: Ledger, state: Database) -> Summary:
     """Compares every row with what the sandbox holds, without the program's own mapping."""
     held: dict[str, dict[str, Any]] = ledger.dump()["contracts"]
     with state.read() as tx:
-        counts = contracts.counts(tx)
+        counts = contracts.count_by_status(tx)
         refused = {
-            row["source_id"]: row for row in contracts.listing(tx, Status.REJECTED, None, 10_000)
+            row["source_id"]: row for row in contracts.list_page(tx, Status.REJECTED, None, 10_000)
         }
     with sqlite3.connect(f"file:{source}?mode=ro", uri=True) as connection:
         rows = connection.execute(

@@ -79,7 +79,7 @@ def _probe_at_once(tx: Connection, now: datetime) -> None:
 
 
 def _ids_of(tx: Connection, names: Sequence[str]) -> list[SourceId]:
-    ids, unknown = contracts.resolve(tx, names)
+    ids, unknown = contracts.resolve_names(tx, names)
     if unknown:
         raise UserMistake(
             f"The state knows no contract by the id or reference {', '.join(unknown)};"
@@ -92,9 +92,9 @@ def _ids_of(tx: Connection, names: Sequence[str]) -> list[SourceId]:
 def held_document(state: Database) -> dict[str, Any] | None:
     """What is held: how much in all, and the latest run with its examples; None for nothing."""
     with state.read() as tx:
-        count = contracts.count_of(tx, Status.HELD)
+        count = contracts.count_with_status(tx, Status.HELD)
         latest = control.load(tx, HoldReport)
-        examples = holds.examples(tx) if count else []
+        examples = holds.list_examples(tx) if count else []
     return hold_document(latest, count, examples)
 
 
@@ -104,8 +104,8 @@ def approve(state: Database, until_run: int, *, ends: bool, now: datetime) -> di
     With `ends` contracts that are gone are ended in CustomerGauge first (`deletes.policy: end`).
     """
     with state.begin() as tx:
-        before = contracts.count_of(tx, Status.HELD)
-        holds.release(tx, holds.held(until_run), ends=ends, now=now)
-        holds.forget_if_none(tx)
-        left = contracts.count_of(tx, Status.HELD)
+        before = contracts.count_with_status(tx, Status.HELD)
+        holds.release(tx, holds.is_held_until(until_run), ends=ends, now=now)
+        holds.remove_report_if_none_held(tx)
+        left = contracts.count_with_status(tx, Status.HELD)
     return {"released": before - left, "held": left}

@@ -44,7 +44,7 @@ def list_contracts(
 ) -> dict[str, Any]:
     """`contracts list --json`, key for key; `next` is the cursor to go on from."""
     with state.read() as tx:
-        rows = contracts.listing(tx, status, after, limit + 1)
+        rows = contracts.list_page(tx, status, after, limit + 1)
     shown = [_listed(row) for row in rows[:limit]]
     return {"contracts": shown, "next": shown[-1]["source_id"] if len(rows) > limit else None}
 
@@ -58,7 +58,7 @@ def find_contracts(
     """
     with state.read() as tx:
         named = contracts.find(tx, text)
-        rows = lookup.of_account(tx, text, status, limit + 1)
+        rows = lookup.find_by_account(tx, text, status, limit + 1)
     if named and status in (None, named["status"]):
         rows.insert(0, named)
     found = {row["source_id"]: row for row in rows}
@@ -72,7 +72,7 @@ def story_of(state: Database, name: str) -> dict[str, Any] | None:
         row = contracts.find(tx, name)
         if row is None:
             return None
-        attempts = history.deliveries(tx, row["source_id"], ATTEMPTS_SHOWN)
+        attempts = history.list_deliveries(tx, row["source_id"], ATTEMPTS_SHOWN)
     diff = changed_fields(row["acknowledged"], row["payload"])
     return {
         **row,
@@ -206,7 +206,7 @@ def retry_group(state: Database, status: Status, key: str, now: datetime) -> int
 
 def _each(state: Database, status: Status) -> Iterator[tuple[Stuck, str, str]]:
     with state.read() as tx:
-        rows = list(lookup.stuck(tx, status, MOST))
+        rows = list(lookup.list_stuck(tx, status, MOST))
     for one in rows:
         reason = _account(one) if status is Status.WAITING else _PARTICULAR.sub("…", _said(one))
         kind = f"{status} {one.http_status is None} {reason}"

@@ -18,7 +18,7 @@ from cdc_sync.errors import UserMistake
 from cdc_sync.rules.mapping import REFERENCE_MAX
 from cdc_sync.state import contracts, lookup
 from cdc_sync.state.database import Database
-from cdc_sync.state.lookup import Holder, Pair
+from cdc_sync.state.lookup import ReferencePair, StoredReference
 
 HEADER = ["source_id", "reference"]
 _PAGE = 1000
@@ -28,7 +28,7 @@ class Line(NamedTuple):
     """A pair of the file, and the line on which it begins."""
 
     number: int
-    pair: Pair
+    pair: ReferencePair
 
 
 class Mistake(NamedTuple):
@@ -40,7 +40,7 @@ class Mistake(NamedTuple):
 
 class _Judged(NamedTuple):
     line: Line
-    holder: Holder | None
+    holder: StoredReference | None
     problem: str | None
 
     @property
@@ -73,7 +73,7 @@ def export(state: Database, to: TextIO) -> int:
     writer.writerow(HEADER)
     count = 0
     with state.read() as tx:
-        for count, pair in enumerate(lookup.pairs(tx), 1):  # noqa: B007  # its last value
+        for count, pair in enumerate(lookup.stream_references(tx), 1):  # noqa: B007  # its last value
             writer.writerow(pair)
     return count
 
@@ -87,7 +87,7 @@ def import_file(
     """
     lines, mistakes = parse(_text_of(path), id_columns)
     with state.begin() as tx:
-        lookup.lock(tx)
+        lookup.lock_table(tx)
         judged = list(_judged(tx, lines))
         wrong = [Mistake(one.line.number, one.problem) for one in judged if one.problem]
         mistakes = sorted([*mistakes, *wrong, *_taken(tx, judged)])
@@ -95,8 +95,8 @@ def import_file(
         new = [one.line.pair for one in changing if one.holder is None]
         known = [one.line.pair for one in changing if one.holder is not None]
         if not dry_run:
-            lookup.insert(tx, new, now)
-            lookup.assign(tx, known)
+            lookup.insert_imported(tx, new, now)
+            lookup.assign_references(tx, known)
     return Imported(
         imported=len(changing),
         unchanged=sum(one.problem is None and not one.changes for one in judged),
@@ -141,7 +141,7 @@ def parse(text: str, id_columns: int) -> tuple[list[Line], list[Mistake]]:
         message = pair if isinstance(pair, str) else _twice(first, number, pair)
         if message is not None:
             mistakes.append(Mistake(number, message))
-        elif isinstance(pair, Pair):
+        elif isinstance(pair, ReferencePair):
             lines.append(Line(number, pair))
     return lines, mistakes
 
@@ -162,7 +162,7 @@ def _records(text: str) -> Iterator[tuple[int, list[str] | str]]:
             yield number, fields
 
 
-def _pair(fields: Sequence[str], id_columns: int) -> Pair | str:
+def _pair(fields: Sequence[str], id_columns: int) -> ReferencePair | str:
     """The pair of a record, or what is wrong with it."""
     if len(fields) != len(HEADER):
         return (
@@ -171,7 +171,7 @@ def _pair(fields: Sequence[str], id_columns: int) -> Pair | str:
         )
     source_id, message = _source_id(fields[0], id_columns)
     message = message or _wrong_reference(fields[1])
-    return message or Pair(source_id, Reference(fields[1]))
+    return message or ReferencePair(source_id, Reference(fields[1]))
 
 
 def _source_id(text: str, id_columns: int) -> tuple[SourceId, str | None]:
@@ -210,7 +210,7 @@ def _wrong_reference(text: str) -> str | None:
     return None
 
 
-def _twice(first: dict[tuple[str, str], int], number: int, pair: Pair) -> str | None:
+def _twice(first: dict[tuple[str, str], int], number: int, pair: ReferencePair) -> str | None:
     for name, value in zip(HEADER, pair, strict=True):
         earlier = first.setdefault((name, value), number)
         if earlier != number:
@@ -220,13 +220,13 @@ def _twice(first: dict[tuple[str, str], int], number: int, pair: Pair) -> str | 
 
 def _judged(tx: Connection, lines: Iterable[Line]) -> Iterator[_Judged]:
     for page in _pages(lines):
-        holders = lookup.holders(tx, [line.pair.source_id for line in page])
+        holders = lookup.find_stored(tx, [line.pair.source_id for line in page])
         for line in page:
             holder = holders.get(line.pair.source_id)
             yield _Judged(line, holder, _conflict(line.pair, holder))
 
 
-def _conflict(pair: Pair, holder: Holder | None) -> str | None:
+def _conflict(pair: ReferencePair, holder: StoredReference | None) -> str | None:
     """A reference never changes after its first PUT."""
     if holder is None or not holder.sent or holder.reference == pair.reference:
         return None
@@ -237,7 +237,7 @@ def _taken(tx: Connection, judged: Sequence[_Judged]) -> Iterator[Mistake]:
     """Lines whose reference belongs to a contract that does not get another one by this file."""
     moving = {one.line.pair.source_id for one in judged if one.changes}
     for page in _pages(one.line for one in judged if one.problem is None):
-        owners = contracts.owners(tx, [line.pair.reference for line in page])
+        owners = contracts.find_owners(tx, [line.pair.reference for line in page])
         for number, pair in page:
             owner = owners.get(pair.reference, pair.source_id)
             if owner != pair.source_id and owner not in moving:

@@ -33,8 +33,8 @@ def report_of(sync: Sync, run: Run, before: Counter[str]) -> dict[str, Any]:
     delivered = sync.delivery.counts - before
     adopted = delivered["adopted"]
     with sync.state.read() as tx:
-        counts = contracts.counts(tx)
-        why = contracts.example_error(tx, Status.PENDING) if counts[Status.PENDING] else None
+        counts = contracts.count_by_status(tx)
+        why = contracts.find_example_error(tx, Status.PENDING) if counts[Status.PENDING] else None
     return {
         "rows": run.rows,
         "created": delivered["created"],

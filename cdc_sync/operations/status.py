@@ -53,8 +53,8 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
     with state.read() as tx:
         stored = control.read_snapshot(tx)
         mark = watermark.read(tx)
-        counts = contracts.counts(tx)
-        examples = holds.examples(tx) if counts[Status.HELD] else []
+        counts = contracts.count_by_status(tx)
+        examples = holds.list_examples(tx) if counts[Status.HELD] else []
     horizon = stored.load(HorizonReport) or HorizonReport()
     presence = stored.load(Presence)
     daemon = _daemon(presence, now)

@@ -30,7 +30,7 @@ from cdc_sync.contract import (
 )
 from cdc_sync.rules.compare import Change
 from cdc_sync.state.database import Database, is_for_reading
-from cdc_sync.state.tables import Columns, ForRows, among, contract, in_one_order, listed
+from cdc_sync.state.tables import BulkStatement, Columns, among, contract, in_one_order, listed
 
 KNOWN = (
     contract.c.source_id,
@@ -57,7 +57,7 @@ def _unlike(given: FromClause) -> Select[Any]:
     )
 
 
-SWEEP = sa.table("sweep", sa.column("source_id", sa.Text))  #: what a full scan met (`sweep`)
+_SEEN = sa.table("seen", sa.column("source_id", sa.Text))  #: temporary, of `SeenIds`
 _COLUMNS: Columns = {
     "source_id": sa.Text(),
     "reference": sa.Text(),
@@ -85,13 +85,13 @@ def _updated(given: FromClause) -> Update:
     return change.values(_written(given) | {"held_run": held_run})
 
 
-def known(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, KnownRow]:
+def find_rows(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, KnownRow]:
     """What the state holds of these ids, as raw rows: `as_known` makes a value of one."""
     rows = tx.execute(select(*KNOWN).where(among(tx, contract.c.source_id, ids))).all()
     return {row[0]: row for row in rows}
 
 
-def unlike(
+def find_differing(
     tx: Connection, payloads: Mapping[SourceId, Payload | None]
 ) -> dict[SourceId, KnownRow | None]:
     """Those that are not synced with just this payload: what is known of each, None of a new one.
@@ -103,7 +103,7 @@ def unlike(
     return {row[-1]: row if row[0] is not None else None for row in rows}
 
 
-def known_locked(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, KnownRow]:
+def lock_rows(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, KnownRow]:
     """As `known`, and no delivery changes them before `tx` ends, where that may be another's.
 
     Nothing where there is none: on SQLite, and for one who only reads.
@@ -119,7 +119,7 @@ def known_locked(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, Know
     return {row[0]: row for row in tx.execute(query)}
 
 
-def as_known(row: KnownRow) -> Known:
+def to_known(row: KnownRow) -> Known:
     """The value of a raw row."""
     status = Status(row.status)
     return Known(
@@ -135,7 +135,7 @@ def as_known(row: KnownRow) -> Known:
     )
 
 
-def owners(tx: Connection, references: Iterable[Reference]) -> dict[Reference, SourceId]:
+def find_owners(tx: Connection, references: Iterable[Reference]) -> dict[Reference, SourceId]:
     """Whose these references are, as far as they are somebody's."""
     rows = tx.execute(
         select(contract.c.reference, contract.c.source_id).where(
@@ -155,7 +155,7 @@ def find(tx: Connection, id_or_reference: str) -> dict[str, Any] | None:
     return None
 
 
-def listing(
+def list_page(
     tx: Connection, status: Status | None, after: str | None, limit: int
 ) -> list[dict[str, Any]]:
     """Contracts in order of their id, after a cursor, all columns."""
@@ -169,7 +169,7 @@ def listing(
     return [dict(row) for row in tx.execute(query).mappings()]
 
 
-def counts(tx: Connection) -> dict[Status, int]:
+def count_by_status(tx: Connection) -> dict[Status, int]:
     """How many contracts stand where; synced is what the small index does not hold."""
     rows = tx.execute(
         select(contract.c.status, sa.func.count())
@@ -182,14 +182,14 @@ def counts(tx: Connection) -> dict[Status, int]:
     return {status: found.get(status, 0) for status in Status}
 
 
-def example_error(tx: Connection, status: Status) -> str | None:
+def find_example_error(tx: Connection, status: Status) -> str | None:
     """Why one of these contracts stands there; None where none says."""
     has_error = (contract.c.status == status.value, contract.c.last_error.is_not(None))
     text = tx.execute(select(contract.c.last_error).where(*has_error).limit(1)).scalar()
     return "; ".join(problem.message for problem in problems_from_json(text)) or None
 
 
-def departing(tx: Connection) -> dict[Status, int]:
+def count_departing(tx: Connection) -> dict[Status, int]:
     """Those of `counts` whose row is gone from the source: to be ended, or held by the guard."""
     query = (
         select(contract.c.status, sa.func.count())
@@ -200,7 +200,7 @@ def departing(tx: Connection) -> dict[Status, int]:
     return {Status(row[0]): int(row[1]) for row in tx.execute(query)}
 
 
-def count_of(tx: Connection, status: Status) -> int:
+def count_with_status(tx: Connection, status: Status) -> int:
     """How many contracts stand there, of any status but synced, by the small index alone."""
     query = select(sa.func.count()).where(
         contract.c.status == status.value, sa.text("status <> 'synced'")
@@ -217,13 +217,13 @@ def count_known(tx: Connection, most: int | None = None) -> int:
     return int(tx.execute(select(sa.func.count()).select_from(counted.subquery())).scalar_one())
 
 
-def any_sent(tx: Connection) -> bool:
+def has_sent_any(tx: Connection) -> bool:
     """Whether CustomerGauge holds, or may hold, any of them."""
     sent = sa.or_(contract.c.acknowledged.is_not(None), contract.c.in_doubt.is_not(None))
     return tx.execute(select(contract.c.source_id).where(sent).limit(1)).first() is not None
 
 
-def resolve(tx: Connection, ids: Iterable[str]) -> tuple[list[SourceId], list[str]]:
+def resolve_names(tx: Connection, ids: Iterable[str]) -> tuple[list[SourceId], list[str]]:
     """The source ids that people mean by ids or references, and those that are nobody's."""
     found: list[SourceId] = []
     unknown: list[str] = []
@@ -236,12 +236,12 @@ def resolve(tx: Connection, ids: Iterable[str]) -> tuple[list[SourceId], list[st
     return found, unknown
 
 
-def next_unmet(tx: Connection, after: SourceId | None, limit: int) -> list[KnownRow]:
+def _list_missing(tx: Connection, after: SourceId | None, limit: int) -> list[KnownRow]:
     """Known contracts that the sweep did not meet and that are not gone, in order of id."""
     query = (
         select(*KNOWN)
         .where(contract.c.status != Status.GONE.value)
-        .where(contract.c.source_id.not_in(select(SWEEP.c.source_id)))
+        .where(contract.c.source_id.not_in(select(_SEEN.c.source_id)))
         .order_by(contract.c.source_id)
         .limit(limit)
     )
@@ -250,7 +250,7 @@ def next_unmet(tx: Connection, after: SourceId | None, limit: int) -> list[Known
     return list(tx.execute(query))
 
 
-def record(tx: Connection, changes: Sequence[Change], now: datetime) -> None:
+def record_changes(tx: Connection, changes: Sequence[Change], now: datetime) -> None:
     """Writes what a page changed; what is pending is due at once, with no attempts.
 
     What a run keeps until it is judged is due to nobody; what was held and stays held keeps the
@@ -296,57 +296,57 @@ def _written(given: FromClause) -> dict[str, ColumnElement[Any]]:
     }
 
 
-class Sweep:
+class SeenIds:
     """The ids that a scan met; lives as long as its connection. Raises StateUnavailable."""
 
     def __init__(self, state: Database, connection: Connection) -> None:
         self._state = state
         self._connection = connection
-        self.met_count = 0
+        self.count = 0
 
-    def met(self, ids: Iterable[SourceId]) -> None:
+    def add(self, ids: Iterable[SourceId]) -> None:
         """Notes a page's ids."""
         new = listed(self._connection, ids)
         if self._connection.dialect.name == "sqlite":
-            statement = sa.insert(SWEEP).from_select(["source_id"], new).prefix_with("OR IGNORE")
+            statement = sa.insert(_SEEN).from_select(["source_id"], new).prefix_with("OR IGNORE")
         else:
-            insert = postgresql.insert(SWEEP).from_select(["source_id"], new)
+            insert = postgresql.insert(_SEEN).from_select(["source_id"], new)
             statement = insert.on_conflict_do_nothing()
-        with self._state.in_our_words():
+        with self._state.translating_errors():
             # SQLAlchemy forgets how many rows an INSERT made, unless it is asked to.
             counted = statement.execution_options(preserve_rowcount=True)
-            self.met_count += self._connection.execute(counted).rowcount
+            self.count += self._connection.execute(counted).rowcount
             self._connection.commit()
 
-    def unmet(self, page_size: int) -> Iterator[list[KnownRow]]:
+    def missing(self, page_size: int) -> Iterator[list[KnownRow]]:
         """The known contracts that are not gone and were not met, in pages."""
         after: SourceId | None = None
-        while page := self._unmet_page(after, page_size):
+        while page := self._missing_page(after, page_size):
             after = page[-1].source_id
             yield page
 
-    def _unmet_page(self, after: SourceId | None, page_size: int) -> list[KnownRow]:
-        with self._state.in_our_words():
-            page = next_unmet(self._connection, after, page_size)
+    def _missing_page(self, after: SourceId | None, page_size: int) -> list[KnownRow]:
+        with self._state.translating_errors():
+            page = _list_missing(self._connection, after, page_size)
             self._connection.rollback()  # no view of the state is held open between pages
             return page
 
 
 @contextmanager
-def sweeping(state: Database) -> Iterator[Sweep]:
+def open_seen_ids(state: Database) -> Iterator[SeenIds]:
     """A sweep of its own; nothing of it is left behind. Raises StateUnavailable."""
-    with state.in_our_words():
+    with state.translating_errors():
         connection = state.engine.connect().execution_options(cdc_sync_read=True)
     try:
-        with state.in_our_words():
-            connection.exec_driver_sql("CREATE TEMPORARY TABLE sweep (source_id TEXT PRIMARY KEY)")
+        with state.translating_errors():
+            connection.exec_driver_sql("CREATE TEMPORARY TABLE seen (source_id TEXT PRIMARY KEY)")
             connection.commit()
-        yield Sweep(state, connection)
+        yield SeenIds(state, connection)
     finally:
         connection.invalidate()  # the table goes with the connection, whatever state that is in
         connection.close()
 
 
-_UNLIKE = ForRows({"id": sa.Text(), "payload": sa.Text()}, _unlike)
-_INSERT = ForRows(_COLUMNS, _inserted)
-_UPDATE = ForRows(_COLUMNS, _updated)
+_UNLIKE = BulkStatement({"id": sa.Text(), "payload": sa.Text()}, _unlike)
+_INSERT = BulkStatement(_COLUMNS, _inserted)
+_UPDATE = BulkStatement(_COLUMNS, _updated)

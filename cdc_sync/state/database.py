@@ -51,7 +51,7 @@ class Database:
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """A write transaction, committed at the end. Raises StateUnavailable."""
-        with self._one_writer, self.in_our_words(), self.engine.begin() as tx:
+        with self._one_writer, self.translating_errors(), self.engine.begin() as tx:
             if tx.dialect.name != "sqlite":
                 tx.exec_driver_sql(_END_WHEN_STUCK)
             if self._fence is not None:
@@ -61,7 +61,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A consistent view for reading, beside any writer. Raises StateUnavailable."""
-        with self.in_our_words(), self.engine.connect() as connection:
+        with self.translating_errors(), self.engine.connect() as connection:
             reading = connection.execution_options(**_READ)
             with reading.begin():
                 yield reading
@@ -71,7 +71,7 @@ class Database:
         self.engine.dispose()
 
     @contextmanager
-    def in_our_words(self) -> Iterator[None]:
+    def translating_errors(self) -> Iterator[None]:
         """Foreign exceptions end here, as StateUnavailable."""
         try:
             yield

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 
 from cdc_sync.contract import changed_fields, problems_to_json
 from cdc_sync.rules.outcome import Settlement
-from cdc_sync.state.tables import ForRows, delivery, run
+from cdc_sync.state.tables import BulkStatement, delivery, run
 
 STOPPED = "stopped before its end"  #: the error of a run that somebody ended
 
@@ -55,7 +55,7 @@ def log_deliveries(tx: Connection, settlements: Sequence[Settlement]) -> None:
     _LOG_DELIVERIES.execute(tx, [_row(settlement) for settlement in settlements])
 
 
-def deliveries(tx: Connection, source_id: str, limit: int) -> list[dict[str, Any]]:
+def list_deliveries(tx: Connection, source_id: str, limit: int) -> list[dict[str, Any]]:
     """One contract's attempts, oldest first."""
     latest = (
         select(delivery)
@@ -75,7 +75,7 @@ def deliveries(tx: Connection, source_id: str, limit: int) -> list[dict[str, Any
     ]
 
 
-def latest_deliveries(tx: Connection, limit: int) -> list[dict[str, Any]]:
+def list_latest_deliveries(tx: Connection, limit: int) -> list[dict[str, Any]]:
     """The latest attempts of all contracts, newest first."""
     query = select(delivery).order_by(delivery.c.id.desc()).limit(limit)
     return [dict(row) for row in tx.execute(query).mappings()]
@@ -97,7 +97,7 @@ def taken_since(tx: Connection, at: datetime) -> list[str]:
     return list(dict.fromkeys(reference for reference in found if reference is not None))
 
 
-def runs(tx: Connection, before: int | None, limit: int) -> list[dict[str, Any]]:
+def list_runs(tx: Connection, before: int | None, limit: int) -> list[dict[str, Any]]:
     """The latest runs that were kept, or those before one of them, newest first."""
     query = select(run).order_by(run.c.id.desc()).limit(limit)
     if before is not None:
@@ -127,6 +127,6 @@ def _row(settlement: Settlement) -> dict[str, Any]:
 
 
 _KEPT = {column.name: column.type for column in delivery.c if not column.primary_key}
-_LOG_DELIVERIES = ForRows(
+_LOG_DELIVERIES = BulkStatement(
     _KEPT, lambda given: delivery.insert().from_select(list(_KEPT), select(*given.c))
 )

@@ -27,36 +27,36 @@ _IS_GONE = contract.c.gone_at.is_not(None)
 _IS_NEW = sa.and_(contract.c.gone_at.is_(None), contract.c.acknowledged.is_(None))
 
 
-def waiting(runs: Iterable[int]) -> ColumnElement[bool]:
+def is_unjudged(runs: Iterable[int]) -> ColumnElement[bool]:
     """The contracts whose change waits until one of these runs is judged."""
     return sa.and_(contract.c.status == Status.PENDING.value, contract.c.held_run.in_(list(runs)))
 
 
-def held(until_run: int) -> ColumnElement[bool]:
+def is_held_until(until_run: int) -> ColumnElement[bool]:
     """The contracts that are held by this run or an earlier one."""
     return sa.and_(contract.c.status == Status.HELD.value, contract.c.held_run <= until_run)
 
 
-def next_run(tx: Connection) -> int:
+def take_run_number(tx: Connection) -> int:
     """A number for a run that holds something."""
-    number = last_run(tx) + 1
+    number = last_run_number(tx) + 1
     control.save(tx, GuardRunNumber(number))
     return number
 
 
-def last_run(tx: Connection) -> int:
+def last_run_number(tx: Connection) -> int:
     """The number of the latest run that held something; 0 where none did."""
     latest = control.load(tx, GuardRunNumber)
     return latest.number if latest else 0
 
 
-def waiting_runs(tx: Connection) -> set[int]:
+def unjudged_runs(tx: Connection) -> set[int]:
     """The runs that are not judged yet."""
     unjudged = control.load(tx, UnjudgedRuns)
     return set(unjudged.numbers) if unjudged else set()
 
 
-def set_waiting_runs(tx: Connection, runs: Iterable[int]) -> None:
+def save_unjudged_runs(tx: Connection, runs: Iterable[int]) -> None:
     """Keeps which runs are not judged yet."""
     if numbers := tuple(sorted(runs)):
         control.save(tx, UnjudgedRuns(numbers))
@@ -64,7 +64,7 @@ def set_waiting_runs(tx: Connection, runs: Iterable[int]) -> None:
         control.remove(tx, UnjudgedRuns)
 
 
-def tally(tx: Connection, which: ColumnElement[bool]) -> Tally:
+def count_changes(tx: Connection, which: ColumnElement[bool]) -> Tally:
     """These contracts, by what they count as."""
     kind = sa.case((_IS_GONE, "gone"), (_IS_NEW, "new"), else_="updated")
     query = select(kind, sa.func.count()).where(which).group_by(sa.literal_column("1"))
@@ -112,7 +112,7 @@ def _end(tx: Connection, which: ColumnElement[bool], now: datetime) -> None:
     )
     while rows := tx.execute(found).all():  # every one of them leaves `which`
         for row in rows:
-            known = contracts.as_known(row)
+            known = contracts.to_known(row)
             change = gone(known, ends_on=row.gone_at.date(), ignore_previous=True)
             if change is None:
                 raise AssertionError("a contract that is not gone yet can go")
@@ -128,26 +128,28 @@ def page_of_held(
     tx: Connection, until_run: int, after: SourceId | None, limit: int
 ) -> list[SourceId]:
     """Held contracts in order of their id."""
-    query = select(contract.c.source_id).where(held(until_run))
+    query = select(contract.c.source_id).where(is_held_until(until_run))
     if after is not None:
         query = query.where(contract.c.source_id > after)
     query = query.order_by(contract.c.source_id).limit(limit)
     return [SourceId(row[0]) for row in tx.execute(query)]
 
 
-def forget_if_none(tx: Connection) -> None:
+def remove_report_if_none_held(tx: Connection) -> None:
     """Forgets what the latest run held where nothing is held any more."""
     is_held = contract.c.status == Status.HELD.value
     if tx.execute(select(contract.c.source_id).where(is_held).limit(1)).first() is None:
         control.remove(tx, HoldReport)
 
 
-def tell(tx: Connection, run: int, kind: str, known: int, now: datetime) -> HoldReport | None:
+def save_report(
+    tx: Connection, run: int, kind: str, known: int, now: datetime
+) -> HoldReport | None:
     """Keeps what a run holds where `status` reads it; None where all of it was held before."""
-    before = tx.execute(select(contract.c.source_id).where(held(run - 1)).limit(1)).first()
+    before = tx.execute(select(contract.c.source_id).where(is_held_until(run - 1)).limit(1)).first()
     earlier = control.load(tx, HoldReport) if before is not None else None
     which = sa.and_(contract.c.status == Status.HELD.value, contract.c.held_run == run)
-    counts = tally(tx, which)
+    counts = count_changes(tx, which)
     if not counts.changes + counts.new:
         return None
     report = HoldReport(
@@ -164,7 +166,7 @@ def tell(tx: Connection, run: int, kind: str, known: int, now: datetime) -> Hold
     return report
 
 
-def examples(tx: Connection) -> list[dict[str, Any]]:
+def list_examples(tx: Connection) -> list[dict[str, Any]]:
     """The first few that are held now, and how each differs from what CustomerGauge holds."""
     is_held = contract.c.status == Status.HELD.value
     rows: Sequence[Any] = tx.execute(

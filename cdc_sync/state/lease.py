@@ -101,7 +101,7 @@ class _ServerLease(Lease):
     def take(self) -> bool:
         """Takes the lock where nobody has it; the tables need not be there yet."""
         try:
-            with self._state.in_our_words():
+            with self._state.translating_errors():
                 connection = self._state.engine.connect()
                 self._connection = connection.execution_options(isolation_level="AUTOCOMMIT")
                 self.held = bool(connection.scalar(_TRY_LOCK))
@@ -121,7 +121,7 @@ class _ServerLease(Lease):
             self.take()
         if self._connection is not None:
             try:
-                with self._state.in_our_words():
+                with self._state.translating_errors():
                     self._prove(self._connection)
             except StateUnavailable:
                 self.release()

@@ -39,7 +39,7 @@ class Stuck(NamedTuple):
     payload: str
 
 
-def of_account(
+def find_by_account(
     tx: Connection, beginning: str, status: Status | None, limit: int
 ) -> list[dict[str, Any]]:
     """Contracts whose account begins so, in order of their account; case does not matter.
@@ -61,7 +61,7 @@ def of_account(
     return [dict(row) for row in tx.execute(query).mappings()]
 
 
-def stuck(tx: Connection, status: Status, limit: int) -> Iterator[Stuck]:
+def list_stuck(tx: Connection, status: Status, limit: int) -> Iterator[Stuck]:
     """Contracts of this status, in order of their id, with what refusals are grouped by."""
     columns = (getattr(contract.c, name) for name in Stuck._fields)
     query = (
@@ -83,14 +83,14 @@ def _account_key(tx: Connection) -> ColumnElement[str]:
     return key.collate("C") if tx.dialect.name == "postgresql" else key
 
 
-class Pair(NamedTuple):
+class ReferencePair(NamedTuple):
     """A contract and what CustomerGauge calls it."""
 
     source_id: SourceId
     reference: Reference
 
 
-class Holder(NamedTuple):
+class StoredReference(NamedTuple):
     """What the state holds of a source id.
 
     `sent`: a PUT under its reference has left, or may have; `refused_by_us`: our own rules do.
@@ -101,7 +101,7 @@ class Holder(NamedTuple):
     refused_by_us: bool
 
 
-def lock(tx: Connection) -> None:
+def lock_table(tx: Connection) -> None:
     """Until the end of `tx` no poll records and no delivery claims beside it.
 
     Without it a claim on PostgreSQL could send a reference that is being replaced. SQLite's
@@ -112,7 +112,7 @@ def lock(tx: Connection) -> None:
         tx.exec_driver_sql("LOCK TABLE contract IN ACCESS EXCLUSIVE MODE")
 
 
-def pairs(tx: Connection) -> Iterator[Pair]:
+def stream_references(tx: Connection) -> Iterator[ReferencePair]:
     """What CustomerGauge holds, or may hold, in order of its id, never all in memory."""
     sent = sa.or_(contract.c.acknowledged.is_not(None), contract.c.in_doubt.is_not(None))
     query = (
@@ -121,10 +121,10 @@ def pairs(tx: Connection) -> Iterator[Pair]:
         .order_by(contract.c.source_id)
     )
     for row in tx.execute(query.execution_options(yield_per=_PAGE)):
-        yield Pair(row[0], row[1])
+        yield ReferencePair(row[0], row[1])
 
 
-def holders(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, Holder]:
+def find_stored(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, StoredReference]:
     """What the state holds of these ids, as far as it knows them."""
     rows = tx.execute(
         select(
@@ -138,10 +138,10 @@ def holders(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, Holder]:
             sa.and_(contract.c.status == Status.REJECTED.value, contract.c.http_status.is_(None)),
         ).where(among(tx, contract.c.source_id, ids))
     )
-    return {row[0]: Holder(row[1], bool(row[2]), bool(row[3])) for row in rows}
+    return {row[0]: StoredReference(row[1], bool(row[2]), bool(row[3])) for row in rows}
 
 
-def insert(tx: Connection, new: Sequence[Pair], now: datetime) -> None:
+def insert_imported(tx: Connection, new: Sequence[ReferencePair], now: datetime) -> None:
     """Adds contracts that the source has not shown yet: gone until it does, and never sent so."""
     values = {
         "payload": IMPORTED,
@@ -156,7 +156,7 @@ def insert(tx: Connection, new: Sequence[Pair], now: datetime) -> None:
         tx.execute(contract.insert(), [{**pair._asdict(), **values} for pair in new])
 
 
-def assign(tx: Connection, known: Sequence[Pair]) -> None:
+def assign_references(tx: Connection, known: Sequence[ReferencePair]) -> None:
     """Gives contracts that were never sent the references under which CustomerGauge has them."""
     if not known:
         return

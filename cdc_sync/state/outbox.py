@@ -23,7 +23,7 @@ from cdc_sync.contract import Payload, Problem, SourceId, Status, problems_to_js
 from cdc_sync.rules.outcome import ACCOUNT_LONGEST, CONFIRM_AFTER, Claimed, Settlement
 from cdc_sync.rules.verdict import LONGEST
 from cdc_sync.state.database import Database
-from cdc_sync.state.tables import ForRows, among, contract, in_one_order
+from cdc_sync.state.tables import BulkStatement, among, contract, in_one_order
 
 _LONGEST_WAIT = max(LONGEST, ACCOUNT_LONGEST) + timedelta(minutes=1)
 _WAITS = (contract.c.next_attempt_at.is_not(None), contract.c.claimed_by.is_(None))
@@ -50,7 +50,7 @@ _AT_RANDOM = _DUE.order_by(sa.func.random())
 def _to_take(due: Select[Any]) -> dict[str, Select[Any]]:
     """Those that nobody takes meanwhile. Built once: that costs as much as asking for them."""
     # Others may have ended a claim of ours whose PUT is still on its way.
-    ours = sa.func.unnest(bindparam("but_for", type_=sa.ARRAY(sa.Text()))).column_valued("ours")
+    ours = sa.func.unnest(bindparam("exclude", type_=sa.ARRAY(sa.Text()))).column_valued("ours")
     free = due.where(contract.c.source_id.not_in(select(ours))).with_for_update(skip_locked=True)
     return {"sqlite": due, "postgresql": free}
 
@@ -62,7 +62,7 @@ _COUNT_LEFT = select(sa.func.count()).select_from(contract).where(_LEFT)
 _NEXT_DUE = (
     select(contract.c.next_attempt_at).where(*_WAITS).order_by(contract.c.next_attempt_at).limit(1)
 )
-_CLAIM = ForRows(
+_CLAIM = BulkStatement(
     {"id": sa.Text()},
     lambda given: (
         sa.update(contract)
@@ -161,7 +161,7 @@ def _released(given: FromClause) -> Update:
     )
 
 
-def due(tx: Connection, now: datetime, limit: int) -> Iterable[Row[Any]]:
+def list_due(tx: Connection, now: datetime, limit: int) -> Iterable[Row[Any]]:
     """The contracts to be sent now, in order of need."""
     return tx.execute(_BY_NEED, _as_of(now) | {"most": limit})
 
@@ -176,7 +176,7 @@ def count_left(tx: Connection, now: datetime) -> int:
     return int(tx.execute(_COUNT_LEFT, {"now": now}).scalar_one())
 
 
-def pending_later(tx: Connection, now: datetime) -> list[SourceId]:
+def list_postponed(tx: Connection, now: datetime) -> list[SourceId]:
     """What is pending and waits for its next try."""
     is_pending = contract.c.status == Status.PENDING.value
     query = select(contract.c.source_id).where(*_WAITS, is_pending, sa.not_(_IS_DUE))
@@ -200,17 +200,17 @@ def claim(  # noqa: PLR0913  # one argument a column
     owner: str,
     until: datetime,
     *,
-    but_for: Iterable[SourceId] = (),
+    exclude: Iterable[SourceId] = (),
     at_random: bool = False,
 ) -> list[Claimed]:
     """Takes contracts for delivery: in doubt from the commit of `tx` on, until acknowledged.
 
-    `but_for` are those that are on their way, whose claim another daemon may have ended.
+    `exclude` are those that are on their way, whose claim another daemon may have ended.
     """
     if limit <= 0:
         return []
     query = (_TAKE_AT_RANDOM if at_random else _TAKE_BY_NEED)[tx.dialect.name]
-    asked = _as_of(now) | {"most": limit, "but_for": list(but_for)}
+    asked = _as_of(now) | {"most": limit, "exclude": list(exclude)}
     taken = [_claimed(row, owner, now) for row in tx.execute(query, asked)]
     ids = [{"id": claimed.source_id} for claimed in taken]
     _CLAIM.execute(tx, ids, owner=owner, until=until, now=now)
@@ -223,12 +223,12 @@ def _claimed(row: Any, owner: str, now: datetime) -> Claimed:
     return Claimed(id_, reference, payload, acknowledged, *before, owner, now)
 
 
-def any_expired(tx: Connection) -> bool:
+def has_expired_claims(tx: Connection) -> bool:
     """Whether a lease is over by the clock of the state's server."""
     return tx.execute(select(contract.c.source_id).where(_IS_EXPIRED).limit(1)).first() is not None
 
 
-def free_expired(tx: Connection) -> int:
+def free_expired_claims(tx: Connection) -> int:
     """Ends the claims whose lease is over by the clock of the state's server."""
     # What is being settled or freed right now is left to the one who does it.
     expired = select(contract.c.source_id).where(_IS_EXPIRED).with_for_update(skip_locked=True)
@@ -236,13 +236,13 @@ def free_expired(tx: Connection) -> int:
     return tx.execute(change.values(FREE)).rowcount
 
 
-def owners(tx: Connection) -> list[str]:
+def list_claim_owners(tx: Connection) -> list[str]:
     """Who holds claims."""
     query = select(contract.c.claimed_by).where(contract.c.claimed_by.is_not(None)).distinct()
     return [row[0] for row in tx.execute(query)]
 
 
-def free_all(tx: Connection) -> int:
+def free_all_claims(tx: Connection) -> int:
     """Ends the claims of processes that died; what was to be sent is due, and still in doubt."""
     # next_attempt_at stays as it is: what was refused, held or gone meanwhile has none.
     return tx.execute(
@@ -250,7 +250,7 @@ def free_all(tx: Connection) -> int:
     ).rowcount
 
 
-def free_others(tx: Connection, owner: str, in_flight: Iterable[SourceId]) -> int:
+def free_claims_of(tx: Connection, owner: str, in_flight: Iterable[SourceId]) -> int:
     """Ends the claims of an owner, but for those that are on their way."""
     return tx.execute(
         sa.update(contract)
@@ -260,19 +260,19 @@ def free_others(tx: Connection, owner: str, in_flight: Iterable[SourceId]) -> in
     ).rowcount
 
 
-def waiting_payloads(tx: Connection) -> Iterable[Payload]:
+def list_waiting_payloads(tx: Connection) -> Iterable[Payload]:
     """What waits for its account."""
     query = select(contract.c.payload).where(contract.c.status == Status.WAITING.value)
     return (Payload(row[0]) for row in tx.execute(query))
 
 
-def account_is_there(tx: Connection, start: str, now: datetime) -> None:
+def resume_waiting(tx: Connection, start: str, now: datetime) -> None:
     """What waits for its account and has a payload that begins so is due now."""
     change = sa.update(contract).where(_waits_with(start))
     tx.execute(change.values(status=Status.PENDING.value, attempts=0, next_attempt_at=now))
 
 
-def account_is_refused(tx: Connection, start: str, problems: Sequence[Problem]) -> None:
+def record_account_refusal(tx: Connection, start: str, problems: Sequence[Problem]) -> None:
     """Tells those that wait why their account cannot be made."""
     change = sa.update(contract).where(_waits_with(start))
     tx.execute(change.values(last_error=problems_to_json(problems)))
@@ -422,30 +422,30 @@ def _of(given: FromClause) -> Update:
     return sa.update(contract).where(contract.c.source_id == given.c.id)
 
 
-def our_name() -> str:
+def owner_id() -> str:
     """By what this process signs its claims."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def free_left_behind(state: Database) -> None:
+def free_claims_at_start(state: Database) -> None:
     """At a start: ends the claims of processes that died here. Raises StateUnavailable.
 
     What was to be sent is due, and still in doubt. On SQLite there is no other process.
     """
     if state.file is None:
-        _free(state, [our_name()])  # of an earlier process with our number
-        free_dead(state)
+        _free(state, [owner_id()])  # of an earlier process with our number
+        free_claims_of_dead(state)
         return
     with state.begin() as tx:
-        free_all(tx)
+        free_all_claims(tx)
 
 
-def free_dead(state: Database) -> None:
+def free_claims_of_dead(state: Database) -> None:
     """Ends the claims of others that died on this machine. Raises StateUnavailable."""
     if state.file is None:
         with state.read() as tx:
-            names = owners(tx)
-        _free(state, [owner for owner in names if owner != our_name() and _is_dead(owner)])
+            names = list_claim_owners(tx)
+        _free(state, [owner for owner in names if owner != owner_id() and _is_dead(owner)])
 
 
 def free_expired_leases(state: Database) -> None:
@@ -453,17 +453,17 @@ def free_expired_leases(state: Database) -> None:
     if state.file is not None:
         return
     with state.read() as tx:
-        if not any_expired(tx):
+        if not has_expired_claims(tx):
             return
     with state.begin() as tx:
-        free_expired(tx)
+        free_expired_claims(tx)
 
 
 def _free(state: Database, owners: Sequence[str]) -> None:
     if owners:
         with state.begin() as tx:
             for owner in owners:
-                free_others(tx, owner, [])
+                free_claims_of(tx, owner, [])
 
 
 def _is_dead(owner: str) -> bool:
@@ -479,7 +479,7 @@ def _is_dead(owner: str) -> bool:
     return False
 
 
-_SETTLE_ACCEPTED = ForRows(_COLUMNS, _accepted)
-_SETTLE_OTHER = ForRows(_COLUMNS, _other)
-_SETTLE_LATE = ForRows(_COLUMNS, _late)
-_RELEASE = ForRows(_COLUMNS, _released)
+_SETTLE_ACCEPTED = BulkStatement(_COLUMNS, _accepted)
+_SETTLE_OTHER = BulkStatement(_COLUMNS, _other)
+_SETTLE_LATE = BulkStatement(_COLUMNS, _late)
+_RELEASE = BulkStatement(_COLUMNS, _released)

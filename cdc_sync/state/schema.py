@@ -20,7 +20,7 @@ from cdc_sync.state.values import Identity
 MADE_WITHIN_SECONDS = 30.0
 
 
-def current(state: Database) -> str | None:
+def current_revision(state: Database) -> str | None:
     """The revision of the state's tables; None for an empty database."""
     with state.read() as tx:
         if not sa.inspect(tx).has_table("alembic_version"):
@@ -31,13 +31,13 @@ def current(state: Database) -> str | None:
         return revision
 
 
-def upgrade(state: Database) -> bool:
+def upgrade_tables(state: Database) -> bool:
     """Brings the tables to the newest revision; says whether anything was to be done.
 
     The caller holds the instance lock. A SQLite file that holds something is copied first.
     Raises StateRefused for a state from a newer version.
     """
-    revision = current(state)
+    revision = current_revision(state)
     if revision == REVISION:
         return False
     if revision is not None and revision > REVISION:
@@ -55,11 +55,11 @@ def upgrade(state: Database) -> bool:
 
 def expect_current(state: Database) -> None:
     """Raises where the tables are not those of this version, and nothing may upgrade them here."""
-    revision = current(state)
+    revision = current_revision(state)
     if revision == REVISION:
         return
     if revision is not None and revision > REVISION:
-        upgrade(state)
+        upgrade_tables(state)
     raise StateUnavailable(
         f"The state database {state.name} is in use by a cdc-sync of an older version.",
         hint="Restart the daemon.",
@@ -69,7 +69,7 @@ def expect_current(state: Database) -> None:
 def await_current(state: Database) -> None:
     """Waits while another process makes the tables; raises as `expect_current`."""
     until = time.monotonic() + MADE_WITHIN_SECONDS
-    while current(state) != REVISION and time.monotonic() < until:
+    while current_revision(state) != REVISION and time.monotonic() < until:
         time.sleep(0.2)
     expect_current(state)
 
@@ -108,7 +108,7 @@ def _copy(state: Database, file: Path, revision: str) -> None:
 
 
 @contextmanager
-def open_beside(url: str) -> Iterator[Database]:
+def open_for_command(url: str) -> Iterator[Database]:
     """Opens the state; whoever gets the instance lock makes or upgrades its tables.
 
     Raises StateUnavailable beside a running daemon of an older version, StateRefused for a
@@ -116,10 +116,10 @@ def open_beside(url: str) -> Iterator[Database]:
     """
     state = open_state(url)
     try:
-        if current(state) != REVISION:
+        if current_revision(state) != REVISION:
             try:
                 with instance_lock(state):
-                    upgrade(state)
+                    upgrade_tables(state)
             except InstanceRunning:
                 expect_current(state)
         yield state
@@ -127,30 +127,30 @@ def open_beside(url: str) -> Iterator[Database]:
         state.close()
 
 
-def revisions(url: str) -> dict[str, str | None]:
+def read_revisions(url: str) -> dict[str, str | None]:
     """`db current --json`: the revision of the tables (None: there are none) and the newest."""
     file = state_file(url)
     if file is not None and not file.exists():
         return {"current": None, "newest": REVISION}
     state = open_state(url)
     try:
-        return {"current": current(state), "newest": REVISION}
+        return {"current": current_revision(state), "newest": REVISION}
     finally:
         state.close()
 
 
-def upgrade_at(url: str) -> dict[str, str | None]:
+def upgrade_url(url: str) -> dict[str, str | None]:
     """Brings the tables to the newest revision; tells it and the one before (None: no tables).
 
     Raises StateUnavailable beside a running daemon of an older version, StateRefused for a state
     from a newer one.
     """
-    before = revisions(url)["current"]
-    with open_beside(url):
+    before = read_revisions(url)["current"]
+    with open_for_command(url):
         return {"from": before, "current": REVISION}
 
 
-def owners(state: Database, config: CustomerGaugeConfig) -> tuple[str | None, str]:
+def describe_owners(state: Database, config: CustomerGaugeConfig) -> tuple[str | None, str]:
     """Whom the state belongs to (None: nobody yet), and whom the configuration names."""
     with state.read() as tx:
         theirs = control.load(tx, Identity)
@@ -174,7 +174,7 @@ def expect_own(state: Database, config: CustomerGaugeConfig, *, adopting: bool =
     ours = identity_of(config)
     with state.read() as tx:
         theirs = control.load(tx, Identity)
-        is_new = theirs is None or (theirs != ours and not contracts.any_sent(tx))
+        is_new = theirs is None or (theirs != ours and not contracts.has_sent_any(tx))
     if is_new:
         if adopting:
             adopt(state, config)

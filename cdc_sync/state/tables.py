@@ -214,7 +214,7 @@ class _Form(NamedTuple):
     encode: Callable[[Sequence[Row]], str]
 
 
-class ForRows:
+class BulkStatement:
     """One statement for any number of rows; `build` makes it of the table that they are."""
 
     def __init__(self, columns: Columns, build: Callable[[FromClause], Executable]) -> None:

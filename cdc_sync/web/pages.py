@@ -111,7 +111,7 @@ def runs(desk: Desk, request: Request) -> Response:
     asked = request.query_params.get("before", "")
     before = int(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 19 else None
     with desk.state.read() as tx:
-        found = history.runs(tx, before, LISTED + 1)
+        found = history.list_runs(tx, before, LISTED + 1)
     shown = {
         "runs": found[:LISTED],
         "next": found[LISTED - 1]["id"] if len(found) > LISTED else None,

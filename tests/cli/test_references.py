@@ -9,7 +9,7 @@ import pytest
 
 from cdc_sync.demo.source import create_source
 from cdc_sync.operations.references import Line, parse
-from cdc_sync.state.lookup import Pair
+from cdc_sync.state.lookup import ReferencePair
 from tests.support.commands import Installed, Ran
 from tests.support.configs import write_config
 from tests.support.sandbox import Sandbox
@@ -172,7 +172,7 @@ def test_a_line_that_is_no_pair_is_named_with_its_reason(line: str, says: str) -
     text = f'source_id,reference\n"two\nlines",CG-0\n{line}'
     lines, [mistake] = parse(text, 1)
 
-    assert lines == [Line(2, Pair("two\nlines", "CG-0"))]
+    assert lines == [Line(2, ReferencePair("two\nlines", "CG-0"))]
     assert mistake.line == 4
     assert says in mistake.message
 

@@ -99,7 +99,7 @@ class Site:
 
     def statuses(self) -> dict[str, int]:
         with self.sync.state.read() as tx:
-            return {str(status): n for status, n in contracts.counts(tx).items() if n}
+            return {str(status): n for status, n in contracts.count_by_status(tx).items() if n}
 
     def column(self, name: str) -> list[Any]:
         with self.sync.state.read() as tx:

@@ -68,7 +68,7 @@ class Journey:
 
     def statuses(self) -> dict[Status, int]:
         with self.open() as sync, sync.state.read() as tx:
-            return {status: n for status, n in contracts.counts(tx).items() if n}
+            return {status: n for status, n in contracts.count_by_status(tx).items() if n}
 
 
 @pytest.fixture

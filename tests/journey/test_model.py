@@ -109,7 +109,7 @@ def a_diff_that_always_sends(patch: Patch) -> None:
         return really(seen, nothing_like_it, **rest)
 
     def everything(tx: sa.Connection, payloads: Any) -> dict[Any, Any]:
-        return {**dict.fromkeys(payloads), **contracts.known(tx, payloads)}
+        return {**dict.fromkeys(payloads), **contracts.find_rows(tx, payloads)}
 
     really = page.compare
     patch.setattr(page, "compare", compare)

@@ -55,7 +55,7 @@ def test_a_full_disk_loses_nothing_and_delivery_goes_on_with_room(there: There):
         sync.delivery.drain(STILL)
         assert run.error is None
         with sync.state.read() as tx:
-            known = sum(contracts.counts(tx).values())
+            known = sum(contracts.count_by_status(tx).values())
     assert len(there.sandbox.contracts()) == len(there.sandbox.puts()) == known
 
 

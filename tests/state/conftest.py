@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cdc_sync.state.database import Database, open_state
-from cdc_sync.state.schema import upgrade
+from cdc_sync.state.schema import upgrade_tables
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -19,6 +19,6 @@ def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def state(state_url: str) -> Iterator[Database]:
     opened = open_state(state_url)
-    upgrade(opened)
+    upgrade_tables(opened)
     yield opened
     opened.close()

@@ -15,7 +15,7 @@ from cdc_sync.rules.verdict import Accepted, Refused, Throttled, Unavailable, Ve
 from cdc_sync.state import contracts, control, outbox
 from cdc_sync.state.database import Database, open_state
 from cdc_sync.state.lease import SILENT_SECONDS, Lease, instance_lock
-from cdc_sync.state.schema import upgrade
+from cdc_sync.state.schema import upgrade_tables
 from cdc_sync.state.values import Paused
 from tests.support.wait import wait_until
 
@@ -29,7 +29,7 @@ LOST = Unavailable("no answer in time", doubt=True)
 @pytest.fixture
 def state(postgresql_url: str) -> Iterator[Database]:
     opened = open_state(postgresql_url)
-    upgrade(opened)
+    upgrade_tables(opened)
     yield opened
     opened.close()
 
@@ -48,13 +48,13 @@ def see(state, payload, *, meanwhile=lambda: None):
     with state.begin() as tx:
         changes = compare_page(tx, [row])
         meanwhile()
-        contracts.record(tx, changes, NOW)
+        contracts.record_changes(tx, changes, NOW)
 
 
-def claim(state, owner, now=NOW, but_for=()) -> list[Claimed]:
+def claim(state, owner, now=NOW, exclude=()) -> list[Claimed]:
     with state.begin() as tx:
         until = control.database_now(tx, now) - SECOND  # nobody answers in time
-        return outbox.claim(tx, now, 10, owner, until, but_for=but_for)
+        return outbox.claim(tx, now, 10, owner, until, exclude=exclude)
 
 
 def answer(state, claimed, verdict: Verdict = OK, at=NOW):
@@ -65,7 +65,7 @@ def answer(state, claimed, verdict: Verdict = OK, at=NOW):
 
 def expire(state):
     with state.begin() as tx:
-        return outbox.free_expired(tx)
+        return outbox.free_expired_claims(tx)
 
 
 def facts(state, *names):
@@ -134,7 +134,7 @@ def test_a_late_answer_does_not_send_what_was_refused_meanwhile(state):
 def test_one_that_lost_a_claim_does_not_take_it_anew_while_its_put_is_on_its_way(state):
     frozen, _ = lost_claim(state, taken_by=None)
 
-    assert claim(state, "frozen", but_for=[one.source_id for one in frozen]) == []
+    assert claim(state, "frozen", exclude=[one.source_id for one in frozen]) == []
     assert len(claim(state, "other")) == 1
 
 

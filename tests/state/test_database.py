@@ -14,7 +14,13 @@ from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.errors import CdcSyncError, InstanceRunning, StateRefused, StateUnavailable
 from cdc_sync.state.database import open_state
 from cdc_sync.state.lease import instance_lock
-from cdc_sync.state.schema import adopt, current, expect_current, expect_own, upgrade
+from cdc_sync.state.schema import (
+    adopt,
+    current_revision,
+    expect_current,
+    expect_own,
+    upgrade_tables,
+)
 from cdc_sync.state.tables import REVISION, contract, metadata
 
 # Of an expression, which each database writes in its own way: tests/state/test_lookup.py sees it used.
@@ -36,9 +42,9 @@ def test_the_migrations_leave_the_tables_that_the_program_uses(state):
 def test_an_upgrade_is_done_once(state_url):
     state = open_state(state_url)
     try:
-        assert current(state) is None
-        assert [upgrade(state), upgrade(state)] == [True, False]
-        assert current(state) == REVISION
+        assert current_revision(state) is None
+        assert [upgrade_tables(state), upgrade_tables(state)] == [True, False]
+        assert current_revision(state) == REVISION
         expect_current(state)
     finally:
         state.close()
@@ -48,7 +54,7 @@ def test_a_state_from_a_newer_version_is_refused(state):
     with state.begin() as tx:
         tx.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
 
-    for look in (upgrade, expect_current):
+    for look in (upgrade_tables, expect_current):
         with pytest.raises(StateRefused, match="from a newer cdc-sync"):
             look(state)
 
@@ -92,7 +98,7 @@ def test_a_state_file_and_its_folder_are_for_their_owner_alone(tmp_path: Path):
 
 def told_by(url: str) -> CdcSyncError:
     with pytest.raises(StateUnavailable) as told:
-        upgrade(open_state(url))
+        upgrade_tables(open_state(url))
     assert told.value.message.count("\n") == 0
     return told.value
 

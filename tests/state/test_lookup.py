@@ -106,8 +106,8 @@ def test_every_status_is_listed_in_pages(state):
     add(state, *({"status": status.value} for status in Status for _ in range(3)))
     for status in Status:
         with state.read() as tx:
-            first = contracts.listing(tx, status, None, 2)
-            rest = contracts.listing(tx, status, first[-1]["source_id"], 2)
+            first = contracts.list_page(tx, status, None, 2)
+            rest = contracts.list_page(tx, status, first[-1]["source_id"], 2)
 
         assert [row["status"] for row in (*first, *rest)] == [status.value] * 3
 
@@ -145,7 +145,7 @@ def test_one_group_is_retried_and_no_other(state):
     assert retry_group(state, Status.REJECTED, group.key, NOON) == 2
     assert retry_group(state, Status.REJECTED, group.key, NOON) == 0
     with state.read() as tx:
-        assert [row["source_id"] for row in contracts.listing(tx, Status.PENDING, None, 9)] == [
+        assert [row["source_id"] for row in contracts.list_page(tx, Status.PENDING, None, 9)] == [
             "1",
             "2",
         ]

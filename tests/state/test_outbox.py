@@ -9,7 +9,7 @@ from cdc_sync.rules.compare import compare
 from cdc_sync.rules.outcome import Attempt, settle
 from cdc_sync.rules.verdict import Accepted, AccountMissing, Refused, TryLater, Unavailable
 from cdc_sync.state import contracts, history, outbox
-from cdc_sync.state.contracts import sweeping
+from cdc_sync.state.contracts import open_seen_ids
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -22,11 +22,11 @@ def see(state, payload=A, *ids, problems=(), gone=False, now=NOW):
     """Capture meets rows with these ids."""
     with state.begin() as tx:
         ids = ids or ("1",)
-        known = contracts.known(tx, ids)
+        known = contracts.find_rows(tx, ids)
         seen = [Mapped(SourceId(i), gone, Reference(f"erp-{i}"), payload, problems) for i in ids]
-        earlier = [contracts.as_known(known[i]) if i in known else None for i in ids]
+        earlier = [contracts.to_known(known[i]) if i in known else None for i in ids]
         changes = [compare(row, before) for row, before in zip(seen, earlier, strict=True)]
-        contracts.record(tx, [change for change in changes if change is not None], now)
+        contracts.record_changes(tx, [change for change in changes if change is not None], now)
 
 
 def claim(state, now=NOW, limit=100):
@@ -60,7 +60,7 @@ def test_what_is_seen_is_due_claimed_and_acknowledged(state):
 
     assert facts(state, "status", "acknowledged", "acknowledged_at", "in_doubt", "claimed_by", "next_attempt_at") == ("synced", A, NOW, None, None, None)  # fmt: skip
     with state.read() as tx:
-        assert history.deliveries(tx, "1", 10) == [
+        assert history.list_deliveries(tx, "1", 10) == [
             {"at": NOW, "http_status": 200, "changed": {"account": [None, "A"], "end": [None, None]}, "error": None}
         ]  # fmt: skip
 
@@ -120,7 +120,7 @@ def test_the_claims_of_a_dead_process_are_due_and_in_doubt(state):
     see(state)
     claim(state)
     with state.begin() as tx:
-        assert outbox.free_all(tx) == 1
+        assert outbox.free_all_claims(tx) == 1
 
     assert facts(state, "in_doubt", "claimed_by") == (NOW, None)
     assert len(claim(state)) == 1
@@ -132,7 +132,7 @@ def test_what_was_refused_or_went_while_a_process_died_is_not_sent(state, meanwh
     claim(state)
     see(state, B, **meanwhile)
     with state.begin() as tx:
-        outbox.free_all(tx)
+        outbox.free_all_claims(tx)
 
     assert claim(state) == []
     assert facts(state, "in_doubt") == (NOW,)
@@ -144,7 +144,7 @@ def test_a_revert_after_a_crash_is_sent_because_of_the_doubt(state):
     see(state, B)
     claim(state)
     with state.begin() as tx:
-        outbox.free_all(tx)
+        outbox.free_all_claims(tx)
     see(state, A)
 
     assert facts(state, "status") == ("pending",)
@@ -211,9 +211,9 @@ def test_contracts_are_counted_listed_and_found_by_id_or_reference(state):
     see(state, B, "bad", problems=BAD)
     answer(state, claim(state, limit=2))
     with state.read() as tx:
-        counts = contracts.counts(tx)
-        page = contracts.listing(tx, Status.PENDING, "2", 10)
-        found, unknown = contracts.resolve(tx, ["1", "erp-3", "nobody"])
+        counts = contracts.count_by_status(tx)
+        page = contracts.list_page(tx, Status.PENDING, "2", 10)
+        found, unknown = contracts.resolve_names(tx, ["1", "erp-3", "nobody"])
 
     assert {s: n for s, n in counts.items() if n} == {Status.PENDING: 3, Status.REJECTED: 1, Status.SYNCED: 2}  # fmt: skip
     assert [row["source_id"] for row in page] == ["3", "4"]
@@ -228,18 +228,18 @@ def test_old_runs_and_deliveries_are_forgotten_in_small_bites(state):
         assert history.prune(tx, NOW, 2) == 1
         assert history.prune(tx, NOW + SECOND, 2) == 2
         assert history.prune(tx, NOW + SECOND, 2) == 1
-        assert history.latest_deliveries(tx, 5) == []
+        assert history.list_latest_deliveries(tx, 5) == []
 
 
 def test_a_sweep_gives_what_it_did_not_meet_in_pages_and_leaves_nothing_behind(state):
     see(state, A, *(str(n) for n in range(10)))
     see(state, A, "0", gone=True)
     for _ in range(2):
-        with sweeping(state) as sweep:
-            sweep.met([SourceId("3"), SourceId("new"), SourceId("3")])
-            sweep.met([SourceId("3"), SourceId("4")])
-            contracts = [[row.source_id for row in page] for page in sweep.unmet(3)]
-            assert sweep.met_count == 3
+        with open_seen_ids(state) as seen_ids:
+            seen_ids.add([SourceId("3"), SourceId("new"), SourceId("3")])
+            seen_ids.add([SourceId("3"), SourceId("4")])
+            contracts = [[row.source_id for row in page] for page in seen_ids.missing(3)]
+            assert seen_ids.count == 3
 
         assert contracts == [["1", "2", "5"], ["6", "7", "8"], ["9"]]
 

@@ -14,7 +14,7 @@ from cdc_sync.rules.outcome import Attempt, Kind, settle
 from cdc_sync.rules.verdict import Accepted, Refused
 from cdc_sync.state import contracts, lookup, outbox
 from cdc_sync.state.database import open_state
-from cdc_sync.state.schema import upgrade
+from cdc_sync.state.schema import upgrade_tables
 from tests.support.wait import wait_until
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC)
@@ -36,11 +36,11 @@ def take(state, tmp_path):
 
 def see(state, source_id="1", payload=A, problems=()):
     with state.begin() as tx:
-        known = contracts.known(tx, [source_id])
-        before = contracts.as_known(known[source_id]) if known else None
+        known = contracts.find_rows(tx, [source_id])
+        before = contracts.to_known(known[source_id]) if known else None
         reference = Reference(f"erp-{source_id}")
         change = compare(Mapped(SourceId(source_id), False, reference, payload, problems), before)
-        contracts.record(tx, [change] if change else [], NOW)
+        contracts.record_changes(tx, [change] if change else [], NOW)
         return change
 
 
@@ -54,7 +54,7 @@ def send(state, verdict, status):
 
 def known(state, source_id="1"):
     with state.read() as tx:
-        return contracts.as_known(contracts.known(tx, [source_id])[source_id])
+        return contracts.to_known(contracts.find_rows(tx, [source_id])[source_id])
 
 
 def facts(state, source_id="1"):
@@ -128,7 +128,7 @@ def test_one_whose_reference_another_had_is_judged_again_when_it_is_seen(state, 
     taken = (Problem("reference", "erp-1 belongs to 1 already"),)
     with state.begin() as tx:
         refused = compare(Mapped(SourceId("2"), False, None, A, taken), None)
-        contracts.record(tx, [refused], NOW)
+        contracts.record_changes(tx, [refused], NOW)
     done = take("2,CG-2")
 
     assert done.refused_by_us == 1
@@ -224,8 +224,8 @@ def test_an_export_leaves_out_what_has_no_reference_and_survives_odd_names(state
         tx.execute(contracts.contract.update().values(reference=None))
     references_of = {'["ACME",17]': 'a "b", c', "Ø": "€ ;", "two\nlines": "x"}
     with state.begin() as tx:
-        pairs = [lookup.Pair(SourceId(k), Reference(v)) for k, v in references_of.items()]
-        lookup.insert(tx, pairs, NOW)
+        pairs = [lookup.ReferencePair(SourceId(k), Reference(v)) for k, v in references_of.items()]
+        lookup.insert_imported(tx, pairs, NOW)
     text = exported(state)
     lines, mistakes = files.parse(text, 1)
 
@@ -238,7 +238,7 @@ def test_an_import_waits_for_a_claim_that_is_not_committed_yet(
 ) -> None:
     """A claim reads the reference and commits later: no file may come between."""
     ours, theirs = open_state(postgresql_url), open_state(postgresql_url)
-    upgrade(ours)
+    upgrade_tables(ours)
     see(ours)
     path = tmp_path / "references.csv"
     path.write_text("source_id,reference\n1,CG-1\n")
@@ -249,7 +249,7 @@ def test_an_import_waits_for_a_claim_that_is_not_committed_yet(
 
     thread = threading.Thread(target=imports, daemon=True)
     with ours.begin() as tx:
-        rows = list(outbox.due(tx, NOW, 10))  # what a claim does first
+        rows = list(outbox.list_due(tx, NOW, 10))  # what a claim does first
         thread.start()
         wait_until(lambda: waits_for_lock(ours), "the import waits")
         assert len(outbox.claim(tx, NOW, 10, "me", NOW)) == len(rows) == 1

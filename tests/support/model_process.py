@@ -23,7 +23,7 @@ from cdc_sync.errors import StateUnavailable, TokenUnavailable
 from cdc_sync.source.reader import Page, Scan
 from cdc_sync.state import watermark
 from cdc_sync.state.database import open_state
-from cdc_sync.state.schema import upgrade
+from cdc_sync.state.schema import upgrade_tables
 from cdc_sync.state.tables import contract
 from cdc_sync.sync import Sync, open_sync, redaction_of
 from tests.support.configs import write_config
@@ -65,7 +65,7 @@ def prepare(folder: Path) -> Config:
     )
     config = load_config(file, {})
     state = open_state(f"sqlite:///{folder / 'empty.db'}")
-    upgrade(state)
+    upgrade_tables(state)
     state.close()
     return config
 

@@ -67,6 +67,6 @@ def status_of(sync: Sync, source_id: str) -> str:
 def all_synced(sync: Sync, count: int) -> bool:
     try:
         with sync.state.read() as tx:
-            return contracts.counts(tx)[Status.SYNCED] == count
+            return contracts.count_by_status(tx)[Status.SYNCED] == count
     except StateUnavailable:
         return False
