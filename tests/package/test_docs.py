@@ -18,6 +18,12 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = dict(leaves(command_line()))
 ROOT_OPTIONS = {option for parameter in command_line().params for option in parameter.opts}
 OTHER_YAML = {"scrape_configs", "groups"}
+# In transcripts: a made-up contract, Apprise's message, and a sentence that is put together.
+OTHERS_WORDS = """\
+Delacroix Bearings plc
+A Connection error occurred sending JSON notification to
+references would be imported
+"""
 COMPLETE = {
     "source": {
         "url": "postgresql+psycopg://reader@db.example.com/erp",
@@ -174,3 +180,35 @@ def test_the_page_of_messages_has_many() -> None:
 @pytest.mark.parametrize("message", _messages())
 def test_a_message_that_is_explained_is_still_said(message: str) -> None:
     assert message in _said()
+
+
+def _answers() -> Iterator[tuple[str, str]]:
+    """The lines with which the consoles answer; beside each what a person typed in its console."""
+    for page in PAGES:
+        for block in _blocks(page, "console"):
+            lines = block.splitlines()
+            typed = "\n".join(line for line in lines if line.startswith("$ "))
+            yield from ((line, typed) for line in lines if not line.startswith("$ "))
+
+
+def _triples(line: str) -> Iterator[tuple[str, str, str]]:
+    """Every three words that follow each other without a number, a sign or a column between."""
+    for phrase in re.split(r"  +|[:;,.()…→=+?\[\]]", line):
+        words = phrase.split()
+        for triple in zip(words, words[1:], words[2:], strict=False):
+            if all(re.fullmatch(r"[A-Za-z][A-Za-z'-]+", word) for word in triple):
+                yield triple
+
+
+def _occurs(triple: tuple[str, str, str], text: str) -> bool:
+    """Whether a text has these words; an ellipsis may stand for what is put in."""
+    a, b, c = triple
+    split = (("", f"… {b} {c}"), (f"{a} … {c}", ""), (f"{a} {b} …", ""), (f"{a} {b}", f"… {c}"))
+    return f"{a} {b} {c}" in text or any(x in text and y in text for x, y in split)
+
+
+@pytest.mark.parametrize(("line", "typed"), sorted(set(_answers())), ids=_short)
+def test_a_transcript_has_the_words_of_the_program(line: str, typed: str) -> None:
+    text = "\n".join([re.sub('[`"]', "", _said()), OTHERS_WORDS, typed])
+
+    assert [triple for triple in _triples(line) if not _occurs(triple, text)] == []
