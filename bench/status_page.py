@@ -22,7 +22,7 @@ from cdc_sync.state.database import Database, open_state
 from cdc_sync.state.schema import upgrade_tables
 from cdc_sync.state.tables import contract
 from cdc_sync.web.app import status_app
-from cdc_sync.web.context import Desk, Vitals
+from cdc_sync.web.context import Health, PageContext
 from cdc_sync.web.server import serving
 from tests.support.configs import write_config
 
@@ -83,12 +83,12 @@ def page(folder: Path) -> Iterator[tuple[str, Measures]]:
     upgrade_tables(state)
     fill(state)
     a_day_of(measures)
-    desk = Desk(
+    context = PageContext(
         config, state, measures, RecentLog(),
-        vitals=lambda: Vitals(datetime.now(UTC), None, 0.0),
+        health=lambda: Health(datetime.now(UTC), None, 0.0),
         wake=lambda: None, now=lambda: datetime.now(UTC),
     )  # fmt: skip
-    with serving(status_app(desk), "127.0.0.1", 0) as url:
+    with serving(status_app(context), "127.0.0.1", 0) as url:
         yield url, measures
     state.close()
 

@@ -26,7 +26,7 @@ from cdc_sync.state.outbox import owner_id
 from cdc_sync.state.values import HorizonReport, PollReport, Presence
 from cdc_sync.sync import Sync, redaction_of
 from cdc_sync.web.app import status_app
-from cdc_sync.web.context import Desk, Vitals
+from cdc_sync.web.context import Health, PageContext
 from cdc_sync.web.server import serving
 
 log = structlog.get_logger()
@@ -73,17 +73,17 @@ class Daemon:
         self._broken: BaseException | None = None
         self._told = _Told()
         self._told_at = 0.0
-        self._desk = Desk(
+        self._page_context = PageContext(
             sync.config,
             sync.state,
             sync.measures,
             recent or RecentLog(),
-            vitals=self._vitals,
+            health=self._health,
             wake=sync.delivery.wake,
             now=sync.capture.now,
             sandbox_url=sandbox_url,
         )
-        self._page = Page(self._desk, page_served)
+        self._page = Page(self._page_context, page_served)
 
     def run(self, stop: threading.Event) -> None:
         """Works until `stop`; then ends within one request's time, with nothing lost.
@@ -115,7 +115,7 @@ class Daemon:
     def _apply_config(self, config: Config) -> None:
         is_rescheduled = config.schedule != self._sync.config.schedule
         self._sync.apply_config(config)
-        self._desk.config = config
+        self._page_context.config = config
         self._alerts.apply_config(config)
         if is_rescheduled:
             self._capturing.reschedule()
@@ -183,13 +183,13 @@ class Daemon:
     def _role(self) -> str:
         return "active" if self._capturing.running else "standby"
 
-    def _vitals(self) -> Vitals:
+    def _health(self) -> Health:
         last, quiet = self._loops.polls.last, time.monotonic() - self._sync.delivery.came_round
-        return Vitals(
+        return Health(
             good_poll_at=last.good_at if last else self._since,
             poll_error=last.run.error if last else None,
-            delivery_quiet=quiet,
-            captures=self._capturing.running,
+            delivery_silent_seconds=quiet,
+            is_capturing=self._capturing.running,
         )
 
     def _hung(self, interval: float) -> bool:
@@ -236,7 +236,7 @@ class Daemon:
         )
 
     def _status_line(self) -> str:
-        counted = self._desk.snapshots.taken()["contracts"]  # the page is glad of it, too
+        counted = self._page_context.snapshots.taken()["contracts"]  # the page is glad of it, too
         counts = {Status(name): count for name, count in counted.items()}
         last, lag, now = self._loops.polls.last, self._loops.polls.lag(), self._sync.capture.now()
         is_refused = self._reload is not None and self._reload.refused
@@ -252,8 +252,8 @@ class Daemon:
 class Page:
     """The page at `web.listen`, inside a `with`; `beat` tries again while its port is taken."""
 
-    def __init__(self, desk: Desk, told: Callable[[str], None]) -> None:
-        self._desk = desk
+    def __init__(self, context: PageContext, told: Callable[[str], None]) -> None:
+        self._page_context = context
         self._told = told
         self._served = ExitStack()
         self._due: float | None = 0.0
@@ -268,11 +268,11 @@ class Page:
 
     def beat(self) -> None:
         """Serves it, if that is due: once, and again every few seconds until it succeeds."""
-        listen = self._desk.config.web.listen
+        listen = self._page_context.config.web.listen
         if listen is None or self._due is None or time.monotonic() < self._due:
             return
         host, _, port = listen.rpartition(":")
-        serve = serving(status_app(self._desk), host.strip("[]"), int(port))
+        serve = serving(status_app(self._page_context), host.strip("[]"), int(port))
         try:
             url = self._served.enter_context(serve)
         except CdcSyncError as error:

@@ -1,4 +1,4 @@
-"""What the buttons do: each changes the state as its command does, and leads back to a page."""
+"""What the buttons do: each changes the state as its command does, and leads back to its page."""
 
 import re
 from urllib.parse import urlencode
@@ -11,113 +11,122 @@ from cdc_sync.errors import SourceUnavailable, UserMistake
 from cdc_sync.operations import actions, contracts, watermark
 from cdc_sync.rules.watermark import write_watermark
 from cdc_sync.state import control
+from cdc_sync.web import flash
 from cdc_sync.web.access import Form, safe_path
-from cdc_sync.web.context import Desk
-from cdc_sync.web.pages import positions
-from cdc_sync.web.render import leading_to, page
+from cdc_sync.web.context import PageContext
+from cdc_sync.web.pages import watermark_variables
+from cdc_sync.web.render import page
 
 LONGEST_REASON = 200  # characters
 _SEPARATORS = re.compile(r"[\s,.'’_]")  # as people write thousands
 
 
-def pause(desk: Desk, request: Request, form: Form) -> Response:
+def pause(context: PageContext, request: Request, form: Form) -> Response:
     """Stops delivery."""
-    actions.pause(desk.state)
-    return _done(desk, request, form, "/", "paused")
+    actions.pause(context.state)
+    return _done(context, request, form, "/", "paused")
 
 
-def resume(desk: Desk, request: Request, form: Form) -> Response:
+def resume(context: PageContext, request: Request, form: Form) -> Response:
     """Starts it again."""
-    actions.resume(desk.state, desk.now())
-    return _done(desk, request, form, "/", "resumed")
+    actions.resume(context.state, context.now())
+    return _done(context, request, form, "/", "resumed")
 
 
-def retry(desk: Desk, request: Request, form: Form) -> Response:
+def retry(context: PageContext, request: Request, form: Form) -> Response:
     """Makes one contract due now, or one group of what is stuck, or all of it."""
     if "id" in form:
-        count = actions.retry(desk.state, [form["id"]], desk.now())
+        count = actions.retry(context.state, [form["id"]], context.now())
     elif "group" in form:
         status = Status.WAITING if form.get("status") == Status.WAITING else Status.REJECTED
-        count = contracts.retry_group(desk.state, status, form["group"], desk.now())
+        count = contracts.retry_group(context.state, status, form["group"], context.now())
     else:
-        count = actions.retry(desk.state, None, desk.now())
-    return _done(desk, request, form, "/refusals", "retried", count)
+        count = actions.retry(context.state, None, context.now())
+    return _done(context, request, form, "/refusals", "retried", count)
 
 
-def resend(desk: Desk, request: Request, form: Form) -> Response:
+def resend(context: PageContext, request: Request, form: Form) -> Response:
     """Sends one contract once more."""
     name = form.get("id", "")
-    count = actions.resend(desk.state, [name], desk.now())
-    return _done(desk, request, form, f"/contract?{urlencode({'id': name})}", "resent", count)
+    count = actions.resend(context.state, [name], context.now())
+    return _done(context, request, form, f"/contract?{urlencode({'id': name})}", "resent", count)
 
 
-def approve(desk: Desk, request: Request, form: Form) -> Response:
+def approve(context: PageContext, request: Request, form: Form) -> Response:
     """Releases what the page showed as held, if its number was typed."""
-    hold, run = actions.held_document(desk.state), form.get("run", "")
+    hold, run = actions.held_document(context.state), form.get("run", "")
     typed = _SEPARATORS.sub("", form.get("typed", ""))
     if hold is None:
-        return _done(desk, request, form, "/guard", "released")
+        return _done(context, request, form, "/guard", "released")
     if typed != str(hold["held"]) or not (run.isdecimal() and len(run) < 19):
         was_right = typed != "" and typed == form.get("held")
         code = "changed" if was_right else "mistyped"
-        return _done(desk, request, form, "/guard", code, hold["held"])
-    ends = desk.config.deletes.policy == "end"
-    done = actions.approve(desk.state, min(int(run), hold["run"]), ends=ends, now=desk.now())
-    return _done(desk, request, form, "/guard", "approved", done["released"])
+        return _done(context, request, form, "/guard", code, hold["held"])
+    ends = context.config.deletes.policy == "end"
+    done = actions.approve(context.state, min(int(run), hold["run"]), ends=ends, now=context.now())
+    return _done(context, request, form, "/guard", "approved", done["released"])
 
 
-def discard(desk: Desk, request: Request, form: Form) -> Response:
+def discard(context: PageContext, request: Request, form: Form) -> Response:
     """Drops what is held, if the word was typed; the daemon looks at it afresh."""
     if form.get("typed", "").strip().lower() != "discard":
-        return _done(desk, request, form, "/guard", "mistyped")
-    _ask(desk, "discard")
-    return _done(desk, request, form, "/guard", "discarding")
+        return _done(context, request, form, "/guard", "mistyped")
+    _request_run(context, "discard")
+    return _done(context, request, form, "/guard", "discarding")
 
 
-def reconcile(desk: Desk, request: Request, form: Form) -> Response:
+def reconcile(context: PageContext, request: Request, form: Form) -> Response:
     """Has the daemon compare everything."""
-    _ask(desk, "reconcile")
-    return _done(desk, request, form, "/runs", "reconciling")
+    _request_run(context, "reconcile")
+    return _done(context, request, form, "/runs", "reconciling")
 
 
-def preview(desk: Desk, request: Request, form: Form) -> Response:
-    """What a rewind would mean, or why there can be none; nothing is moved."""
+def preview(context: PageContext, request: Request, form: Form) -> Response:
+    """Shows what a rewind would mean, or why there can be none; nothing is moved."""
     by, reason = form.get("by", "").strip(), form.get("reason", "").strip()[:LONGEST_REASON]
-    shown = positions(desk) | {"by": by, "reason": reason}
+    variables = watermark_variables(context) | {"by": by, "reason": reason}
     try:
-        move = _planned(desk, watermark.back_by(by))
+        move = _planned(context, watermark.back_by(by))
     except (UserMistake, SourceUnavailable) as error:
         code = 400 if isinstance(error, UserMistake) else 503
-        return page(desk, request, "watermark.html", shown | {"mistake": str(error)}, code)
+        return page(context, request, "watermark.html", variables | {"mistake": str(error)}, code)
     proposed = {"move": move, "to": write_watermark(move.to)}
-    return page(desk, request, "watermark.html", shown | proposed)
+    return page(context, request, "watermark.html", variables | proposed)
 
 
-def rewind(desk: Desk, request: Request, form: Form) -> Response:
+def rewind(context: PageContext, request: Request, form: Form) -> Response:
     """Moves the watermark back to where the preview said."""
     target = watermark.to_value(form.get("to", ""), force=False)
-    move = _planned(desk, target)
+    move = _planned(context, target)
     if move.goes_forward:
         raise UserMistake("The page moves the watermark back, never forward.")
     address = request.client.host if request.client else "unknown"
     reason = form.get("reason", "").strip()[:LONGEST_REASON] or None
-    watermark.carry_out(desk.state, move, f"status page, from {address}", reason, desk.now())
-    return _done(desk, request, form, "/watermark", "moved")
+    watermark.carry_out(context.state, move, f"status page, from {address}", reason, context.now())
+    return _done(context, request, form, "/watermark", "moved")
 
 
-def _planned(desk: Desk, target: watermark.Target) -> watermark.Move:
-    return desk.asking.ask(lambda: watermark.planned(desk.config, desk.state, "rewind", target))
+def _planned(context: PageContext, target: watermark.Target) -> watermark.Move:
+    def ask() -> watermark.Move:
+        return watermark.planned(context.config, context.state, "rewind", target)
+
+    return context.source_queries.run(ask)
 
 
-def _ask(desk: Desk, kind: str) -> None:
-    # One name a kind: however often it is asked for, it is one request, and one row.
-    with desk.state.begin() as tx:
-        control.ask(tx, f"page-{kind}", kind, desk.now())
+def _request_run(context: PageContext, kind: str) -> None:
+    # One name for each kind: however often it is asked for, it is one request, and one row.
+    with context.state.begin() as tx:
+        control.ask(tx, f"page-{kind}", kind, context.now())
 
 
 def _done(
-    desk: Desk, request: Request, form: Form, path: str, code: str, count: int | None = None
+    context: PageContext,
+    request: Request,
+    form: Form,
+    path: str,
+    code: str,
+    count: int | None = None,
 ) -> Response:
-    """Leads back to where the button was; that page says what was done."""
-    desk.acted()
-    return leading_to(request, safe_path(form.get("back") or path), code, count)
+    """Returns to where the button was; that page says what was done."""
+    context.acted()
+    return flash.redirect(request, safe_path(form.get("back") or path), code, count)

@@ -1,4 +1,4 @@
-"""What the page shows and acts on, held together; a snapshot of the status for all viewers."""
+"""What every page, action and metric of one running sync is given."""
 
 import threading
 import time
@@ -14,20 +14,21 @@ from cdc_sync.log import RecentLog
 from cdc_sync.measures import Measures
 from cdc_sync.operations.status import POLLS_MISSED, read_status, sentence
 from cdc_sync.state.database import Database
+from cdc_sync.web.access import Secret
 
 FRESH_SECONDS = 0.9
 FRESH_AT_MOST = 1.8  # `status` is never more than 2 s behind, also where counting takes long
 SHARE_OF_TIME = 0.02  # of one core, that goes into counting a large state for the page
 RECENT_SECONDS = 5.0  # the daemon takes one at least so often, for its own line in systemd
 ANSWERS_WITHIN = 5.0  # seconds that a person is left waiting
-AT_A_TIME = 2  # questions on their way: each is a connection to the source
-T = TypeVar("T")
+AT_A_TIME = 2  # queries of the source: each is a connection
 SHORTEST_PATIENCE = timedelta(seconds=5)
 DELIVERY_TURNS_WITHIN = 60.0  # seconds; while the state is away it looks every 15
+T = TypeVar("T")
 
 
 class Snapshots:
-    """The status document, read once for everybody who looks within a second."""
+    """Status documents, each read once for everybody who looks within a second."""
 
     def __init__(self, state: Database, now: Callable[[], datetime]) -> None:
         self._state = state
@@ -38,20 +39,20 @@ class Snapshots:
         self._document: dict[str, Any] = {}
 
     def latest(self) -> dict[str, Any]:
-        """`status --json` and what else `read_status` knows. Raises StateUnavailable."""
+        """Returns what `read_status` says, as fresh as it is cheap. Raises StateUnavailable."""
         fresh = max(FRESH_SECONDS, min(FRESH_AT_MOST, self._cost / SHARE_OF_TIME))
         return self._younger_than(fresh)
 
     def recent(self) -> dict[str, Any]:
-        """One that is at hand, for a page that follows at once what is newer."""
+        """Returns one that is at hand, for a page that is brought up to date at once."""
         return self._younger_than(RECENT_SECONDS)
 
     def taken(self) -> dict[str, Any]:
-        """One of now."""
+        """Returns one of now."""
         return self._younger_than(0.0)
 
     def expire(self) -> None:
-        """Somebody has just acted: the next look is a fresh one."""
+        """Makes the next look a fresh one: somebody has just acted."""
         with self._lock:
             self._taken_at = None
 
@@ -64,28 +65,29 @@ class Snapshots:
             return self._document
 
 
-class Asking:
-    """Asks in threads of its own: a few at once, and none is waited for longer than a while."""
+class SourceQueries:
+    """Queries of the source for a page: few at once, and none keeps a person waiting for long."""
 
     def __init__(self) -> None:
         self._free = threading.BoundedSemaphore(AT_A_TIME)
 
-    def ask(self, question: Callable[[], T]) -> T:
-        """Its answer. Raises what it raises, and SourceUnavailable where none comes in time."""
+    def run(self, query: Callable[[], T]) -> T:
+        """Returns or raises what the query does; SourceUnavailable where it takes too long."""
         if not self._free.acquire(blocking=False):
             raise SourceUnavailable("The source has not answered what it was asked before.")
         answer: Future[T] = Future()
         # Not the interpreter's own pool: that one waits at the end for what hangs.
-        threading.Thread(target=self._wait, args=(question, answer), daemon=True).start()
+        threading.Thread(target=self._run, args=(query, answer), daemon=True).start()
         try:
             return answer.result(ANSWERS_WITHIN)
         except TimeoutError:
-            says = f"The source does not answer within {ANSWERS_WITHIN:g} s."
-            raise SourceUnavailable(says) from None
+            raise SourceUnavailable(
+                f"The source does not answer within {ANSWERS_WITHIN:g} s."
+            ) from None
 
-    def _wait(self, question: Callable[[], T], answer: Future[T]) -> None:
+    def _run(self, query: Callable[[], T], answer: Future[T]) -> None:
         try:
-            answer.set_result(question())
+            answer.set_result(query())
         except BaseException as error:  # noqa: BLE001 (it is raised where it was asked)
             answer.set_exception(error)
         finally:
@@ -93,52 +95,55 @@ class Asking:
 
 
 @dataclass(frozen=True, slots=True)
-class Vitals:
-    """Signs of life: when a poll last ended well, and how long delivery has not come round.
+class Health:
+    """When a poll last ended well, and how long ago delivery last made progress.
 
-    `captures` is False where another instance polls, and this one only delivers.
+    `is_capturing` is False where another instance polls, and this one only delivers.
     """
 
     good_poll_at: datetime
     poll_error: str | None
-    delivery_quiet: float
-    captures: bool = True
+    delivery_silent_seconds: float
+    is_capturing: bool = True
+
+
+def unhealthy_reason(health: Health, poll_interval: timedelta, now: datetime) -> str | None:
+    """Returns why the daemon does not do its work; None where it does."""
+    age = now - health.good_poll_at
+    if health.is_capturing and age > max(POLLS_MISSED * poll_interval, SHORTEST_PATIENCE):
+        why = f" {sentence(health.poll_error)}" if health.poll_error else ""
+        return f"No poll has ended well for {age.total_seconds():.0f} s.{why}"
+    if health.delivery_silent_seconds > DELIVERY_TURNS_WITHIN:
+        return f"Delivery has not come round for {health.delivery_silent_seconds:.0f} s."
+    return None
 
 
 @dataclass(slots=True)
-class Desk:
+class PageContext:
     """A running sync, as the page needs it; a reload gives it another `config`."""
 
     config: Config
     state: Database
     measures: Measures
     recent: RecentLog
-    vitals: Callable[[], Vitals]
+    health: Callable[[], Health]
     wake: Callable[[], None]  #: something may be due now
     now: Callable[[], datetime]
-    sandbox_url: str | None = None  #: the stand-in's own page, beside the demo's
-    asking: Asking = field(default_factory=Asking)
+    sandbox_url: str | None = None  #: the sandbox's own page, beside the demo's
+    source_queries: SourceQueries = field(default_factory=SourceQueries)
     snapshots: Snapshots = field(init=False)
+    secret: Secret = field(init=False)  #: what a visitor must know to act
     acts: int = 0  #: how often a person acted: what was rendered before is old
     began: datetime = field(init=False)  #: what is measured is measured since then
 
     def __post_init__(self) -> None:
         self.began = self.now()
         self.snapshots = Snapshots(self.state, self.now)
+        token = self.config.web.token
+        self.secret = Secret(None if token is None else token.get_secret_value())
 
     def acted(self) -> None:
-        """A person's action is in the state: delivery heeds it at once, and so does the page."""
+        """Wakes delivery and outdates what was rendered: a person's action is in the state."""
         self.snapshots.expire()
         self.acts += 1
         self.wake()
-
-
-def unwell(vitals: Vitals, poll_interval: timedelta, now: datetime) -> str | None:
-    """Why the daemon does not do its work; None where it does."""
-    age = now - vitals.good_poll_at
-    if vitals.captures and age > max(POLLS_MISSED * poll_interval, SHORTEST_PATIENCE):
-        why = f" {sentence(vitals.poll_error)}" if vitals.poll_error else ""
-        return f"No poll has ended well for {age.total_seconds():.0f} s.{why}"
-    if vitals.delivery_quiet > DELIVERY_TURNS_WITHIN:
-        return f"Delivery has not come round for {vitals.delivery_quiet:.0f} s."
-    return None

@@ -1,4 +1,4 @@
-"""Server-sent events: the overview's regions as they change; to other pages that they may."""
+"""Server-sent events: to the overview its changed regions, to other pages that there is news."""
 
 import asyncio
 import hashlib
@@ -13,8 +13,8 @@ from starlette.responses import Response, StreamingResponse
 
 from cdc_sync.errors import StateUnavailable
 from cdc_sync.web.access import Visitor
-from cdc_sync.web.context import Desk
-from cdc_sync.web.overview import Overview, window_of
+from cdc_sync.web.context import PageContext
+from cdc_sync.web.overview import Overview, selected_window
 
 EVERY_SECONDS = 1.0
 SILENT_SECONDS = 15  # a comment after so long keeps proxies and tunnels from closing it
@@ -25,42 +25,42 @@ _CHANGING = ("contracts", "totals", "paused", "hold", "api", "last_reconcile", "
 
 
 class Live:
-    """Streams for all who look; what they are sent is made once for all of them."""
+    """The streams of all viewers; what they are sent is made once for all of them."""
 
-    def __init__(self, desk: Desk, overview: Overview, limiter: CapacityLimiter) -> None:
-        self._desk = desk
+    def __init__(self, context: PageContext, overview: Overview, limiter: CapacityLimiter) -> None:
+        self._context = context
         self._overview = overview
         self._limiter = limiter
         self._viewers = 0
 
-    async def answer(self, request: Request) -> Response:
-        """A stream that lasts until its viewer goes."""
+    async def stream(self, request: Request) -> Response:
+        """Returns a stream that lasts until its viewer goes."""
         visitor: Visitor = request.scope["state"]["visitor"]
-        window, view = window_of(request), request.query_params.get("view")
+        window, view = selected_window(request), request.query_params.get("view")
         events = self._events(partial(self._stamp, view))
         if self._viewers >= MOST_VIEWERS:
             # As an event, for a browser's script learns nothing of a status that refuses it.
-            events = _full()
+            events = _refuse()
         elif view == "overview":
             regions = partial(self._overview.regions, window, may_act=visitor.may_act)
-            events = self._events(regions, begins=True)
+            events = self._events(regions, at_start=True)
         return StreamingResponse(events, media_type="text/event-stream")
 
     async def _events(
-        self, look: Callable[[], dict[str, str]], *, begins: bool = False
+        self, look: Callable[[], dict[str, str]], *, at_start: bool = False
     ) -> AsyncIterator[str]:
-        """What changes; where it `begins`, first all that there is."""
+        """Yields what changes; with `at_start` first all that there is."""
         self._viewers += 1
         try:
             yield RETRY
             seen: dict[str, str] | None = None
             silent = 0.0
             while True:
-                now = await self._look(look) or seen or {}
+                now = await self._read(look) or seen or {}
                 changed = {
                     name: text for name, text in now.items() if (seen or {}).get(name) != text
                 }
-                if changed and (seen is not None or begins):
+                if changed and (seen is not None or at_start):
                     yield f"event: changed\ndata: {json.dumps(changed)}\n\n"
                     silent = 0.0
                 elif silent >= SILENT_SECONDS:
@@ -72,23 +72,23 @@ class Live:
         finally:
             self._viewers -= 1
 
-    async def _look(self, look: Callable[[], dict[str, str]]) -> dict[str, str] | None:
+    async def _read(self, look: Callable[[], dict[str, str]]) -> dict[str, str] | None:
         try:
             return await to_thread.run_sync(look, limiter=self._limiter)
         except StateUnavailable:
             return None  # what was seen last stays
 
     def _stamp(self, view: str | None) -> dict[str, str]:
-        """What differs whenever a page other than the overview would."""
-        document = self._desk.snapshots.latest()
-        told: dict[str, Any] = {name: document[name] for name in _CHANGING}
+        """Returns what differs whenever a page other than the overview would."""
+        document = self._context.snapshots.latest()
+        facts: dict[str, Any] = {name: document[name] for name in _CHANGING}
         mark = document["watermark"]
         # It moves with every poll: that is news on its own page alone.
-        told["watermark"] = mark if view == "watermark" else mark["version"]
-        told["log"] = self._desk.recent.count
-        text = json.dumps(told, sort_keys=True, default=str)
+        facts["watermark"] = mark if view == "watermark" else mark["version"]
+        facts["log"] = self._context.recent.count
+        text = json.dumps(facts, sort_keys=True, default=str)
         return {"page": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
-async def _full() -> AsyncIterator[str]:
+async def _refuse() -> AsyncIterator[str]:
     yield f"event: full\ndata: {MOST_VIEWERS}\n\n"

@@ -1,4 +1,4 @@
-"""The metrics, in the text form of Prometheus: made from the status and what was measured."""
+"""The metrics for Prometheus, from the status document and what this process measured."""
 
 import platform
 from collections import Counter
@@ -18,20 +18,27 @@ from cdc_sync import __version__
 from cdc_sync.errors import StateUnavailable
 from cdc_sync.measures import BOUNDS, Distribution
 from cdc_sync.rules.verdict import ApiState
-from cdc_sync.web.context import Desk
+from cdc_sync.web.context import PageContext
 
 _PREFIX = "cdc_sync_"
 
 
-class SyncCollector(Collector):
-    """The metrics of one sync; without its state those of the process alone."""
+def build_registry(context: PageContext) -> CollectorRegistry:
+    """Returns a registry of its own, so that two syncs in one process stay apart."""
+    registry = CollectorRegistry()
+    registry.register(SyncCollector(context))
+    return registry
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+
+class SyncCollector(Collector):
+    """The metrics of one sync; while its state is away those of the process alone."""
+
+    def __init__(self, context: PageContext) -> None:
+        self._context = context
 
     def collect(self) -> Iterable[Metric]:
-        """Everything, as it is now."""
-        yield _labelled(
+        """Yields every metric as it is now."""
+        yield _gauge_by(
             "build_info",
             "Which version runs.",
             ("version", "python"),
@@ -44,34 +51,34 @@ class SyncCollector(Collector):
             return
 
     def _of_process(self) -> Iterator[Metric]:
-        found, vitals = self._desk.measures.totals(), self._desk.vitals()
+        totals, health = self._context.measures.totals(), self._context.health()
         yield _gauge(
             "last_poll_timestamp_seconds",
             "When a poll last ended well.",
-            vitals.good_poll_at.timestamp(),
+            health.good_poll_at.timestamp(),
         )
-        yield _counted("polls", "Polls, by how they ended.", "result", found.polls)
-        yield _timed("poll_seconds", "How long polls took.", found.poll)
-        yield _counter("source_rows_read", "Rows read from the source.", found.rows)
-        yield _counter("unchanged_rows", "Rows read that differed in nothing.", found.unchanged)
+        yield _counter_by("polls", "Polls, by how they ended.", "result", totals.polls)
+        yield _histogram("poll_seconds", "How long polls took.", totals.poll)
+        yield _counter("source_rows_read", "Rows read from the source.", totals.rows)
+        yield _counter("unchanged_rows", "Rows read that differed in nothing.", totals.unchanged)
         yield _counter(
             "reconcile_found_missed",
             "Changes that a reconcile found and polls should have seen.",
-            found.missed,
+            totals.missed,
         )
-        yield _counted("puts", "PUTs, by the status of their answer.", "code", found.puts)
-        yield _timed("put_seconds", "How long PUTs took.", found.put)
-        yield _timed(
+        yield _counter_by("puts", "PUTs, by the status of their answer.", "code", totals.puts)
+        yield _histogram("put_seconds", "How long PUTs took.", totals.put)
+        yield _histogram(
             "change_to_ack_seconds",
             "From the poll that found a change to its acknowledgement.",
-            found.arrival,
+            totals.arrival,
         )
-        yield _counted("token_requests", "Requests for a token.", "result", found.tokens)
+        yield _counter_by("token_requests", "Requests for a token.", "result", totals.tokens)
 
     def _of_state(self) -> Iterator[Metric]:
-        document = self._desk.snapshots.latest()
+        document = self._context.snapshots.latest()
         statuses, mark = document["contracts"], document["watermark"]
-        yield _labelled(
+        yield _gauge_by(
             "contracts",
             "Contracts, by where they stand.",
             ("status",),
@@ -95,44 +102,37 @@ class SyncCollector(Collector):
             (document["balance"] or {}).get("unexplained", 0),
         )
         states = [((str(state),), int(document["api"]["state"] == state)) for state in ApiState]
-        yield _labelled("api_state", "How CustomerGauge treats us.", ("state",), states)
+        yield _gauge_by("api_state", "How CustomerGauge treats us.", ("state",), states)
         yield _gauge("paused", "1: a person has paused delivery.", int(document["paused"]))
 
 
-def registry_of(desk: Desk) -> CollectorRegistry:
-    """A registry of its own, so that two syncs in one process stay apart."""
-    registry = CollectorRegistry()
-    registry.register(SyncCollector(desk))
-    return registry
+def _gauge(name: str, description: str, value: float) -> Metric:
+    return GaugeMetricFamily(_PREFIX + name, description, value=value)
 
 
-def _gauge(name: str, about: str, value: float) -> Metric:
-    return GaugeMetricFamily(_PREFIX + name, about, value=value)
+def _counter(name: str, description: str, value: float) -> Metric:
+    return CounterMetricFamily(_PREFIX + name, description, value=value)
 
 
-def _counter(name: str, about: str, value: float) -> Metric:
-    return CounterMetricFamily(_PREFIX + name, about, value=value)
-
-
-def _labelled(
-    name: str, about: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], int]]
+def _gauge_by(
+    name: str, description: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], int]]
 ) -> Metric:
-    family = GaugeMetricFamily(_PREFIX + name, about, labels=labels)
-    for given, value in values:
-        family.add_metric(given, value)
+    family = GaugeMetricFamily(_PREFIX + name, description, labels=labels)
+    for label_values, value in values:
+        family.add_metric(label_values, value)
     return family
 
 
-def _counted(name: str, about: str, label: str, values: Counter[str]) -> Metric:
-    family = CounterMetricFamily(_PREFIX + name, about, labels=(label,))
-    for given, value in sorted(values.items()):
-        family.add_metric((given,), value)
+def _counter_by(name: str, description: str, label: str, values: Counter[str]) -> Metric:
+    family = CounterMetricFamily(_PREFIX + name, description, labels=(label,))
+    for label_value, value in sorted(values.items()):
+        family.add_metric((label_value,), value)
     return family
 
 
-def _timed(name: str, about: str, values: Distribution) -> Metric:
+def _histogram(name: str, description: str, values: Distribution) -> Metric:
     below = accumulate(values.bins[index] for index in range(len(BOUNDS)))
     buckets = [(str(bound), count) for bound, count in zip(BOUNDS, below, strict=True)]
     return HistogramMetricFamily(
-        _PREFIX + name, about, [*buckets, ("+Inf", values.count)], values.seconds
+        _PREFIX + name, description, [*buckets, ("+Inf", values.count)], values.seconds
     )

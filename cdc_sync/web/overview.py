@@ -1,4 +1,4 @@
-"""The overview: rendered as a page, and again as the regions of it that change."""
+"""The overview: a page, and the regions of it that are sent again when they change."""
 
 import os
 import socket
@@ -15,20 +15,14 @@ from starlette.responses import Response
 from cdc_sync.measures import Point
 from cdc_sync.operations.status import findings
 from cdc_sync.web.access import Visitor
-from cdc_sync.web.context import Desk
-from cdc_sync.web.render import TEMPLATES, page
+from cdc_sync.web.context import PageContext
+from cdc_sync.web.render import page, render
 from cdc_sync.wording import format_seconds
 
-TEMPLATE = "overview.html"
-REGIONS = (
-    "verdict",
-    "statuses",
-    "progress",
-    "charts",
-)  #: each by a template in the folder `overview`
+REGIONS = ("verdict", "statuses", "progress", "charts")  # templates in the folder `overview`
 WINDOWS = ("hour", "day")
 #: where a person goes on from a trouble, by its key
-_MENDED_AT = {
+_WHERE_NEXT = {
     "api": ("/log?level=warning", "see the log"),
     "poll": ("/runs", "see the runs"),
     "reconcile": ("/runs", "see the runs"),
@@ -47,7 +41,7 @@ Values = Sequence[float | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class ChartLine:
     """A line of a chart: its name, the class that colours it, its path and its latest value."""
 
     name: str
@@ -62,7 +56,7 @@ class Chart:
 
     key: str
     title: str
-    lines: tuple[Drawn, ...]
+    lines: tuple[ChartLine, ...]
     top: str
     middle: str
     begins: datetime
@@ -70,74 +64,72 @@ class Chart:
 
 
 class Overview:
-    """Renders once for all who look at the same time."""
+    """The overview, rendered once for all who look at the same time."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: PageContext) -> None:
+        self._context = context
         self._lock = threading.Lock()
         self._charts: dict[str, tuple[float, list[Chart]]] = {}
         self._regions: dict[tuple[str, bool, int], tuple[float, dict[str, str]]] = {}
 
-    def answer(self, desk: Desk, request: Request) -> Response:
-        """The page."""
-        window = window_of(request)
+    def page(self, context: PageContext, request: Request) -> Response:
+        """Returns the whole page."""
         visitor: Visitor = request.scope["state"]["visitor"]
-        shown = self._shown(desk.snapshots.recent(), window, may_act=visitor.may_act)
-        return page(desk, request, TEMPLATE, shown)
+        status = context.snapshots.recent()
+        variables = self._variables(status, selected_window(request), may_act=visitor.may_act)
+        return page(context, request, "overview.html", variables)
 
     def regions(self, window: str, *, may_act: bool) -> dict[str, str]:
-        """The regions by their names, as HTML, not older than a second."""
+        """Returns the regions by their names, as HTML, not older than a second."""
         with self._lock:
-            asked = (window, may_act, self._desk.acts)
+            asked = (window, may_act, self._context.acts)
             made_at, regions = self._regions.get(asked, (0.0, {}))
             if time.monotonic() - made_at < REGIONS_FRESH_SECONDS:
                 return regions
-            document = self._desk.snapshots.latest()
-            shown = self._shown(document, window, may_act=may_act)
-            regions = {
-                name: TEMPLATES.get_template(f"overview/{name}.html").render(shown)
-                for name in REGIONS
-            }
+            status = self._context.snapshots.latest()
+            variables = self._variables(status, window, may_act=may_act)
+            regions = {name: render(f"overview/{name}.html", variables) for name in REGIONS}
             self._regions = {key: kept for key, kept in self._regions.items() if key[2] == asked[2]}
             self._regions[asked] = (time.monotonic(), regions)
             return regions
 
-    def _shown(self, document: dict[str, Any], window: str, *, may_act: bool) -> dict[str, Any]:
+    def _variables(self, status: dict[str, Any], window: str, *, may_act: bool) -> dict[str, Any]:
         return {
-            "status": document,
+            "status": status,
             "wrong": [
-                (found.message, *_MENDED_AT.get(found.key, ("", "")))
-                for found in findings(document, self._desk.config)
+                (found.message, *_WHERE_NEXT.get(found.key, ("", "")))
+                for found in findings(status, self._context.config)
             ],
-            "began": self._desk.began,
+            "began": self._context.began,
             "us": f"{os.getpid()} on {socket.gethostname()}",
-            "charts": self._charts_of(window),
+            "charts": self._recent_charts(window),
             "window": window,
             "windows": WINDOWS,
             "may_act": may_act,
-            "can_log_in": self._desk.config.web.token is not None,
+            "can_log_in": self._context.secret.is_set,
         }
 
-    def _charts_of(self, window: str) -> list[Chart]:
+    def _recent_charts(self, window: str) -> list[Chart]:
         made_at, charts = self._charts.get(window, (0.0, []))
         if not charts or time.monotonic() - made_at >= CHARTS_FRESH_SECONDS:
-            charts = charts_of(self._desk.measures.points(window, self._desk.now()), window)
+            points = self._context.measures.points(window, self._context.now())
+            charts = build_charts(points, window)
             self._charts[window] = (time.monotonic(), charts)
         return charts
 
 
-def window_of(request: Request) -> str:
-    """The window of the charts that is asked for."""
+def selected_window(request: Request) -> str:
+    """Returns the window of the charts that a request asks for."""
     asked = request.query_params.get("window")
     return asked if asked in WINDOWS else WINDOWS[0]
 
 
-def charts_of(points: Sequence[Point], window: str) -> list[Chart]:
-    """Throughput, how long PUTs take, how long changes take, and the lag, of the last window.
+def build_charts(points: Sequence[Point], window: str) -> list[Chart]:
+    """Returns throughput, how long PUTs and changes take, and the lag, over the last window.
 
     Where the process is younger they begin with it, for a line at the very edge says nothing.
     """
-    points = _since_something(points)
+    points = _without_lead(points)
     times = [point.at for point in points]
     return [
         _chart(
@@ -147,7 +139,7 @@ def charts_of(points: Sequence[Point], window: str) -> list[Chart]:
                 ("accepted", "good", [point.rate for point in points]),
                 ("failed", "bad", [point.failing for point in points]),
             ],
-            (times[0], window, _rate),
+            (times[0], window, _format_rate),
         ),
         _chart(
             "put",
@@ -170,7 +162,7 @@ def charts_of(points: Sequence[Point], window: str) -> list[Chart]:
     ]
 
 
-def _since_something(points: Sequence[Point]) -> Sequence[Point]:
+def _without_lead(points: Sequence[Point]) -> Sequence[Point]:
     first = next((at for at, point in enumerate(points) if not _is_empty(point)), len(points))
     return points[max(0, min(first - 1, len(points) - FEWEST)) :]
 
@@ -190,22 +182,22 @@ def _chart(
     key: str,
     title: str,
     lines: list[tuple[str, str, Values]],
-    about: tuple[datetime, str, Callable[[float | None], str]],
+    scale: tuple[datetime, str, Callable[[float | None], str]],
 ) -> Chart:
-    begins, window, written = about
+    begins, window, formatted = scale
     greatest = max((v for _, _, values in lines for v in values if v is not None), default=0.0)
-    top = rounded_up(greatest * HEADROOM)
+    top = round_up(greatest * HEADROOM)
     drawn = tuple(
-        Drawn(name, style, path_of(values, top), written(_latest(values)))
+        ChartLine(name, style, line_path(values, top), formatted(_latest(values)))
         for name, style, values in lines
     )
     latest = ", ".join(f"{line.name} {line.latest}" for line in drawn)
-    summary = f"{title}, last {window}: latest {latest}; highest {written(greatest)}"
-    return Chart(key, title, drawn, written(top), written(top / 2), begins, summary)
+    summary = f"{title}, last {window}: latest {latest}; highest {formatted(greatest)}"
+    return Chart(key, title, drawn, formatted(top), formatted(top / 2), begins, summary)
 
 
-def rounded_up(greatest: float) -> float:
-    """A round number that the greatest value stays below."""
+def round_up(greatest: float) -> float:
+    """Returns a round number that the greatest value stays below."""
     if greatest <= 0:
         return 1.0
     decade = 1.0
@@ -216,8 +208,8 @@ def rounded_up(greatest: float) -> float:
     return next(decade * step for step in _STEPS if decade * step >= greatest * 0.999)
 
 
-def path_of(values: Values, top: float) -> str:
-    """The path of a line; it has a gap where there is no value."""
+def line_path(values: Values, top: float) -> str:
+    """Returns the SVG path of a line; it has a gap where there is no value."""
     step, parts, is_open = WIDTH / max(1, len(values) - 1), [], False
     for index, value in enumerate(values):
         if value is None:
@@ -227,7 +219,7 @@ def path_of(values: Values, top: float) -> str:
         parts.append(f"{'L' if is_open else 'M'}{x:.0f} {y:.1f}")
         is_last = index + 1 == len(values)
         if not is_open and (is_last or values[index + 1] is None):
-            # A value alone is to be seen, too.
+            # A single value would draw nothing.
             parts.append(f"h{-step if is_last else step:.0f}")
         is_open = True
     return "".join(parts)
@@ -237,7 +229,7 @@ def _latest(values: Values) -> float | None:
     return next((value for value in reversed(values) if value is not None), None)
 
 
-def _rate(value: float | None) -> str:
+def _format_rate(value: float | None) -> str:
     if value is None:
         return "—"
     return f"{value:.0f}" if value >= 10 or value == 0 else f"{value:.2g}"

@@ -1,7 +1,6 @@
-"""The pages to read, but for the overview: what each looks up, and the template that shows it."""
+"""The pages to read, but for the overview: each looks something up and renders its template."""
 
 import platform
-from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -21,8 +20,8 @@ from cdc_sync.operations.contracts import (
 )
 from cdc_sync.operations.watermark import moves_document
 from cdc_sync.state import history
-from cdc_sync.web.access import SESSION_LASTS, Form, Secret, cookie_name, safe_path
-from cdc_sync.web.context import Desk
+from cdc_sync.web.access import SESSION_LIFETIME, Form, cookie_name, safe_path
+from cdc_sync.web.context import PageContext
 from cdc_sync.web.render import page
 
 LISTED = 50
@@ -32,68 +31,72 @@ LONGEST_SOUGHT = 300  # characters
 _LEVELS = {"all": (), "warning": ("warning", "error", "critical")}
 
 
-def contracts(desk: Desk, request: Request) -> Response:
+def contracts(context: PageContext, request: Request) -> Response:
     """Contracts by status, or those that a text finds."""
     asked = request.query_params
-    sought, status = asked.get("q", "").strip()[:LONGEST_SOUGHT], _status(asked.get("status"))
+    sought = asked.get("q", "").strip()[:LONGEST_SOUGHT]
+    status = Status(asked["status"]) if asked.get("status") in set(Status) else None
     if sought:
-        found = {"next": None, **find_contracts(desk.state, sought, LISTED, status)}
+        found = {"next": None, **find_contracts(context.state, sought, LISTED, status)}
     else:
-        listed = list_contracts(desk.state, status, asked.get("after") or None, LISTED)
+        listed = list_contracts(context.state, status, asked.get("after") or None, LISTED)
         found = {"more": False, **listed}
-    counts = desk.snapshots.recent()["contracts"]
+    counts = context.snapshots.recent()["contracts"]
     chosen = {"sought": sought, "status": status, "after": asked.get("after"), "counts": counts}
-    return page(desk, request, "contracts.html", found | chosen)
+    return page(context, request, "contracts.html", found | chosen)
 
 
-def contract(desk: Desk, request: Request) -> Response:
+def contract(context: PageContext, request: Request) -> Response:
     """One contract's story; of one that is not known, why."""
     name = request.query_params.get("id", "").strip()[:LONGEST_SOUGHT]
     if not name:
         return RedirectResponse("/contracts", 303)
-    told = story_of(desk.state, name)
-    why = None if told else _why_unknown(desk, name)
-    shown = {"contract": told, "name": name, "why": why}
-    return page(desk, request, "contract.html", shown, 200 if told else 404)
+    story = story_of(context.state, name)
+    why = None if story else _why_unknown(context, name)
+    variables = {"contract": story, "name": name, "why": why}
+    return page(context, request, "contract.html", variables, 200 if story else 404)
 
 
-def _why_unknown(desk: Desk, name: str) -> str:
+def _why_unknown(context: PageContext, name: str) -> str:
+    def ask() -> str:
+        return why_unknown(context.state, name, lambda: context.config)
+
     try:
-        return desk.asking.ask(lambda: why_unknown(desk.state, name, lambda: desk.config))
+        return context.source_queries.run(ask)
     except SourceUnavailable as error:
         return f"The state does not know {name}. Why, the source could not be asked: {error}"
 
 
-def stuck(desk: Desk, request: Request) -> Response:
+def refusals(context: PageContext, request: Request) -> Response:
     """Refusals by their reason, and the accounts that are waited for."""
-    shown = {
-        "rejected": groups(desk.state, Status.REJECTED),
-        "waiting": groups(desk.state, Status.WAITING),
+    variables = {
+        "rejected": groups(context.state, Status.REJECTED),
+        "waiting": groups(context.state, Status.WAITING),
         "most": MOST,
     }
-    return page(desk, request, "refusals.html", shown)
+    return page(context, request, "refusals.html", variables)
 
 
-def guard(desk: Desk, request: Request) -> Response:
+def guard(context: PageContext, request: Request) -> Response:
     """What the guard holds."""
-    shown = {
-        "hold": held_document(desk.state),
-        "ends": desk.config.deletes.policy == "end",
-        "share": effective(desk.config)["guard"]["max_changes"],
+    variables = {
+        "hold": held_document(context.state),
+        "ends": context.config.deletes.policy == "end",
+        "share": effective(context.config)["guard"]["max_changes"],
     }
-    return page(desk, request, "guard.html", shown)
+    return page(context, request, "guard.html", variables)
 
 
-def watermark(desk: Desk, request: Request) -> Response:
+def watermark(context: PageContext, request: Request) -> Response:
     """Where the watermark stands, and who moved it."""
-    return page(desk, request, "watermark.html", positions(desk))
+    return page(context, request, "watermark.html", watermark_variables(context))
 
 
-def positions(desk: Desk) -> dict[str, Any]:
+def watermark_variables(context: PageContext) -> dict[str, Any]:
     """What the page of the watermark shows while nobody is about to move it."""
     return {
-        "mark": desk.snapshots.latest()["watermark"],
-        "moves": moves_document(desk.state, MOVES_SHOWN)["moves"],
+        "mark": context.snapshots.latest()["watermark"],
+        "moves": moves_document(context.state, MOVES_SHOWN)["moves"],
         "move": None,
         "by": "",
         "reason": "",
@@ -101,86 +104,74 @@ def positions(desk: Desk) -> dict[str, Any]:
     }
 
 
-def to_watermark(_desk: Desk, _request: Request) -> Response:
-    """A preview is asked for by its form: who asks otherwise is led to the form."""
+def redirect_to_watermark(_context: PageContext, _request: Request) -> Response:
+    """Leads to the form: only that one asks for a preview, by a POST."""
     return RedirectResponse("/watermark", 303)
 
 
-def runs(desk: Desk, request: Request) -> Response:
+def runs(context: PageContext, request: Request) -> Response:
     """Polls that found something, full scans, and their errors."""
     asked = request.query_params.get("before", "")
     before = int(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 19 else None
-    with desk.state.read() as tx:
+    with context.state.read() as tx:
         found = history.list_runs(tx, before, LISTED + 1)
-    shown = {
+    variables = {
         "runs": found[:LISTED],
         "next": found[LISTED - 1]["id"] if len(found) > LISTED else None,
-        "status": desk.snapshots.recent(),
+        "status": context.snapshots.recent(),
     }
-    return page(desk, request, "runs.html", shown)
+    return page(context, request, "runs.html", variables)
 
 
-def log(desk: Desk, request: Request) -> Response:
+def log(context: PageContext, request: Request) -> Response:
     """The log of the last hour."""
     asked = request.query_params.get("level", "all")
     levels = _LEVELS.get(asked, ())
-    lines = [line for line in desk.recent.lines() if not levels or line.level in levels]
-    shown = {"lines": lines[:LINES_SHOWN], "found": len(lines), "level": asked}
-    return page(desk, request, "log.html", shown)
+    lines = [line for line in context.recent.lines() if not levels or line.level in levels]
+    variables = {"lines": lines[:LINES_SHOWN], "found": len(lines), "level": asked}
+    return page(context, request, "log.html", variables)
 
 
-def configuration(desk: Desk, request: Request) -> Response:
+def configuration(context: PageContext, request: Request) -> Response:
     """The configuration in force; every secret is masked."""
-    shown = {
-        "sections": effective(desk.config),
+    variables = {
+        "sections": effective(context.config),
         "python": platform.python_version(),
-        "engine": desk.state.engine.dialect.name,
+        "engine": context.state.engine.dialect.name,
     }
-    return page(desk, request, "configuration.html", shown)
+    return page(context, request, "configuration.html", variables)
 
 
-def _status(text: str | None) -> Status | None:
-    return Status(text) if text in set(Status) else None
-
-
-def form(secret: Secret) -> Callable[[Desk, Request], Response]:
+def login_form(context: PageContext, request: Request) -> Response:
     """Asks for the token."""
-
-    def ask(desk: Desk, request: Request) -> Response:
-        return _asked(desk, request, secret, request.query_params.get("next"))
-
-    return ask
+    return _login(context, request, request.query_params.get("next"))
 
 
-def log_in(secret: Secret) -> Callable[[Desk, Request, Form], Response]:
+def log_in(context: PageContext, request: Request, form: Form) -> Response:
     """Takes the token, and gives a cookie for it."""
-
-    def take(desk: Desk, request: Request, given: Form) -> Response:
-        if not secret.is_token(given.get("token", "").strip()):
-            return _asked(desk, request, secret, given.get("next"), wrong=True)
-        answer = RedirectResponse(safe_path(given.get("next")), 303)
-        answer.set_cookie(
-            cookie_name(request.scope),
-            secret.cookie(desk.now()),
-            max_age=int(SESSION_LASTS.total_seconds()),
-            httponly=True,
-            samesite="lax",  # a link from a chat leads to somebody who is logged in
-            secure=request.headers.get("x-forwarded-proto") == "https",
-        )
-        return answer
-
-    return take
+    if not context.secret.is_token(form.get("token", "").strip()):
+        return _login(context, request, form.get("next"), is_wrong=True)
+    response = RedirectResponse(safe_path(form.get("next")), 303)
+    response.set_cookie(
+        cookie_name(request.scope),
+        context.secret.cookie(context.now()),
+        max_age=int(SESSION_LIFETIME.total_seconds()),
+        httponly=True,
+        samesite="lax",  # a link from a chat leads to somebody who is logged in
+        secure=request.headers.get("x-forwarded-proto") == "https",
+    )
+    return response
 
 
-def log_out(_desk: Desk, request: Request, _given: Form) -> Response:
+def log_out(_context: PageContext, request: Request, _form: Form) -> Response:
     """Forgets the cookie."""
-    answer = RedirectResponse("/", 303)
-    answer.delete_cookie(cookie_name(request.scope), httponly=True, samesite="lax")
-    return answer
+    response = RedirectResponse("/", 303)
+    response.delete_cookie(cookie_name(request.scope), httponly=True, samesite="lax")
+    return response
 
 
-def _asked(
-    desk: Desk, request: Request, secret: Secret, goes_to: str | None, *, wrong: bool = False
+def _login(
+    context: PageContext, request: Request, then: str | None, *, is_wrong: bool = False
 ) -> Response:
-    shown = {"wrong": wrong, "is_set": secret.is_set, "next": safe_path(goes_to)}
-    return page(desk, request, "login.html", shown, 401 if wrong else 200)
+    variables = {"wrong": is_wrong, "is_set": context.secret.is_set, "next": safe_path(then)}
+    return page(context, request, "login.html", variables, 401 if is_wrong else 200)

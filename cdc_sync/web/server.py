@@ -24,7 +24,7 @@ SENDS_WITHIN = 15.0  # seconds for a whole request, from its connection or its f
 
 @contextmanager
 def serving(app: Any, host: str, port: int) -> Iterator[str]:
-    """Serve `app` on host and port (0: any free one), and yield its base URL.
+    """Serves `app` on host and port (0: any free one), and yields its base URL.
 
     Each request's `scope["state"]["transport"]` is its connection's asyncio transport.
     Raises UserMistake when the address cannot be had.
@@ -32,13 +32,13 @@ def serving(app: Any, host: str, port: int) -> Iterator[str]:
     listener = _listen(host, port)
     server = _Server(_config(app))
     thread = threading.Thread(
-        target=server.serve_until_told, args=(listener,), name="web", daemon=True
+        target=server.serve_until_stopped, args=(listener,), name="web", daemon=True
     )
     thread.start()
     try:
         if not server.settled.wait(START_WITHIN) or not server.started:
-            raise CdcSyncError(f"The web server on {_shown(host, port)} did not start.")
-        yield f"http://{_shown(host, listener.getsockname()[1])}"
+            raise CdcSyncError(f"The web server on {_format_address(host, port)} did not start.")
+        yield f"http://{_format_address(host, listener.getsockname()[1])}"
     finally:
         server.should_exit = True
         thread.join(STOP_WITHIN)
@@ -52,7 +52,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.settled = threading.Event()
 
-    def serve_until_told(self, listener: socket.socket) -> None:
+    def serve_until_stopped(self, listener: socket.socket) -> None:
         # An application that cannot start makes uvicorn exit; here that would be its thread.
         with suppress(SystemExit):
             self.run([listener])
@@ -70,41 +70,41 @@ class _Connection(H11Protocol):
     """
 
     idle_since: float
-    _late: asyncio.TimerHandle | None = None
+    _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.app_state = {**self.app_state, "transport": transport}
         self.idle_since = time.monotonic()
-        self._expect_request()
+        self._start_deadline()
         if len(self.connections) > MOST_CONNECTIONS:
             self._make_room()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if not self.is_idle and not self.cycle.more_body:
-            self._request_is_here()
-        elif self._late is None:
-            self._expect_request()
+            self._cancel_deadline()
+        elif self._deadline is None:
+            self._start_deadline()
 
     def on_response_complete(self) -> None:
         self.idle_since = time.monotonic()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._request_is_here()
+        self._cancel_deadline()
         super().connection_lost(exc)
 
-    def _expect_request(self) -> None:
-        self._late = self.loop.call_later(SENDS_WITHIN, self.transport.abort)
+    def _start_deadline(self) -> None:
+        self._deadline = self.loop.call_later(SENDS_WITHIN, self.transport.abort)
 
-    def _request_is_here(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _make_room(self) -> None:
-        """Ends the connection that has been idle the longest: who asks now goes before it."""
+        """Ends the connection that has been idle the longest: the new one takes its place."""
         others = (one for one in self.connections if isinstance(one, _Connection))
         idle = [one for one in others if one.is_idle and not one.transport.is_closing()]
         min(idle, key=lambda one: one.idle_since).transport.abort()
@@ -132,16 +132,16 @@ def _config(app: Any) -> uvicorn.Config:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        return _bound(host, port)
+        return _bind(host, port)
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserMistake(
-            f"Cannot listen on {_shown(host, port)}: {reason}.",
+            f"Cannot listen on {_format_address(host, port)}: {reason}.",
             hint="Choose an address of this machine and a free port (port 0 picks one).",
         ) from error
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     # The protocol is named (socket.create_server leaves it at 0) because asyncio switches Nagle
     # off only where it reads TCP; with it on, every small answer costs 40 ms.
@@ -156,5 +156,5 @@ def _bound(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _shown(host: str, port: int) -> str:
+def _format_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

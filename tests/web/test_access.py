@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import structlog
 
-from cdc_sync.web.access import SESSION_LASTS, Guesses, Secret, is_loopback, safe_path
+from cdc_sync.web.access import SESSION_LIFETIME, LoginThrottle, Secret, is_loopback, safe_path
 
 TOKEN = "correct-horse-battery"
 READS = ["/api/status", "/healthz", "/metrics", "/login"]
@@ -75,11 +75,11 @@ def test_wrong_tokens_are_slowed_and_logged_once_a_minute(monkeypatch):
         slowed.append(seconds)
 
     monkeypatch.setattr("cdc_sync.web.access.sleep", slow)
-    guesses = Guesses()
+    throttle = LoginThrottle()
     with structlog.testing.capture_logs() as log:
         for second in range(61):
             monkeypatch.setattr("cdc_sync.web.access.monotonic", lambda at=second: 100.0 + at)
-            asyncio.run(guesses.wrong("192.0.2.7"))
+            asyncio.run(throttle.failed("192.0.2.7"))
 
     told = [(one["event"], one["count"], one["latest_from"]) for one in log]
     assert told == [("page.login_refused", n, "192.0.2.7") for n in (1, 60)]
@@ -90,10 +90,10 @@ def test_wrong_tokens_are_slowed_and_logged_once_a_minute(monkeypatch):
 def test_a_wrong_token_is_counted_however_it_is_sent(daemon, monkeypatch, by):
     seen = []
 
-    async def wrong(_self: Guesses, address: str) -> None:
+    async def failed(_self: LoginThrottle, address: str) -> None:
         seen.append(address)
 
-    monkeypatch.setattr(Guesses, "wrong", wrong)
+    monkeypatch.setattr(LoginThrottle, "failed", failed)
     visit = daemon.visit()
     visit.get("/healthz", headers={"Authorization": f"Bearer {TOKEN}"})
     visit.get("/healthz", headers={"Authorization": "Basic d3Jvbmc="})
@@ -223,7 +223,7 @@ def test_a_cookie_ends_and_another_tokens_cookie_is_none():
     cookie = secret.cookie(NOON)
 
     assert secret.is_cookie(cookie, NOON)
-    assert not secret.is_cookie(cookie, NOON + SESSION_LASTS + timedelta(seconds=1))
+    assert not secret.is_cookie(cookie, NOON + SESSION_LIFETIME + timedelta(seconds=1))
     assert not Secret("another").is_cookie(cookie, NOON)
     assert not Secret(None).is_cookie(Secret(None).cookie(NOON), NOON)
     ends, _, signature = cookie.partition(".")

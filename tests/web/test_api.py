@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cdc_sync.web.context import Vitals, unwell
+from cdc_sync.web.context import Health, unhealthy_reason
 from tests.support.wait import wait_until
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -149,13 +149,13 @@ def _expect_delivery_without_a_page(there, sandbox):
     [(0, 0, True), (44, 1, True), (46, 1, False), (-3600, 0, True), (0, 61, False)],
 )
 def test_health_is_good_polls_and_turns_of_delivery(age, quiet, is_well):
-    vitals = Vitals(NOON - timedelta(seconds=age), None, quiet)
+    health = Health(NOON - timedelta(seconds=age), None, quiet)
 
-    assert (unwell(vitals, timedelta(seconds=15), NOON) is None) == is_well
+    assert (unhealthy_reason(health, timedelta(seconds=15), NOON) is None) == is_well
 
 
 @pytest.mark.quick
 def test_one_that_stands_by_is_healthy_though_another_polls():
-    vitals = Vitals(NOON - timedelta(days=1), None, 0, captures=False)
+    health = Health(NOON - timedelta(days=1), None, 0, is_capturing=False)
 
-    assert unwell(vitals, timedelta(seconds=15), NOON) is None
+    assert unhealthy_reason(health, timedelta(seconds=15), NOON) is None

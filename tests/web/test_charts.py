@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc_sync.measures import BOUNDS, DAY, HOUR, Distribution, Measures
-from cdc_sync.web.overview import HEIGHT, WIDTH, charts_of, path_of, rounded_up
+from cdc_sync.web.overview import HEIGHT, WIDTH, build_charts, line_path, round_up
 
 pytestmark = pytest.mark.quick
 
@@ -100,25 +100,25 @@ def test_totals_are_a_copy():
 
 @given(st.floats(1e-6, 1e9))
 def test_an_axis_ends_at_a_round_number_not_far_above(greatest: float):
-    top = rounded_up(greatest)
+    top = round_up(greatest)
 
     assert greatest * 0.998 <= top <= greatest * 1.7
 
 
 def test_an_axis_of_nothing_is_there():
-    assert rounded_up(0) == 1
+    assert round_up(0) == 1
 
 
 def test_a_line_has_a_gap_where_there_is_no_value_and_shows_a_value_alone():
-    assert path_of([None, 1.0, None, 0.0, 1.0], 1.0) == "M180 1.0h180M540 119.0L720 1.0"
-    assert path_of([None, 1.0], 1.0) == "M720 1.0h-720"
+    assert line_path([None, 1.0, None, 0.0, 1.0], 1.0) == "M180 1.0h180M540 119.0L720 1.0"
+    assert line_path([None, 1.0], 1.0) == "M720 1.0h-720"
 
 
 @given(st.lists(st.none() | st.floats(0, 1), max_size=300))
 def test_a_line_stays_on_its_chart(values):
     numbers = [
         tuple(map(float, point.split("h")[0].split()))
-        for point in path_of(values, 1.0).replace("L", "M").split("M")[1:]
+        for point in line_path(values, 1.0).replace("L", "M").split("M")[1:]
     ]
 
     assert all(0 <= x <= WIDTH + 1 and 0 <= y <= HEIGHT for x, y in numbers)
@@ -127,8 +127,8 @@ def test_a_line_stays_on_its_chart(values):
 def test_charts_of_a_young_process_begin_with_it():
     measures = Measures()
     measures.put(NOON - timedelta(minutes=20), 200, 0.004, None)
-    young, *_ = charts_of(measures.points("hour", NOON), "hour")
-    empty, *_ = charts_of(Measures().points("hour", NOON), "hour")
+    young, *_ = build_charts(measures.points("hour", NOON), "hour")
+    empty, *_ = build_charts(Measures().points("hour", NOON), "hour")
 
     assert NOON - timedelta(minutes=21) < young.begins < NOON - timedelta(minutes=20)
     assert NOON - timedelta(minutes=5) < empty.begins < NOON
@@ -138,7 +138,7 @@ def test_a_chart_says_in_words_what_it_shows():
     measures = Measures()
     measures.put(NOON, 200, 0.004, None)
     measures.poll(NOON, 0.1, well=True, lag=4.0)
-    throughput, put, arrival, lag = charts_of(measures.points("hour", NOON), "hour")
+    throughput, put, arrival, lag = build_charts(measures.points("hour", NOON), "hour")
 
     assert throughput.summary == "PUTs a second, last hour: latest accepted 1, failed 0; highest 1"
     assert "latest p50 4 ms, p95 5 ms" in put.summary

@@ -9,7 +9,7 @@ import pytest
 from cdc_sync.rules.gate import ApiStatus
 from cdc_sync.rules.verdict import ApiState
 from cdc_sync.state import control
-from cdc_sync.web import render
+from cdc_sync.web import flash, render
 from tests.support.commands import installed
 from tests.support.wait import wait_until
 
@@ -286,15 +286,15 @@ def test_the_page_comes_back_when_the_state_does(daemon):
     ],
 )
 def test_folders_are_left_out_and_addresses_are_not(text, expected):
-    assert render.pathless(text) == expected
+    assert render.hide_folders(text) == expected
 
 
 @pytest.mark.quick
 def test_only_our_own_notices_are_shown():
-    assert render.said("retried", "3") == "3 contracts are due now."
-    assert render.said("retried", "1") == "1 contract is due now."
-    assert render.said("retried", "<b>") == "0 contracts are due now."
-    assert render.said("You have won", None) is None
+    assert flash.message("retried", "3") == "3 contracts are due now."
+    assert flash.message("retried", "1") == "1 contract is due now."
+    assert flash.message("retried", "<b>") == "0 contracts are due now."
+    assert flash.message("You have won", None) is None
 
 
 def test_a_contract_without_an_id_leads_to_all_of_them(standing):
