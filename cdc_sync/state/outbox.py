@@ -1,4 +1,9 @@
-"""The contract table as delivery sees it: the outbox. Latest payload wins."""
+"""The contract table as delivery sees it: the outbox, where the latest payload wins.
+
+A contract with `next_attempt_at` and without `claimed_by` waits to be sent. `claim` takes those
+that are due and puts them in doubt; `settle` writes what came of them and `release` gives back
+what was never sent. A process that dies leaves its claims, which the last part of this module ends.
+"""
 
 import os
 import socket
@@ -23,11 +28,11 @@ from cdc_sync.contract import Payload, Problem, SourceId, Status, problems_to_js
 from cdc_sync.rules.outcome import ACCOUNT_LONGEST, CONFIRM_AFTER, Claimed, Settlement
 from cdc_sync.rules.verdict import LONGEST
 from cdc_sync.state.database import Database
-from cdc_sync.state.tables import BulkStatement, among, contract, in_one_order
+from cdc_sync.state.tables import Columns, among, bulk_statement, contract, in_one_order
 
 _LONGEST_WAIT = max(LONGEST, ACCOUNT_LONGEST) + timedelta(minutes=1)
 _WAITS = (contract.c.next_attempt_at.is_not(None), contract.c.claimed_by.is_(None))
-_TAKEN = (
+_COLUMNS = (
     contract.c.source_id,
     contract.c.reference,
     contract.c.payload,
@@ -42,44 +47,171 @@ _TAKEN = (
 _IS_DUE = sa.or_(
     contract.c.next_attempt_at <= bindparam("now"), contract.c.next_attempt_at > bindparam("far")
 )
-_DUE = select(*_TAKEN).where(*_WAITS, _IS_DUE).limit(bindparam("most"))
+_DUE = select(*_COLUMNS).where(*_WAITS, _IS_DUE).limit(bindparam("most"))
 _BY_NEED = _DUE.order_by(contract.c.next_attempt_at, contract.c.source_id)
-_AT_RANDOM = _DUE.order_by(sa.func.random())
+_COUNT_DUE = select(sa.func.count()).select_from(contract).where(*_WAITS, _IS_DUE)
+_COUNT_LEFT = (
+    select(sa.func.count())
+    .select_from(contract)
+    .where(contract.c.next_attempt_at <= bindparam("now"))
+)
+_NEXT_DUE = (
+    select(contract.c.next_attempt_at).where(*_WAITS).order_by(contract.c.next_attempt_at).limit(1)
+)
 
 
-def _to_take(due: Select[Any]) -> dict[str, Select[Any]]:
-    """Those that nobody takes meanwhile. Built once: that costs as much as asking for them."""
+def list_due(tx: Connection, now: datetime, limit: int) -> Iterable[Row[Any]]:
+    """Returns the contracts to be sent now, the one that is due longest first."""
+    return tx.execute(_BY_NEED, _as_of(now) | {"most": limit})
+
+
+def count_due(tx: Connection, now: datetime) -> int:
+    """Returns how many contracts are to be sent now."""
+    return int(tx.execute(_COUNT_DUE, _as_of(now)).scalar_one())
+
+
+def count_left(tx: Connection, now: datetime) -> int:
+    """Returns how many contracts are to be sent now or are on their way."""
+    return int(tx.execute(_COUNT_LEFT, {"now": now}).scalar_one())
+
+
+def list_postponed(tx: Connection, now: datetime) -> list[SourceId]:
+    """Returns the pending contracts that wait for their next attempt."""
+    is_pending = contract.c.status == Status.PENDING.value
+    query = select(contract.c.source_id).where(*_WAITS, is_pending, sa.not_(_IS_DUE))
+    return [SourceId(row[0]) for row in tx.execute(query, _as_of(now))]
+
+
+def next_due_at(tx: Connection) -> datetime | None:
+    """Returns when the next contract is due; None where none waits."""
+    found: datetime | None = tx.execute(_NEXT_DUE).scalar()
+    return found
+
+
+def _as_of(now: datetime) -> dict[str, Any]:
+    return {"now": now, "far": now + _LONGEST_WAIT}
+
+
+def _for_claim(due: Select[Any]) -> dict[str, Select[Any]]:
+    """Returns the locking query by dialect. Building it costs as much as running it."""
     # Others may have ended a claim of ours whose PUT is still on its way.
     ours = sa.func.unnest(bindparam("exclude", type_=sa.ARRAY(sa.Text()))).column_valued("ours")
     free = due.where(contract.c.source_id.not_in(select(ours))).with_for_update(skip_locked=True)
     return {"sqlite": due, "postgresql": free}
 
 
-_TAKE_BY_NEED, _TAKE_AT_RANDOM = _to_take(_BY_NEED), _to_take(_AT_RANDOM)
-_COUNT_DUE = select(sa.func.count()).select_from(contract).where(*_WAITS, _IS_DUE)
-_LEFT = contract.c.next_attempt_at <= bindparam("now")
-_COUNT_LEFT = select(sa.func.count()).select_from(contract).where(_LEFT)
-_NEXT_DUE = (
-    select(contract.c.next_attempt_at).where(*_WAITS).order_by(contract.c.next_attempt_at).limit(1)
-)
-_CLAIM = BulkStatement(
-    {"id": sa.Text()},
-    lambda given: (
-        sa.update(contract)
-        .where(contract.c.source_id == given.c.id)
-        .values(
-            claimed_by=bindparam("owner"),
-            claimed_until=bindparam("until"),
-            in_doubt=bindparam("now"),
-        )
-    ),
-)
-_IS_EXPIRED = sa.and_(
-    contract.c.claimed_by.is_not(None), contract.c.claimed_until < sa.func.clock_timestamp()
-)
-FREE: dict[str, object] = {"claimed_by": sa.null(), "claimed_until": sa.null()}
+_CLAIM_BY_NEED = _for_claim(_BY_NEED)
+_CLAIM_AT_RANDOM = _for_claim(_DUE.order_by(sa.func.random()))
+
+
+def claim(  # noqa: PLR0913  # one argument a column
+    tx: Connection,
+    now: datetime,
+    limit: int,
+    owner: str,
+    until: datetime,
+    *,
+    exclude: Iterable[SourceId] = (),
+    at_random: bool = False,
+) -> list[Claimed]:
+    """Takes contracts for delivery: in doubt from the commit of `tx` on, until acknowledged.
+
+    `exclude` are those that are on their way: another daemon may have ended their claim.
+    """
+    if limit <= 0:
+        return []
+    query = (_CLAIM_AT_RANDOM if at_random else _CLAIM_BY_NEED)[tx.dialect.name]
+    asked = _as_of(now) | {"most": limit, "exclude": list(exclude)}
+    taken = [_claimed(row, owner, now) for row in tx.execute(query, asked)]
+    ids = [{"id": claimed.source_id} for claimed in taken]
+    _mark_claimed.execute(tx, ids, owner=owner, until=until, now=now)
+    return taken
+
+
+def _claimed(row: Any, owner: str, now: datetime) -> Claimed:
+    id_, reference, payload, acknowledged, status, attempts, due_at, in_doubt, changed_at = row
+    before = (Status(status), attempts, due_at, in_doubt, changed_at)
+    return Claimed(id_, reference, payload, acknowledged, *before, owner, now)
+
+
+@bulk_statement({"id": sa.Text()})
+def _mark_claimed(given: FromClause) -> Update:
+    return _of(given).values(
+        claimed_by=bindparam("owner"),
+        claimed_until=bindparam("until"),
+        in_doubt=bindparam("now"),
+    )
+
+
+def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
+    """Records what came of claims, and ends them.
+
+    What was seen in the source meanwhile stays: a newer payload keeps its status and is due.
+    An answer that came after its claim was lost to another daemon puts the contract in doubt.
+    """
+    ours = _still_ours(tx, [s.claimed for s in settlements])
+    accepted = [_row(s) for s in settlements if s.acknowledged and s.claimed.source_id in ours]
+    others = [_row(s) for s in settlements if not s.acknowledged and s.claimed.source_id in ours]
+    late = [
+        _row(s)
+        for s in settlements
+        if s.claimed.source_id not in ours and (s.acknowledged or s.in_doubt is not None)
+    ]
+    _settle_late.execute(tx, late)
+    _settle_accepted.execute(tx, accepted)
+    _settle_other.execute(tx, others)
+
+
+def release(tx: Connection, unsent: Sequence[Claimed]) -> None:
+    """Gives claims back whose PUT never left: they stand as before the claim."""
+    ours = _still_ours(tx, unsent)
+    _release.execute(tx, [_unsent(claimed) for claimed in unsent if claimed.source_id in ours])
+
+
+def _still_ours(tx: Connection, claims: Sequence[Claimed]) -> set[SourceId]:
+    """Returns the contracts whose claim is still ours; on SQLite nobody else can have taken it."""
+    if not claims or tx.dialect.name == "sqlite":
+        return {claimed.source_id for claimed in claims}
+    # Locked in one order everywhere, so that two daemons never wait for each other.
+    ids = [claimed.source_id for claimed in claims]
+    query = (
+        select(contract.c.source_id, contract.c.claimed_by)
+        .where(among(tx, contract.c.source_id, ids))
+        .order_by(in_one_order(tx, contract.c.source_id))
+        .with_for_update()
+    )
+    return {SourceId(row[0]) for row in tx.execute(query) if row[1] == claims[0].owner}
+
+
+def _row(settlement: Settlement) -> dict[str, object]:
+    return {
+        "id": settlement.claimed.source_id,
+        "claimed": settlement.claimed.claimed_at,
+        "sent": settlement.claimed.payload,
+        "settled": settlement.status,
+        "tries": settlement.attempts,
+        "due": settlement.next_attempt_at,
+        "doubt": settlement.in_doubt,
+        "http": settlement.http_status,
+        "error": problems_to_json(settlement.problems) if settlement.problems else None,
+        "at": settlement.at,
+    }
+
+
+def _unsent(claimed: Claimed) -> dict[str, object]:
+    return {
+        "id": claimed.source_id,
+        "claimed": claimed.claimed_at,
+        "sent": claimed.payload,
+        "doubt": claimed.in_doubt,
+    }
+
+
+_FREE: dict[str, object] = {"claimed_by": sa.null(), "claimed_until": sa.null()}
+_SENDABLE = (Status.PENDING, Status.WAITING, Status.SYNCED)
+_IS_SENDABLE = contract.c.status.in_([status.value for status in _SENDABLE])
 _INSTANT = contract.c.in_doubt.type
-_COLUMNS = {
+_SETTLEMENT: Columns = {
     "id": sa.Text(),
     "claimed": _INSTANT,
     "sent": sa.Text(),
@@ -91,15 +223,14 @@ _COLUMNS = {
     "error": sa.Text(),
     "at": _INSTANT,
 }
-_SENDABLE = (Status.PENDING, Status.WAITING, Status.SYNCED)
-_IS_SENDABLE = contract.c.status.in_([status.value for status in _SENDABLE])
 
 
-def _accepted(given: FromClause) -> Update:
+@bulk_statement(_SETTLEMENT)
+def _settle_accepted(given: FromClause) -> Update:
     as_sent, once_more = _as_sent(given), sa.and_(_as_sent(given), _newer_doubt(given))
     ended = sa.and_(as_sent, contract.c.gone_at.is_not(None))
     return _of(given).values(
-        FREE
+        _FREE
         | {
             "acknowledged": given.c.sent,
             "acknowledged_at": given.c.at,
@@ -120,10 +251,11 @@ def _accepted(given: FromClause) -> Update:
     )
 
 
-def _other(given: FromClause) -> Update:
+@bulk_statement(_SETTLEMENT)
+def _settle_other(given: FromClause) -> Update:
     as_sent, back = _as_sent(given), _is_back(given)
     return _of(given).values(
-        FREE
+        _FREE
         | {
             "in_doubt": _doubt_after(given),
             "status": case(
@@ -141,7 +273,8 @@ def _other(given: FromClause) -> Update:
     )
 
 
-def _late(given: FromClause) -> Update:
+@bulk_statement(_SETTLEMENT)
+def _settle_late(given: FromClause) -> Update:
     return _of(given).values(
         in_doubt=given.c.at,
         status=case((_IS_SENDABLE, Status.PENDING.value), else_=contract.c.status),
@@ -149,10 +282,11 @@ def _late(given: FromClause) -> Update:
     )
 
 
-def _released(given: FromClause) -> Update:
+@bulk_statement(_SETTLEMENT)
+def _release(given: FromClause) -> Update:
     back = _is_back(given)
     return _of(given).values(
-        FREE
+        _FREE
         | {
             "in_doubt": _doubt_after(given),
             "status": case((back, Status.SYNCED.value), else_=contract.c.status),
@@ -161,127 +295,37 @@ def _released(given: FromClause) -> Update:
     )
 
 
-def list_due(tx: Connection, now: datetime, limit: int) -> Iterable[Row[Any]]:
-    """The contracts to be sent now, in order of need."""
-    return tx.execute(_BY_NEED, _as_of(now) | {"most": limit})
+def _as_sent(given: FromClause) -> ColumnElement[bool]:
+    """Whether nothing newer was seen in the source while this payload was on its way."""
+    return sa.and_(contract.c.payload == given.c.sent, contract.c.held_run.is_(None), _IS_SENDABLE)
 
 
-def count_due(tx: Connection, now: datetime) -> int:
-    """How many contracts are to be sent now."""
-    return int(tx.execute(_COUNT_DUE, _as_of(now)).scalar_one())
+def _newer_doubt(given: FromClause) -> ColumnElement[bool]:
+    """Whether another's late answer has put it in doubt since it was claimed: it is sent again."""
+    return contract.c.in_doubt > given.c.claimed
 
 
-def count_left(tx: Connection, now: datetime) -> int:
-    """As `count_due`, with those that are on their way."""
-    return int(tx.execute(_COUNT_LEFT, {"now": now}).scalar_one())
+def _doubt_after(given: FromClause) -> ColumnElement[Any]:
+    return case((_newer_doubt(given), contract.c.in_doubt), else_=given.c.doubt)
 
 
-def list_postponed(tx: Connection, now: datetime) -> list[SourceId]:
-    """What is pending and waits for its next try."""
-    is_pending = contract.c.status == Status.PENDING.value
-    query = select(contract.c.source_id).where(*_WAITS, is_pending, sa.not_(_IS_DUE))
-    return [SourceId(row[0]) for row in tx.execute(query, _as_of(now))]
+def _is_back(given: FromClause) -> ColumnElement[bool]:
+    """Whether the source went back to what CustomerGauge holds, and the PUT was not applied.
 
-
-def next_due_at(tx: Connection) -> datetime | None:
-    """When the next contract is due; None where none waits."""
-    found: datetime | None = tx.execute(_NEXT_DUE).scalar()
-    return found
-
-
-def _as_of(now: datetime) -> dict[str, Any]:
-    return {"now": now, "far": now + _LONGEST_WAIT}
-
-
-def claim(  # noqa: PLR0913  # one argument a column
-    tx: Connection,
-    now: datetime,
-    limit: int,
-    owner: str,
-    until: datetime,
-    *,
-    exclude: Iterable[SourceId] = (),
-    at_random: bool = False,
-) -> list[Claimed]:
-    """Takes contracts for delivery: in doubt from the commit of `tx` on, until acknowledged.
-
-    `exclude` are those that are on their way, whose claim another daemon may have ended.
+    The claim's doubt alone made it pending.
     """
-    if limit <= 0:
-        return []
-    query = (_TAKE_AT_RANDOM if at_random else _TAKE_BY_NEED)[tx.dialect.name]
-    asked = _as_of(now) | {"most": limit, "exclude": list(exclude)}
-    taken = [_claimed(row, owner, now) for row in tx.execute(query, asked)]
-    ids = [{"id": claimed.source_id} for claimed in taken]
-    _CLAIM.execute(tx, ids, owner=owner, until=until, now=now)
-    return taken
+    return sa.and_(
+        contract.c.payload != given.c.sent,
+        contract.c.payload == contract.c.acknowledged,
+        contract.c.status == Status.PENDING.value,
+        contract.c.held_run.is_(None),
+        contract.c.gone_at.is_(None),
+        _doubt_after(given).is_(None),
+    )
 
 
-def _claimed(row: Any, owner: str, now: datetime) -> Claimed:
-    id_, reference, payload, acknowledged, status, attempts, due_at, in_doubt, changed_at = row
-    before = (Status(status), attempts, due_at, in_doubt, changed_at)
-    return Claimed(id_, reference, payload, acknowledged, *before, owner, now)
-
-
-def has_expired_claims(tx: Connection) -> bool:
-    """Whether a lease is over by the clock of the state's server."""
-    return tx.execute(select(contract.c.source_id).where(_IS_EXPIRED).limit(1)).first() is not None
-
-
-def free_expired_claims(tx: Connection) -> int:
-    """Ends the claims whose lease is over by the clock of the state's server."""
-    # What is being settled or freed right now is left to the one who does it.
-    expired = select(contract.c.source_id).where(_IS_EXPIRED).with_for_update(skip_locked=True)
-    change = sa.update(contract).where(contract.c.source_id.in_(expired), _IS_EXPIRED)
-    return tx.execute(change.values(FREE)).rowcount
-
-
-def list_claim_owners(tx: Connection) -> list[str]:
-    """Who holds claims."""
-    query = select(contract.c.claimed_by).where(contract.c.claimed_by.is_not(None)).distinct()
-    return [row[0] for row in tx.execute(query)]
-
-
-def free_all_claims(tx: Connection) -> int:
-    """Ends the claims of processes that died; what was to be sent is due, and still in doubt."""
-    # next_attempt_at stays as it is: what was refused, held or gone meanwhile has none.
-    return tx.execute(
-        sa.update(contract).where(contract.c.claimed_by.is_not(None)).values(FREE)
-    ).rowcount
-
-
-def free_claims_of(tx: Connection, owner: str, in_flight: Iterable[SourceId]) -> int:
-    """Ends the claims of an owner, but for those that are on their way."""
-    return tx.execute(
-        sa.update(contract)
-        .where(contract.c.claimed_by == owner)
-        .where(sa.not_(among(tx, contract.c.source_id, in_flight)))
-        .values(FREE)
-    ).rowcount
-
-
-def list_waiting_payloads(tx: Connection) -> Iterable[Payload]:
-    """What waits for its account."""
-    query = select(contract.c.payload).where(contract.c.status == Status.WAITING.value)
-    return (Payload(row[0]) for row in tx.execute(query))
-
-
-def resume_waiting(tx: Connection, start: str, now: datetime) -> None:
-    """What waits for its account and has a payload that begins so is due now."""
-    change = sa.update(contract).where(_waits_with(start))
-    tx.execute(change.values(status=Status.PENDING.value, attempts=0, next_attempt_at=now))
-
-
-def record_account_refusal(tx: Connection, start: str, problems: Sequence[Problem]) -> None:
-    """Tells those that wait why their account cannot be made."""
-    change = sa.update(contract).where(_waits_with(start))
-    tx.execute(change.values(last_error=problems_to_json(problems)))
-
-
-def _waits_with(start: str) -> ColumnElement[bool]:
-    # Not LIKE, to which ACME and acme are one on SQLite.
-    begins = sa.func.substr(contract.c.payload, 1, len(start)) == start
-    return sa.and_(contract.c.status == Status.WAITING.value, begins)
+def _of(given: FromClause) -> Update:
+    return sa.update(contract).where(contract.c.source_id == given.c.id)
 
 
 def retry(tx: Connection, ids: Sequence[SourceId] | None, now: datetime) -> int:
@@ -325,105 +369,32 @@ def _make_due(
     return tx.execute(change).rowcount
 
 
-def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
-    """Records what came of claims, and ends them.
-
-    What was seen in the source meanwhile stays: a newer payload keeps its status and is due.
-    An answer that came after its claim was lost to another daemon puts the contract in doubt.
-    """
-    ours = _still_ours(tx, [s.claimed for s in settlements])
-    accepted = [_row(s) for s in settlements if s.acknowledged and s.claimed.source_id in ours]
-    others = [_row(s) for s in settlements if not s.acknowledged and s.claimed.source_id in ours]
-    late = [
-        _row(s)
-        for s in settlements
-        if s.claimed.source_id not in ours and (s.acknowledged or s.in_doubt is not None)
-    ]
-    _SETTLE_LATE.execute(tx, late)
-    _SETTLE_ACCEPTED.execute(tx, accepted)
-    _SETTLE_OTHER.execute(tx, others)
+def list_waiting_payloads(tx: Connection) -> Iterable[Payload]:
+    """Returns the payloads of the contracts that wait for their account."""
+    query = select(contract.c.payload).where(contract.c.status == Status.WAITING.value)
+    return (Payload(row[0]) for row in tx.execute(query))
 
 
-def release(tx: Connection, unsent: Sequence[Claimed]) -> None:
-    """Gives claims back whose PUT never left: they stand as before the claim."""
-    ours = _still_ours(tx, unsent)
-    _RELEASE.execute(tx, [_unsent(claimed) for claimed in unsent if claimed.source_id in ours])
+def resume_waiting(tx: Connection, start: str, now: datetime) -> None:
+    """Makes the contracts that wait for an account due now; their payloads begin with `start`."""
+    change = sa.update(contract).where(_waits_with(start))
+    tx.execute(change.values(status=Status.PENDING.value, attempts=0, next_attempt_at=now))
 
 
-def _still_ours(tx: Connection, claims: Sequence[Claimed]) -> set[SourceId]:
-    """Those whose claim is still their owner's; on SQLite nobody else can have taken it."""
-    if not claims or tx.dialect.name == "sqlite":
-        return {claimed.source_id for claimed in claims}
-    # Locked in one order everywhere, so that two daemons never wait for each other.
-    ids = [claimed.source_id for claimed in claims]
-    query = (
-        select(contract.c.source_id, contract.c.claimed_by)
-        .where(among(tx, contract.c.source_id, ids))
-        .order_by(in_one_order(tx, contract.c.source_id))
-        .with_for_update()
-    )
-    return {SourceId(row[0]) for row in tx.execute(query) if row[1] == claims[0].owner}
+def record_account_refusal(tx: Connection, start: str, problems: Sequence[Problem]) -> None:
+    """Records why an account cannot be made at the contracts that wait for it."""
+    change = sa.update(contract).where(_waits_with(start))
+    tx.execute(change.values(last_error=problems_to_json(problems)))
 
 
-def _row(settlement: Settlement) -> dict[str, object]:
-    return {
-        "id": settlement.claimed.source_id,
-        "claimed": settlement.claimed.claimed_at,
-        "sent": settlement.claimed.payload,
-        "settled": settlement.status,
-        "tries": settlement.attempts,
-        "due": settlement.next_attempt_at,
-        "doubt": settlement.in_doubt,
-        "http": settlement.http_status,
-        "error": problems_to_json(settlement.problems) if settlement.problems else None,
-        "at": settlement.at,
-    }
-
-
-def _unsent(claimed: Claimed) -> dict[str, object]:
-    return {
-        "id": claimed.source_id,
-        "claimed": claimed.claimed_at,
-        "sent": claimed.payload,
-        "doubt": claimed.in_doubt,
-    }
-
-
-def _as_sent(given: FromClause) -> ColumnElement[bool]:
-    """Nothing newer was seen in the source while this payload was on its way."""
-    return sa.and_(contract.c.payload == given.c.sent, contract.c.held_run.is_(None), _IS_SENDABLE)
-
-
-def _newer_doubt(given: FromClause) -> ColumnElement[bool]:
-    """Another's late answer has put it in doubt since it was claimed: it goes once more."""
-    return contract.c.in_doubt > given.c.claimed
-
-
-def _doubt_after(given: FromClause) -> ColumnElement[Any]:
-    return case((_newer_doubt(given), contract.c.in_doubt), else_=given.c.doubt)
-
-
-def _is_back(given: FromClause) -> ColumnElement[bool]:
-    """The source went back to what CustomerGauge holds, and what was on its way was not applied.
-
-    The claim's doubt alone made it pending.
-    """
-    return sa.and_(
-        contract.c.payload != given.c.sent,
-        contract.c.payload == contract.c.acknowledged,
-        contract.c.status == Status.PENDING.value,
-        contract.c.held_run.is_(None),
-        contract.c.gone_at.is_(None),
-        _doubt_after(given).is_(None),
-    )
-
-
-def _of(given: FromClause) -> Update:
-    return sa.update(contract).where(contract.c.source_id == given.c.id)
+def _waits_with(start: str) -> ColumnElement[bool]:
+    # Not LIKE, to which ACME and acme are one on SQLite.
+    begins = sa.func.substr(contract.c.payload, 1, len(start)) == start
+    return sa.and_(contract.c.status == Status.WAITING.value, begins)
 
 
 def owner_id() -> str:
-    """By what this process signs its claims."""
+    """Returns the name under which this process claims: its host and number."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
@@ -448,17 +419,6 @@ def free_claims_of_dead(state: Database) -> None:
         _free(state, [owner for owner in names if owner != owner_id() and _is_dead(owner)])
 
 
-def free_expired_leases(state: Database) -> None:
-    """Ends the claims whose lease is over, by the state's clock. Raises StateUnavailable."""
-    if state.file is not None:
-        return
-    with state.read() as tx:
-        if not has_expired_claims(tx):
-            return
-    with state.begin() as tx:
-        free_expired_claims(tx)
-
-
 def _free(state: Database, owners: Sequence[str]) -> None:
     if owners:
         with state.begin() as tx:
@@ -479,7 +439,54 @@ def _is_dead(owner: str) -> bool:
     return False
 
 
-_SETTLE_ACCEPTED = BulkStatement(_COLUMNS, _accepted)
-_SETTLE_OTHER = BulkStatement(_COLUMNS, _other)
-_SETTLE_LATE = BulkStatement(_COLUMNS, _late)
-_RELEASE = BulkStatement(_COLUMNS, _released)
+def free_expired_leases(state: Database) -> None:
+    """Ends the claims whose lease is over, by the state's clock. Raises StateUnavailable."""
+    if state.file is not None:
+        return
+    with state.read() as tx:
+        if not has_expired_claims(tx):
+            return
+    with state.begin() as tx:
+        free_expired_claims(tx)
+
+
+_IS_EXPIRED = sa.and_(
+    contract.c.claimed_by.is_not(None), contract.c.claimed_until < sa.func.clock_timestamp()
+)
+
+
+def has_expired_claims(tx: Connection) -> bool:
+    """Returns whether a lease is over by the clock of the state's server."""
+    return tx.execute(select(contract.c.source_id).where(_IS_EXPIRED).limit(1)).first() is not None
+
+
+def free_expired_claims(tx: Connection) -> int:
+    """Ends the claims whose lease is over by the clock of the state's server."""
+    # What is being settled or freed right now is left to the one who does it.
+    expired = select(contract.c.source_id).where(_IS_EXPIRED).with_for_update(skip_locked=True)
+    change = sa.update(contract).where(contract.c.source_id.in_(expired), _IS_EXPIRED)
+    return tx.execute(change.values(_FREE)).rowcount
+
+
+def list_claim_owners(tx: Connection) -> list[str]:
+    """Returns the owners of all claims."""
+    query = select(contract.c.claimed_by).where(contract.c.claimed_by.is_not(None)).distinct()
+    return [row[0] for row in tx.execute(query)]
+
+
+def free_all_claims(tx: Connection) -> int:
+    """Ends the claims of processes that died; what was to be sent is due, and still in doubt."""
+    # next_attempt_at stays as it is: what was refused, held or gone meanwhile has none.
+    return tx.execute(
+        sa.update(contract).where(contract.c.claimed_by.is_not(None)).values(_FREE)
+    ).rowcount
+
+
+def free_claims_of(tx: Connection, owner: str, in_flight: Iterable[SourceId]) -> int:
+    """Ends the claims of an owner, but for those that are on their way."""
+    return tx.execute(
+        sa.update(contract)
+        .where(contract.c.claimed_by == owner)
+        .where(sa.not_(among(tx, contract.c.source_id, in_flight)))
+        .values(_FREE)
+    ).rowcount

@@ -3,8 +3,8 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias, cast
+from functools import lru_cache, partial
+from typing import Any, TypeAlias, cast
 
 import orjson
 import sqlalchemy as sa
@@ -207,44 +207,45 @@ def listed(tx: Connection, texts: Iterable[str]) -> sa.Select[tuple[str]]:
     return sa.select(sa.func.unnest(array).column_valued("value"))
 
 
-class _Form(NamedTuple):
-    """How a database takes them: the statement, and the JSON that it reads."""
-
-    statement: Executable
-    encode: Callable[[Sequence[Row]], str]
-
-
 class BulkStatement:
-    """One statement for any number of rows; `build` makes it of the table that they are."""
+    """One statement for any number of rows, which it gets as one JSON parameter.
+
+    executemany would release and reacquire the GIL for each row. `build` makes the statement of
+    the table that the rows are; it is called once for each kind of database.
+    """
 
     def __init__(self, columns: Columns, build: Callable[[FromClause], Executable]) -> None:
-        self._forms = {
-            "sqlite": _Form(build(_sqlite_table(columns)), _encoder(utc_text)),
-            "postgresql": _Form(build(_postgresql_table(columns)), _encoder(datetime.isoformat)),
-        }
+        self._columns = columns
+        self._build = build
+        self._statements: dict[str, Executable] = {}
 
     def execute(self, tx: Connection, rows: Sequence[Row], **values: object) -> None:
-        """Does it, with the other parameters; nothing where there is no row.
+        """Executes it with the other parameters, unless there is no row.
 
-        What a row does not have is NULL.
+        A column that a row does not have is NULL.
         """
         if rows:
             self._execute(tx, rows, **values)
 
     def rows(self, tx: Connection, rows: Sequence[Row]) -> Sequence[Any]:
-        """What it answers."""
+        """Returns the rows that it selects."""
         return self._execute(tx, rows).all()
 
     def _execute(self, tx: Connection, rows: Sequence[Row], **values: object) -> Result[Any]:
-        form = self._forms[tx.dialect.name]
-        return tx.execute(form.statement, {"given": form.encode(rows), **values})
+        dialect = tx.dialect.name
+        if dialect not in self._statements:
+            table = _sqlite_table if dialect == "sqlite" else _postgresql_table
+            self._statements[dialect] = self._build(table(self._columns))
+        instant = utc_text if dialect == "sqlite" else datetime.isoformat
+        given = orjson.dumps(rows, instant, orjson.OPT_PASSTHROUGH_DATETIME).decode()
+        return tx.execute(self._statements[dialect], {"given": given, **values})
 
 
-def _encoder(instant: Callable[[datetime], str]) -> Callable[[Sequence[Row]], str]:
-    def encode(rows: Sequence[Row]) -> str:
-        return orjson.dumps(rows, instant, orjson.OPT_PASSTHROUGH_DATETIME).decode()
-
-    return encode
+def bulk_statement(
+    columns: Columns,
+) -> Callable[[Callable[[FromClause], Executable]], BulkStatement]:
+    """Makes a BulkStatement of the function that builds it."""
+    return partial(BulkStatement, columns)
 
 
 def _sqlite_table(columns: Columns) -> FromClause:
