@@ -1,4 +1,8 @@
-"""The tables of the state database, as the newest migration leaves them."""
+"""The tables of the state database as the newest migration leaves them, and bulk statements.
+
+All instants are stored in UTC, on SQLite as sortable texts. A statement for many rows gets them
+as one parameter (`BulkStatement`, `among`).
+"""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,24 +47,48 @@ class Instant(TypeDecorator[datetime]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """What the database is spoken to with: SQLite gets the text itself."""
+        """Returns the type that the driver sees: on SQLite the text itself."""
         return dialect.type_descriptor(
             _PLAIN_TEXT if dialect.name == "sqlite" else self.impl_instance
         )
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """To the database."""
+        """Returns the value for the database."""
         if value is None or dialect.name != "sqlite":
             return value
         return utc_text(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """From the database: always in UTC."""
+        """Returns the instant in UTC."""
         if value is None:
             return None
         if dialect.name == "sqlite":
             return _instant(value)
         return cast("datetime", value).astimezone(UTC)
+
+
+class _PlainText(sqlite.DATETIME):
+    """A DATETIME in the schema whose texts go to SQLite, and come back, as they are."""
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        """Does nothing: the text is stored as it is."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        """Does nothing: the text is read as it is."""
+
+
+_PLAIN_TEXT: TypeEngine[Any] = _PlainText()  # type: ignore[no-untyped-call]
+
+
+@lru_cache(maxsize=256)  # a page of contracts is written with one `now`
+def utc_text(instant: datetime) -> str:
+    """Returns an instant as SQLite stores it: sortable, in UTC."""
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+@lru_cache(maxsize=256)  # and read again with it
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 contract = Table(
@@ -84,10 +112,22 @@ contract = Table(
     Column("acknowledged_at", Instant),
     Column("gone_at", Instant),
 )
-# Partial: the outbox stays as small as what waits, however many contracts there are.
-_WAITS = sa.text("next_attempt_at IS NOT NULL AND claimed_by IS NULL")
-_NOT_SYNCED = sa.text("status <> 'synced'")
-_CLAIMED = sa.text("claimed_by IS NOT NULL")
+
+
+def _partial_index(name: str, condition: str, *columns: Column[Any]) -> None:
+    """Adds an index of some rows: it stays small, however many contracts there are."""
+    where = sa.text(condition)
+    Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
+
+_partial_index(
+    "ix_contract_due",
+    "next_attempt_at IS NOT NULL AND claimed_by IS NULL",
+    contract.c.next_attempt_at,
+)
+_partial_index("ix_contract_status", "status <> 'synced'", contract.c.status, contract.c.source_id)
+_partial_index("ix_contract_claimed", "claimed_by IS NOT NULL", contract.c.claimed_by)
+
 watermark = Table(
     "watermark",
     metadata,
@@ -141,70 +181,31 @@ control = Table(
 )
 
 
-class _PlainText(sqlite.DATETIME):
-    """A DATETIME in the schema whose texts go to SQLite, and come back, as they are."""
-
-    def bind_processor(self, dialect: Dialect) -> None:
-        """Nothing is to be done."""
-
-    def result_processor(self, dialect: Dialect, coltype: object) -> None:
-        """Nothing is to be done."""
-
-
-_PLAIN_TEXT: TypeEngine[Any] = _PlainText()  # type: ignore[no-untyped-call]
-Columns: TypeAlias = Mapping[str, TypeEngine[Any]]
-Row: TypeAlias = Mapping[str, object]
-_ROWS = sa.bindparam("given", type_=sa.Text())
-
-
-Index("ix_contract_due", contract.c.next_attempt_at, sqlite_where=_WAITS, postgresql_where=_WAITS)
-
-
-Index(
-    "ix_contract_status",
-    contract.c.status,
-    contract.c.source_id,
-    sqlite_where=_NOT_SYNCED,
-    postgresql_where=_NOT_SYNCED,
-)
-
-
-Index(
-    "ix_contract_claimed", contract.c.claimed_by, sqlite_where=_CLAIMED, postgresql_where=_CLAIMED
-)
-
-
-@lru_cache(maxsize=256)  # a page of contracts is written with one `now`
-def utc_text(instant: datetime) -> str:
-    """An instant as SQLite keeps it: sortable, in UTC."""
-    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
-
-
-@lru_cache(maxsize=256)  # and read again with it
-def _instant(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
-
-
 def among(tx: Connection, column: ColumnElement[Any], texts: Iterable[str]) -> ColumnElement[bool]:
-    """`column` is one of the texts, given as ONE parameter: a page's ids are compared at once."""
+    """Returns the condition that `column` is one of the texts, given as one parameter."""
     return column.in_(listed(tx, texts))
 
 
 def in_one_order(tx: Connection, column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """The order in which rows are locked, everywhere: nobody waits for one who waits for him.
+    """Returns the order in which rows are locked everywhere, so that no two processes deadlock.
 
-    That of Python's `sorted`, not that of the database's language.
+    It is that of Python's `sorted`, not that of the database's language.
     """
     return column if tx.dialect.name == "sqlite" else sa.collate(column, "C")
 
 
 def listed(tx: Connection, texts: Iterable[str]) -> sa.Select[tuple[str]]:
-    """A SELECT of the texts, given as one parameter."""
+    """Returns a SELECT of the texts, given as one parameter."""
     if tx.dialect.name == "sqlite":
         given = sa.func.json_each(json.dumps(list(texts))).table_valued("value")
         return sa.select(given.c.value)
     array = sa.cast(list(texts), sa.ARRAY(sa.Text()))
     return sa.select(sa.func.unnest(array).column_valued("value"))
+
+
+Columns: TypeAlias = Mapping[str, TypeEngine[Any]]
+Row: TypeAlias = Mapping[str, object]
+_ROWS = sa.bindparam("given", type_=sa.Text())
 
 
 class BulkStatement:
