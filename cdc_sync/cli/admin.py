@@ -38,7 +38,7 @@ def upgrade(context: typer.Context, as_json: Json = False) -> None:
     from cdc_sync.state import schema  # SQLAlchemy costs 200 ms
 
     url = config_of(context, secrets=False).state.url.get_secret_value()
-    done = schema.upgrade_url(url)
+    done = schema.upgrade_state(url)
     human = f"Upgraded from {done['from'] or 'no tables'} to revision {done['current']}."
     if done["from"] == done["current"]:
         human = f"The tables are of revision {done['current']} already, the newest."

@@ -1,4 +1,4 @@
-"""Opens the state database: WAL and synchronous=FULL, or PostgreSQL; errors in our words."""
+"""Opens the state database, a SQLite file with WAL and synchronous=FULL, or PostgreSQL."""
 
 import os
 import sqlite3
@@ -37,20 +37,20 @@ class Database:
 
     @property
     def name(self) -> str:
-        """How people call it: the file, or the address without its password."""
+        """Returns the file, or the address without its password."""
         if self.file is not None:
             return str(self.file)
         return self.engine.url.render_as_string(hide_password=True)
 
     def fenced(self, fence: Fence) -> "Database":
-        """The same state, where every write first passes a fence, in its own transaction."""
+        """Returns the same state, where every write first passes the fence in its transaction."""
         same = copy(self)
         same._fence = fence  # noqa: SLF001
         return same
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """A write transaction, committed at the end. Raises StateUnavailable."""
+        """Opens a write transaction and commits it at the end. Raises StateUnavailable."""
         with self._one_writer, self.translating_errors(), self.engine.begin() as tx:
             if tx.dialect.name != "sqlite":
                 tx.exec_driver_sql(_END_WHEN_STUCK)
@@ -60,7 +60,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A consistent view for reading, beside any writer. Raises StateUnavailable."""
+        """Opens a consistent view for reading, beside any writer. Raises StateUnavailable."""
         with self.translating_errors(), self.engine.connect() as connection:
             reading = connection.execution_options(**_READ)
             with reading.begin():
@@ -72,7 +72,7 @@ class Database:
 
     @contextmanager
     def translating_errors(self) -> Iterator[None]:
-        """Foreign exceptions end here, as StateUnavailable."""
+        """Raises StateUnavailable in place of SQLAlchemy's exceptions."""
         try:
             yield
         except (exc.DBAPIError, exc.TimeoutError) as error:
@@ -82,9 +82,9 @@ class Database:
 
 
 def open_state(url_text: str) -> Database:
-    """The state at a URL; a SQLite file and its folder (0700) are made where they are missing.
+    """Opens the state at a URL; makes a missing SQLite file (0600) and its folder (0700).
 
-    Raises StateUnavailable; the tables are another matter (`migrate`).
+    Raises StateUnavailable. The tables are made by `state.schema`.
     """
     url = make_url(url_text)
     if url.get_backend_name() == "sqlite":
@@ -100,12 +100,12 @@ def open_state(url_text: str) -> Database:
 
 
 def is_for_reading(tx: Connection) -> bool:
-    """Whether this is the view of one who only reads."""
+    """Returns whether this is a transaction for reading."""
     return bool(tx.get_execution_options().get("cdc_sync_read"))
 
 
 def open_memory() -> Database:
-    """An empty state that is gone with the process, for a plan where there is no state yet."""
+    """Opens an empty state in memory, for a plan where there is no state yet."""
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
     sa.event.listen(engine, "connect", _memory_session)
     sa.event.listen(engine, "begin", _begin)
@@ -113,13 +113,13 @@ def open_memory() -> Database:
 
 
 def state_file(url_text: str) -> Path | None:
-    """The SQLite file that a state URL names, or None where it names a server."""
+    """Returns the SQLite file that a state URL names, or None where it names a server."""
     url = make_url(url_text)
     return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
 
 
 def give_to_owner_of_folder(path: Path) -> None:
-    """A file that root makes beside the state gets the folder's owner, whom the daemon runs as."""
+    """Gives a file that root has made to the folder's owner, as whom the daemon runs."""
     if os.geteuid() == 0:
         folder = path.parent.stat()
         os.chown(path, folder.st_uid, folder.st_gid)

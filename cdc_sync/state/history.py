@@ -1,4 +1,4 @@
-"""Runs and deliveries, kept for `state.history`, pruned in small bites."""
+"""The history of runs and deliveries, kept for as long as `state.history` says."""
 
 import json
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, FromClause, Insert, select
 
 from cdc_sync.contract import changed_fields, problems_to_json
 from cdc_sync.rules.outcome import Settlement
-from cdc_sync.state.tables import BulkStatement, delivery, run
+from cdc_sync.state.tables import bulk_statement, delivery, run
 
 STOPPED = "stopped before its end"  #: the error of a run that somebody ended
 
@@ -44,19 +44,39 @@ class Run:
 
 
 def log_run(tx: Connection, report: Run) -> None:
-    """Keeps a run that is worth it."""
+    """Adds a run to the history."""
     names = ("kind", "started", "finished", "rows", "created", "updated", "rejected", "error")
     values = {name: getattr(report, name) for name in names}
     tx.execute(run.insert().values(changed=report.changed, **values))
 
 
 def log_deliveries(tx: Connection, settlements: Sequence[Settlement]) -> None:
-    """Keeps what every attempt was and came to."""
-    _LOG_DELIVERIES.execute(tx, [_row(settlement) for settlement in settlements])
+    """Adds every attempt with what came of it to the history."""
+    _insert_deliveries.execute(tx, [_row(settlement) for settlement in settlements])
+
+
+def _row(settlement: Settlement) -> dict[str, Any]:
+    claimed = settlement.claimed
+    return {
+        "at": settlement.at,
+        "source_id": claimed.source_id,
+        "reference": claimed.reference,
+        "http_status": settlement.http_status,
+        "changed": orjson.dumps(changed_fields(claimed.acknowledged, claimed.payload)).decode(),
+        "error": problems_to_json(settlement.problems) if settlement.problems else None,
+    }
+
+
+_ATTEMPT = {column.name: column.type for column in delivery.c if not column.primary_key}
+
+
+@bulk_statement(_ATTEMPT)
+def _insert_deliveries(given: FromClause) -> Insert:
+    return delivery.insert().from_select(list(_ATTEMPT), select(*given.c))
 
 
 def list_deliveries(tx: Connection, source_id: str, limit: int) -> list[dict[str, Any]]:
-    """One contract's attempts, oldest first."""
+    """Returns one contract's latest attempts, oldest first."""
     latest = (
         select(delivery)
         .where(delivery.c.source_id == source_id)
@@ -76,15 +96,15 @@ def list_deliveries(tx: Connection, source_id: str, limit: int) -> list[dict[str
 
 
 def list_latest_deliveries(tx: Connection, limit: int) -> list[dict[str, Any]]:
-    """The latest attempts of all contracts, newest first."""
+    """Returns the latest attempts of all contracts, newest first."""
     query = select(delivery).order_by(delivery.c.id.desc()).limit(limit)
     return [dict(row) for row in tx.execute(query).mappings()]
 
 
 def taken_since(tx: Connection, at: datetime) -> list[str]:
-    """Of the references that were acknowledged since an instant the least and the greatest.
+    """Returns the first and the last reference that was acknowledged since an instant.
 
-    As people count: erp-9 is before erp-10.
+    The order is that of people: erp-9 is before erp-10.
     """
     taken = (
         select(delivery.c.reference)
@@ -98,7 +118,7 @@ def taken_since(tx: Connection, at: datetime) -> list[str]:
 
 
 def list_runs(tx: Connection, before: int | None, limit: int) -> list[dict[str, Any]]:
-    """The latest runs that were kept, or those before one of them, newest first."""
+    """Returns the latest runs, or those before one of them, newest first."""
     query = select(run).order_by(run.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(run.c.id < before)
@@ -106,27 +126,9 @@ def list_runs(tx: Connection, before: int | None, limit: int) -> list[dict[str, 
 
 
 def prune(tx: Connection, before: datetime, limit: int) -> int:
-    """Forgets at most `limit` runs and deliveries each that are older; says how many it did."""
+    """Removes at most `limit` older runs and deliveries each; returns how many it removed."""
     gone = 0
     for table, when in ((delivery, delivery.c.at), (run, run.c.started)):
         old = select(table.c.id).where(when < before).limit(limit)
         gone += tx.execute(sa.delete(table).where(table.c.id.in_(old))).rowcount
     return gone
-
-
-def _row(settlement: Settlement) -> dict[str, Any]:
-    claimed = settlement.claimed
-    return {
-        "at": settlement.at,
-        "source_id": claimed.source_id,
-        "reference": claimed.reference,
-        "http_status": settlement.http_status,
-        "changed": orjson.dumps(changed_fields(claimed.acknowledged, claimed.payload)).decode(),
-        "error": problems_to_json(settlement.problems) if settlement.problems else None,
-    }
-
-
-_KEPT = {column.name: column.type for column in delivery.c if not column.primary_key}
-_LOG_DELIVERIES = BulkStatement(
-    _KEPT, lambda given: delivery.insert().from_select(list(_KEPT), select(*given.c))
-)

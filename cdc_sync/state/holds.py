@@ -1,7 +1,8 @@
-"""What the guard keeps from being sent: until its run is judged, and then until a person says so.
+"""Contracts that the guard keeps from being sent: until it has judged their run, or for a person.
 
-A change that waits for the end of its run is `pending` with `held_run`, and due to nobody; what
-was judged too much is `held`. A contract that would be gone has `gone_at` in both.
+A change that waits for the end of its run is `pending` with `held_run`, and not due; what the
+guard judged too much is `held` until a person approves or discards it. A contract that would be
+gone has `gone_at` in both.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,42 +23,41 @@ from cdc_sync.state.values import GuardRunNumber, HoldReport, UnjudgedRuns
 EXAMPLES = 5
 PAGE = 1000
 
-
 _IS_GONE = contract.c.gone_at.is_not(None)
 _IS_NEW = sa.and_(contract.c.gone_at.is_(None), contract.c.acknowledged.is_(None))
 
 
 def is_unjudged(runs: Iterable[int]) -> ColumnElement[bool]:
-    """The contracts whose change waits until one of these runs is judged."""
+    """Returns the condition that a change waits until one of these runs is judged."""
     return sa.and_(contract.c.status == Status.PENDING.value, contract.c.held_run.in_(list(runs)))
 
 
 def is_held_until(until_run: int) -> ColumnElement[bool]:
-    """The contracts that are held by this run or an earlier one."""
+    """Returns the condition that a contract is held by this run or an earlier one."""
     return sa.and_(contract.c.status == Status.HELD.value, contract.c.held_run <= until_run)
 
 
 def take_run_number(tx: Connection) -> int:
-    """A number for a run that holds something."""
+    """Takes the next number, for a run that holds something or has changes wait."""
     number = last_run_number(tx) + 1
     control.save(tx, GuardRunNumber(number))
     return number
 
 
 def last_run_number(tx: Connection) -> int:
-    """The number of the latest run that held something; 0 where none did."""
+    """Returns the latest number that was taken; 0 for none."""
     latest = control.load(tx, GuardRunNumber)
     return latest.number if latest else 0
 
 
 def unjudged_runs(tx: Connection) -> set[int]:
-    """The runs that are not judged yet."""
+    """Returns the runs that are not judged yet."""
     unjudged = control.load(tx, UnjudgedRuns)
     return set(unjudged.numbers) if unjudged else set()
 
 
 def save_unjudged_runs(tx: Connection, runs: Iterable[int]) -> None:
-    """Keeps which runs are not judged yet."""
+    """Stores which runs are not judged yet."""
     if numbers := tuple(sorted(runs)):
         control.save(tx, UnjudgedRuns(numbers))
     else:
@@ -65,7 +65,7 @@ def save_unjudged_runs(tx: Connection, runs: Iterable[int]) -> None:
 
 
 def count_changes(tx: Connection, which: ColumnElement[bool]) -> Tally:
-    """These contracts, by what they count as."""
+    """Returns how many of these contracts count as updated, gone and new."""
     kind = sa.case((_IS_GONE, "gone"), (_IS_NEW, "new"), else_="updated")
     query = select(kind, sa.func.count()).where(which).group_by(sa.literal_column("1"))
     counts = {str(row[0]): int(row[1]) for row in tx.execute(query)}
@@ -73,7 +73,7 @@ def count_changes(tx: Connection, which: ColumnElement[bool]) -> Tally:
 
 
 def hold(tx: Connection, which: ColumnElement[bool], what: Held, run: int) -> None:
-    """Holds those of these contracts that were judged too much."""
+    """Holds those of these contracts that the guard judged too much."""
     change = sa.update(contract).where(which).values(status=Status.HELD.value, held_run=run)
     if not what.changes:
         change = change.where(_IS_NEW)
@@ -83,10 +83,10 @@ def hold(tx: Connection, which: ColumnElement[bool], what: Held, run: int) -> No
 
 
 def release(tx: Connection, which: ColumnElement[bool], *, ends: bool, now: datetime) -> None:
-    """Makes of these contracts what they would have become: due now, or gone.
+    """Gives these contracts the status that they would have without the guard: due now, or gone.
 
-    With `ends` those that are gone are first ended in CustomerGauge (`deletes.policy: end`).
-    What is back at the acknowledged payload is synced.
+    With `ends` contracts that are gone are first ended in CustomerGauge (`deletes.policy: end`).
+    A contract whose payload is the acknowledged one again is synced.
     """
     if ends:
         _end(tx, which, now)
@@ -106,7 +106,7 @@ def _as(status: Status) -> dict[str, Any]:
 
 
 def _end(tx: Connection, which: ColumnElement[bool], now: datetime) -> None:
-    """What `rules.compare` makes of contracts that are gone, with the day each was found so."""
+    """Ends contracts that are gone, each on the day on which it was found so."""
     found = (
         select(*contracts.KNOWN).where(which, _IS_GONE).order_by(contract.c.source_id).limit(PAGE)
     )
@@ -127,7 +127,7 @@ def _end(tx: Connection, which: ColumnElement[bool], now: datetime) -> None:
 def page_of_held(
     tx: Connection, until_run: int, after: SourceId | None, limit: int
 ) -> list[SourceId]:
-    """Held contracts in order of their id."""
+    """Returns a page of the held contracts in order of their id."""
     query = select(contract.c.source_id).where(is_held_until(until_run))
     if after is not None:
         query = query.where(contract.c.source_id > after)
@@ -136,7 +136,7 @@ def page_of_held(
 
 
 def remove_report_if_none_held(tx: Connection) -> None:
-    """Forgets what the latest run held where nothing is held any more."""
+    """Removes the report of the latest hold where nothing is held any more."""
     is_held = contract.c.status == Status.HELD.value
     if tx.execute(select(contract.c.source_id).where(is_held).limit(1)).first() is None:
         control.remove(tx, HoldReport)
@@ -145,7 +145,7 @@ def remove_report_if_none_held(tx: Connection) -> None:
 def save_report(
     tx: Connection, run: int, kind: str, known: int, now: datetime
 ) -> HoldReport | None:
-    """Keeps what a run holds where `status` reads it; None where all of it was held before."""
+    """Stores and returns the report of what a run holds; None where all of it was held before."""
     before = tx.execute(select(contract.c.source_id).where(is_held_until(run - 1)).limit(1)).first()
     earlier = control.load(tx, HoldReport) if before is not None else None
     which = sa.and_(contract.c.status == Status.HELD.value, contract.c.held_run == run)
@@ -167,7 +167,7 @@ def save_report(
 
 
 def list_examples(tx: Connection) -> list[dict[str, Any]]:
-    """The first few that are held now, and how each differs from what CustomerGauge holds."""
+    """Returns the first few held contracts, and how each differs from what CustomerGauge holds."""
     is_held = contract.c.status == Status.HELD.value
     rows: Sequence[Any] = tx.execute(
         select(contract).where(is_held).order_by(contract.c.source_id).limit(EXAMPLES)

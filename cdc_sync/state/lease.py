@@ -1,4 +1,4 @@
-"""One capturing process a state: a lock on a file, or a session advisory lock on PostgreSQL.
+"""The lease of a state: one process captures, by a file lock or a lock of PostgreSQL.
 
 A session ends unnoticed, as when its network is cut, and another process may have the lock by
 then. So on PostgreSQL every holder takes a number, and a write by an earlier number is refused.
@@ -29,20 +29,20 @@ class Lease:
     held = True
 
     def keep(self) -> bool:
-        """Takes it where nobody has it; whether it is held. Raises StateUnavailable.
+        """Takes the lease where nobody has it; returns whether it is held. Raises StateUnavailable.
 
-        The tables must be there. One that was lost is taken again by a later call only: what
+        The tables must be there. A lease that was lost is taken again by a later call only: what
         began under it is to end first.
         """
         return True
 
     def fence(self, tx: Connection) -> None:
-        """As the first thing of a write: raises StateUnavailable where it was lost."""
+        """Raises StateUnavailable where the lease was lost; the first thing in every write."""
 
 
 @contextmanager
 def instance_lock(state: Database, *, standby: bool = False) -> Iterator[Lease]:
-    """The lease of a state. Raises InstanceRunning where another process holds it.
+    """Takes the lease of a state. Raises InstanceRunning where another process holds it.
 
     With `standby` it is then yielded without being held, on PostgreSQL.
     """
@@ -116,7 +116,7 @@ class _ServerLease(Lease):
         return self.held
 
     def keep(self) -> bool:
-        """Takes the lock where we do not have it, and a number, and gives a sign of life."""
+        """Takes the lock and a number where we do not have them, and gives a sign of life."""
         if self._connection is None:
             self.take()
         if self._connection is not None:
@@ -138,7 +138,7 @@ class _ServerLease(Lease):
             connection.close()
 
     def fence(self, tx: Connection) -> None:
-        """Holds our number against a later one until `tx` ends."""
+        """Keeps a later number from being taken until `tx` ends."""
         if self._number is None or _stored_number(tx) != self._number:
             raise StateUnavailable(
                 f"Another cdc-sync captures for the state {self._state.name} now;"

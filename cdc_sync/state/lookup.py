@@ -1,4 +1,4 @@
-"""The contract table as people look things up in it: by account, and by why it is stuck."""
+"""What people look up in the contract table, and the references that they import into it."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +30,7 @@ _ASSIGN = (
 
 
 class Stuck(NamedTuple):
-    """A contract that is rejected or waits, and why."""
+    """A contract that is rejected or waits for its account, and why."""
 
     source_id: SourceId
     reference: str | None
@@ -42,7 +42,7 @@ class Stuck(NamedTuple):
 def find_by_account(
     tx: Connection, beginning: str, status: Status | None, limit: int
 ) -> list[dict[str, Any]]:
-    """Contracts whose account begins so, in order of their account; case does not matter.
+    """Returns contracts whose account begins so, in order of their account; case does not matter.
 
     With a status those of it alone.
     """
@@ -62,7 +62,7 @@ def find_by_account(
 
 
 def list_stuck(tx: Connection, status: Status, limit: int) -> Iterator[Stuck]:
-    """Contracts of this status, in order of their id, with what refusals are grouped by."""
+    """Yields contracts of this status in order of their id, with what refusals are grouped by."""
     columns = (getattr(contract.c, name) for name in Stuck._fields)
     query = (
         select(*columns)
@@ -84,7 +84,7 @@ def _account_key(tx: Connection) -> ColumnElement[str]:
 
 
 class ReferencePair(NamedTuple):
-    """A contract and what CustomerGauge calls it."""
+    """A contract and its reference in CustomerGauge."""
 
     source_id: SourceId
     reference: Reference
@@ -102,7 +102,7 @@ class StoredReference(NamedTuple):
 
 
 def lock_table(tx: Connection) -> None:
-    """Until the end of `tx` no poll records and no delivery claims beside it.
+    """Keeps polls from recording and delivery from claiming until the end of `tx`.
 
     Without it a claim on PostgreSQL could send a reference that is being replaced. SQLite's
     writers wait for each other anyway.
@@ -113,7 +113,7 @@ def lock_table(tx: Connection) -> None:
 
 
 def stream_references(tx: Connection) -> Iterator[ReferencePair]:
-    """What CustomerGauge holds, or may hold, in order of its id, never all in memory."""
+    """Yields what CustomerGauge holds, or may hold, in order of its id, never all in memory."""
     sent = sa.or_(contract.c.acknowledged.is_not(None), contract.c.in_doubt.is_not(None))
     query = (
         select(contract.c.source_id, contract.c.reference)
@@ -125,7 +125,7 @@ def stream_references(tx: Connection) -> Iterator[ReferencePair]:
 
 
 def find_stored(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, StoredReference]:
-    """What the state holds of these ids, as far as it knows them."""
+    """Returns what the state holds of those of these ids that it knows."""
     rows = tx.execute(
         select(
             contract.c.source_id,
@@ -142,7 +142,7 @@ def find_stored(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, Store
 
 
 def insert_imported(tx: Connection, new: Sequence[ReferencePair], now: datetime) -> None:
-    """Adds contracts that the source has not shown yet: gone until it does, and never sent so."""
+    """Adds contracts that the source has not shown yet: gone until it does, and never sent."""
     values = {
         "payload": IMPORTED,
         "acknowledged": IMPORTED,

@@ -1,4 +1,7 @@
-"""Alembic from inside the program: where the migrations lie, and an upgrade under the lock."""
+"""The tables' revision and whom the state belongs to: checked before anything is written.
+
+Tables are made and upgraded with Alembic, under the instance lock.
+"""
 
 import shutil
 import time
@@ -20,96 +23,9 @@ from cdc_sync.state.values import Identity
 MADE_WITHIN_SECONDS = 30.0
 
 
-def current_revision(state: Database) -> str | None:
-    """The revision of the state's tables; None for an empty database."""
-    with state.read() as tx:
-        if not sa.inspect(tx).has_table("alembic_version"):
-            return None
-        revision: str | None = tx.exec_driver_sql(
-            "SELECT version_num FROM alembic_version"
-        ).scalar()
-        return revision
-
-
-def upgrade_tables(state: Database) -> bool:
-    """Brings the tables to the newest revision; says whether anything was to be done.
-
-    The caller holds the instance lock. A SQLite file that holds something is copied first.
-    Raises StateRefused for a state from a newer version.
-    """
-    revision = current_revision(state)
-    if revision == REVISION:
-        return False
-    if revision is not None and revision > REVISION:
-        raise StateRefused(
-            f"The state database {state.name} is of revision {revision}, from a newer cdc-sync;"
-            f" this one knows {REVISION}.",
-            hint="Install the newer version again.",
-        )
-    if revision is not None and state.file is not None:
-        _copy(state, state.file, revision)
-    with state.begin() as tx:
-        _run_alembic(tx)
-    return True
-
-
-def expect_current(state: Database) -> None:
-    """Raises where the tables are not those of this version, and nothing may upgrade them here."""
-    revision = current_revision(state)
-    if revision == REVISION:
-        return
-    if revision is not None and revision > REVISION:
-        upgrade_tables(state)
-    raise StateUnavailable(
-        f"The state database {state.name} is in use by a cdc-sync of an older version.",
-        hint="Restart the daemon.",
-    )
-
-
-def await_current(state: Database) -> None:
-    """Waits while another process makes the tables; raises as `expect_current`."""
-    until = time.monotonic() + MADE_WITHIN_SECONDS
-    while current_revision(state) != REVISION and time.monotonic() < until:
-        time.sleep(0.2)
-    expect_current(state)
-
-
-def migrations_folder() -> Path:
-    """Where the migrations lie: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "migrations", package.parent / "migrations"):
-        if (folder / "env.py").is_file():
-            return folder
-    raise StateUnavailable(
-        "The migrations are missing from this installation.", hint="Install the package again."
-    )
-
-
-def _run_alembic(tx: Connection) -> None:
-    from alembic import command  # noqa: PLC0415  # 130 ms that only an upgrade pays
-    from alembic.config import Config  # noqa: PLC0415
-
-    config = Config()
-    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = tx
-    command.upgrade(config, "head")
-
-
-def _copy(state: Database, file: Path, revision: str) -> None:
-    copy = file.with_name(f"{file.name}.before-{revision}")
-    with state.begin() as tx:  # nobody writes meanwhile, and the log is in the file
-        tx.exec_driver_sql("SELECT 1")
-        shutil.copy2(file, copy)
-        wal = Path(f"{file}-wal")
-        if wal.exists():
-            shutil.copy2(wal, f"{copy}-wal")
-    give_to_owner_of_folder(copy)
-
-
 @contextmanager
 def open_for_command(url: str) -> Iterator[Database]:
-    """Opens the state; whoever gets the instance lock makes or upgrades its tables.
+    """Opens the state, and makes or upgrades its tables unless another process has the lock.
 
     Raises StateUnavailable beside a running daemon of an older version, StateRefused for a
     state from a newer one.
@@ -127,8 +43,98 @@ def open_for_command(url: str) -> Iterator[Database]:
         state.close()
 
 
+def current_revision(state: Database) -> str | None:
+    """Returns the revision of the state's tables; None for an empty database."""
+    with state.read() as tx:
+        if not sa.inspect(tx).has_table("alembic_version"):
+            return None
+        revision: str | None = tx.exec_driver_sql(
+            "SELECT version_num FROM alembic_version"
+        ).scalar()
+        return revision
+
+
+def upgrade_tables(state: Database) -> bool:
+    """Brings the tables to the newest revision; returns whether that changed anything.
+
+    The caller holds the instance lock. A SQLite file that holds something is copied first.
+    Raises StateRefused for a state from a newer version.
+    """
+    revision = current_revision(state)
+    if revision == REVISION:
+        return False
+    _refuse_newer(state, revision)
+    if revision is not None and state.file is not None:
+        _copy(state, state.file, revision)
+    with state.begin() as tx:
+        _run_alembic(tx)
+    return True
+
+
+def _refuse_newer(state: Database, revision: str | None) -> None:
+    if revision is not None and revision > REVISION:
+        raise StateRefused(
+            f"The state database {state.name} is of revision {revision}, from a newer cdc-sync;"
+            f" this one knows {REVISION}.",
+            hint="Install the newer version again.",
+        )
+
+
+def _copy(state: Database, file: Path, revision: str) -> None:
+    copy = file.with_name(f"{file.name}.before-{revision}")
+    with state.begin() as tx:  # nobody writes meanwhile, and the log is in the file
+        tx.exec_driver_sql("SELECT 1")
+        shutil.copy2(file, copy)
+        wal = Path(f"{file}-wal")
+        if wal.exists():
+            shutil.copy2(wal, f"{copy}-wal")
+    give_to_owner_of_folder(copy)
+
+
+def _run_alembic(tx: Connection) -> None:
+    from alembic import command  # noqa: PLC0415  # 130 ms that only an upgrade pays
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(_migrations_folder()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = tx
+    command.upgrade(config, "head")
+
+
+def _migrations_folder() -> Path:
+    """Returns the migrations' folder: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "migrations", package.parent / "migrations"):
+        if (folder / "env.py").is_file():
+            return folder
+    raise StateUnavailable(
+        "The migrations are missing from this installation.", hint="Install the package again."
+    )
+
+
+def expect_current(state: Database) -> None:
+    """Raises StateUnavailable for tables of an older revision, StateRefused for newer ones."""
+    revision = current_revision(state)
+    if revision == REVISION:
+        return
+    _refuse_newer(state, revision)
+    raise StateUnavailable(
+        f"The state database {state.name} is in use by a cdc-sync of an older version.",
+        hint="Restart the daemon.",
+    )
+
+
+def await_current(state: Database) -> None:
+    """Waits while another process makes the tables; raises as `expect_current`."""
+    until = time.monotonic() + MADE_WITHIN_SECONDS
+    while current_revision(state) != REVISION and time.monotonic() < until:
+        time.sleep(0.2)
+    expect_current(state)
+
+
 def read_revisions(url: str) -> dict[str, str | None]:
-    """`db current --json`: the revision of the tables (None: there are none) and the newest."""
+    """Returns `db current --json`: the tables' revision, None for no tables, and the newest."""
     file = state_file(url)
     if file is not None and not file.exists():
         return {"current": None, "newest": REVISION}
@@ -139,8 +145,8 @@ def read_revisions(url: str) -> dict[str, str | None]:
         state.close()
 
 
-def upgrade_url(url: str) -> dict[str, str | None]:
-    """Brings the tables to the newest revision; tells it and the one before (None: no tables).
+def upgrade_state(url: str) -> dict[str, str | None]:
+    """Returns `db upgrade --json` once the tables have the newest revision.
 
     Raises StateUnavailable beside a running daemon of an older version, StateRefused for a state
     from a newer one.
@@ -150,24 +156,8 @@ def upgrade_url(url: str) -> dict[str, str | None]:
         return {"from": before, "current": REVISION}
 
 
-def describe_owners(state: Database, config: CustomerGaugeConfig) -> tuple[str | None, str]:
-    """Whom the state belongs to (None: nobody yet), and whom the configuration names."""
-    with state.read() as tx:
-        theirs = control.load(tx, Identity)
-    return None if theirs is None else _named(theirs), _named(identity_of(config))
-
-
-def _named(identity: Identity) -> str:
-    return f"{identity.base_url} (client {identity.client_id})"
-
-
-def identity_of(config: CustomerGaugeConfig) -> Identity:
-    """The platform and client that a configuration names."""
-    return Identity(config.imports_url, config.client_id)
-
-
 def expect_own(state: Database, config: CustomerGaugeConfig, *, adopting: bool = True) -> None:
-    """Raises StateRefused for a state of another platform or client; may take a new one.
+    """Raises StateRefused for a state of another platform or client; adopts a new one.
 
     A state is new until something may have been taken there: a mistyped client id binds nothing.
     """
@@ -188,6 +178,22 @@ def expect_own(state: Database, config: CustomerGaugeConfig, *, adopting: bool =
 
 
 def adopt(state: Database, config: CustomerGaugeConfig) -> None:
-    """From now on the state belongs to the configuration's platform and client."""
+    """Makes the state belong to the configuration's platform and client."""
     with state.begin() as tx:
         control.save(tx, identity_of(config))
+
+
+def describe_owners(state: Database, config: CustomerGaugeConfig) -> tuple[str | None, str]:
+    """Returns to whom the state belongs, None for nobody, and whom the configuration names."""
+    with state.read() as tx:
+        theirs = control.load(tx, Identity)
+    return None if theirs is None else _named(theirs), _named(identity_of(config))
+
+
+def identity_of(config: CustomerGaugeConfig) -> Identity:
+    """Returns the platform and client that a configuration names."""
+    return Identity(config.imports_url, config.client_id)
+
+
+def _named(identity: Identity) -> str:
+    return f"{identity.base_url} (client {identity.client_id})"

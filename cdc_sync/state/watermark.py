@@ -1,4 +1,4 @@
-"""The watermark and its history; who moves it against a running poll wins."""
+"""The stored watermark and its history: a person's move always wins over a running poll."""
 
 from datetime import datetime
 from typing import Any
@@ -29,7 +29,7 @@ _READ_TO_MOVE = _READ.with_for_update()
 
 
 def read(tx: Connection) -> Watermark:
-    """The stored watermark; before the first run one without a value, version 0."""
+    """Returns the stored watermark; before the first run one without a value, version 0."""
     return _read(tx, _READ)
 
 
@@ -47,7 +47,7 @@ def _read(tx: Connection, query: Select[Any]) -> Watermark:
 
 
 def read_to(mark: Watermark, horizon: HorizonReport) -> WatermarkValue | None:
-    """How far polls have read: the watermark, or beyond it where a poll found nothing to write."""
+    """Returns how far polls have read: to the watermark, or beyond it where nothing changed."""
     text, version = horizon.read_to or (None, None)
     if text is None or version != mark.version:
         return mark.value  # a person moved it since
@@ -57,9 +57,9 @@ def read_to(mark: Watermark, horizon: HorizonReport) -> WatermarkValue | None:
 def advance(
     tx: Connection, known: Watermark, to: WatermarkValue | None, type_: WatermarkType, now: datetime
 ) -> Watermark | None:
-    """Moves the watermark for a poll, if nobody else moved it since `known` was read.
+    """Moves the watermark for a poll, unless somebody else moved it since `known` was read.
 
-    None where somebody did: the poll's view of where it stands is old.
+    Returns None where somebody did: the poll's view of it is old.
     """
     if _read_to_move(tx).version != known.version:
         return None
@@ -78,7 +78,7 @@ def move(  # noqa: PLR0913  # one argument a column of the history
     reason: str | None,
     now: datetime,
 ) -> Watermark:
-    """Moves the watermark for a person, and says so in the history."""
+    """Moves the watermark and records the move in the history."""
     known = _read_to_move(tx)
     _log(tx, known, to, now, kind=kind, who=who, reason=reason)
     return _write(tx, known.version, to, type_, now)
@@ -87,14 +87,14 @@ def move(  # noqa: PLR0913  # one argument a column of the history
 def begin_anew(
     tx: Connection, known: Watermark, to: WatermarkValue | None, type_: WatermarkType, now: datetime
 ) -> Watermark | None:
-    """As `advance`, for a column that is another; the history says so."""
+    """Moves the watermark as `advance`, for another column, which the history records."""
     if known.value is not None and _read_to_move(tx).version == known.version:
         _log(tx, known, to, now, kind="reset", who="cdc-sync", reason=ANOTHER_COLUMN)
     return advance(tx, known, to, type_, now)
 
 
 def history(tx: Connection, limit: int) -> list[dict[str, Any]]:
-    """The latest moves by persons, newest first."""
+    """Returns the latest moves by persons, newest first."""
     query = select(watermark_move).order_by(watermark_move.c.id.desc()).limit(limit)
     names = ("at", "who", "from", "to", "kind", "reason")
     return [{name: row[name] for name in names} for row in tx.execute(query).mappings()]
