@@ -71,10 +71,10 @@ class RunGuard:
         """Writes a page's changes as the guard lets them; what was written."""
         at_once = last and self.number is None and not self._unjudged(tx)
         if changes and self.is_on(tx):
-            changes = self._judged(tx, changes) if at_once else self._waiting(tx, changes)
+            changes = self._hold_excess(tx, changes) if at_once else self._defer(tx, changes)
         contracts.record_changes(tx, changes, now)
         if at_once:
-            self.tell(tx, now)
+            self.save_hold(tx, now)
         elif last:
             self.end(tx, now)
         return changes
@@ -89,19 +89,19 @@ class RunGuard:
         if held:
             self.number = self.number or max(runs)
             holds.hold(tx, which, held, self.number)
-            self.tell(tx, now)
+            self.save_hold(tx, now)
         holds.release(tx, which, ends=self._capture.ends_on() is not None, now=now)
         holds.save_unjudged_runs(tx, holds.unjudged_runs(tx) - runs)
 
     def hold_gone(self, tx: Connection, changes: list[Change], now: datetime) -> None:
-        """Holds contracts that are gone, whatever their share; `tell` is to follow."""
+        """Holds contracts that are gone, whatever their share; `save_hold` is to follow."""
         if changes and self.number is None:
             self.number = holds.take_run_number(tx)
         contracts.record_changes(
             tx, [replace(c, status=Status.HELD, held_run=self.number) for c in changes], now
         )
 
-    def tell(self, tx: Connection, now: datetime) -> None:
+    def save_hold(self, tx: Connection, now: datetime) -> None:
         """Keeps what this run held where `status` reads it, and for the log."""
         if self.number is not None:
             known = contracts.count_known(tx)
@@ -119,7 +119,7 @@ class RunGuard:
         under_way = self._capture.guarded_runs - {self.number}
         return holds.unjudged_runs(tx) - under_way
 
-    def _judged(self, tx: Connection, changes: list[Change]) -> list[Change]:
+    def _hold_excess(self, tx: Connection, changes: list[Change]) -> list[Change]:
         held = judge_run(tx, self._capture, tally_changes(changes))
         if not held:
             return changes
@@ -131,7 +131,7 @@ class RunGuard:
             for change in changes
         ]
 
-    def _waiting(self, tx: Connection, changes: list[Change]) -> list[Change]:
+    def _defer(self, tx: Connection, changes: list[Change]) -> list[Change]:
         if not any(map(effect_of, changes)):
             return changes
         if self.number is None:

@@ -1,4 +1,7 @@
-"""The step that poll, reconcile and plan share: a page of rows becomes changes."""
+"""What poll, reconcile and plan share: the pages of a scan, and what a page changes.
+
+A page is read and recorded under one lock, and recorded in one state transaction.
+"""
 
 import hashlib
 import json
@@ -18,14 +21,15 @@ from cdc_sync.measures import Measures
 from cdc_sync.rules.compare import Action, Change, compare, gone
 from cdc_sync.rules.mapping import RowMapper, compile_mapping
 from cdc_sync.rules.watermark import Horizon, ReadTo, WatermarkType, is_before
-from cdc_sync.source.reader import Scan, Source
+from cdc_sync.source.reader import Page, Scan, Source
+from cdc_sync.source.statements import Row
 from cdc_sync.state import contracts, control, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.history import Run
 from cdc_sync.state.values import Fingerprint, ReconcileDue
 
 Progress: TypeAlias = Callable[[Run], None]  # called with a run's counts after each page
-AFRESH = "another server answers, or the source's clock was set back"
+SOURCE_CHANGED = "another server answers, or the source's clock was set back"
 
 
 def ignore_progress(_run: Run) -> None:
@@ -52,13 +56,13 @@ class Capture:
     guarded_runs: set[int] = field(default_factory=set)  #: under way, with changes that wait
     _mappers: dict[ZoneInfo, RowMapper] = field(default_factory=dict)
 
-    def forget(self) -> None:
-        """Nothing of what this process remembers of its own polls holds any more."""
+    def reset(self) -> None:
+        """Drops what this process knows of its own polls: another process has polled since."""
         self.horizon, self.read_to = None, None
         self.guarded_runs.clear()
 
     def mapper(self, zone: ZoneInfo) -> RowMapper:
-        """Row to payload, where times without zone and days are in `zone`."""
+        """Returns what makes a payload of a row; times without zone and days are in `zone`."""
         if zone not in self._mappers:
             self._mappers[zone] = compile_mapping(
                 self.config.mapping,
@@ -73,6 +77,23 @@ class Capture:
         return self.now().date() if self.config.deletes.policy == "end" else None
 
 
+def each_page(
+    lock: threading.Lock,
+    read: Callable[[Row | None], Page],
+    record: Callable[[Page], None],
+    is_stopped: Callable[[], bool],
+) -> None:
+    """Reads and records page after page, each under `lock`, up to the last one or a stop."""
+    after: Row | None = None
+    while not is_stopped():
+        with lock:
+            page = read(after)
+            record(page)
+        if page.next is None:
+            return
+        after = page.next
+
+
 def compare_page(
     tx: Connection,
     page: Sequence[Mapped],
@@ -80,21 +101,23 @@ def compare_page(
     ends_on: date | None = None,
     ignore_previous: bool = False,
 ) -> list[Change]:
-    """What a page changes in what is known; nothing for a row that is as we know it.
+    """Returns what a page changes in what is known; nothing for a row that is known as it is.
 
-    With `ignore_previous` what is held is judged as if it had not been seen before.
+    With `ignore_previous` what is held is compared as if it had not been seen before.
     Of two rows that want one reference the first keeps it, and the other is refused by its name.
     Of two rows with one id, which a `query` can give, the later one counts.
     """
     rows = {seen.source_id: seen for seen in page}
-    known = contracts.find_differing(tx, {name: _if_good(seen) for name, seen in rows.items()})
+    known = contracts.find_differing(
+        tx, {name: _valid_payload(seen) for name, seen in rows.items()}
+    )
     others = [seen for name, seen in rows.items() if name in known]
-    judge = partial(compare, ends_on=ends_on, ignore_previous=ignore_previous)
-    candidates = _candidates(others, known, judge)
-    # Another daemon may have claimed or settled some since: they are judged by what holds now.
+    compare_row = partial(compare, ends_on=ends_on, ignore_previous=ignore_previous)
+    candidates = _candidates(others, known, compare_row)
+    # Another daemon may have claimed or settled some since: they are compared with what is now.
     locked = contracts.lock_rows(tx, [seen.source_id for seen, _ in candidates])
     if locked:
-        candidates = _candidates([seen for seen, _ in candidates], known | locked, judge)
+        candidates = _candidates([seen for seen, _ in candidates], known | locked, compare_row)
     return _without_taken_references(tx, candidates) if candidates else []
 
 
@@ -114,19 +137,19 @@ def compare_absent(
     return [change for change in found if change is not None]
 
 
-def _if_good(seen: Mapped) -> Payload | None:
+def _valid_payload(seen: Mapped) -> Payload | None:
     return None if seen.gone or seen.problems else seen.payload
 
 
 def _candidates(
     page: Iterable[Mapped],
     known: Mapping[SourceId, contracts.KnownRow | None],
-    judge: Callable[[Mapped, Known | None], Change | None],
+    compare_row: Callable[[Mapped, Known | None], Change | None],
 ) -> list[tuple[Mapped, Change]]:
     candidates: list[tuple[Mapped, Change]] = []
     for seen in page:
         row = known[seen.source_id]
-        change = judge(seen, None if row is None else contracts.to_known(row))
+        change = compare_row(seen, None if row is None else contracts.to_known(row))
         if change is not None:
             candidates.append((seen, change))
     return candidates
@@ -165,7 +188,7 @@ def _taken(seen: Mapped, change: Change, owner: SourceId) -> Change | None:
 
 
 def count_page(run: Run, rows: int, changes: Sequence[Change]) -> Run:
-    """The run after a page."""
+    """Returns the run with a page added: how many rows, and what they changed."""
     of = [change.action for change in changes]
     rejected = of.count(Action.INVALID)
     created, updated, gone = (of.count(a) for a in (Action.CREATE, Action.UPDATE, Action.GONE))
@@ -208,7 +231,7 @@ def _hash(value: object) -> str:
 
 
 def update_horizon(capture: Capture, scan: Scan) -> Horizon:
-    """The horizon of a scan that has not begun. The watermark may have gone back after it.
+    """Reads the horizon of a scan that has not begun. The watermark may have gone back after it.
 
     Raises SourceUnavailable and StateUnavailable.
     """
@@ -220,14 +243,14 @@ def update_horizon(capture: Capture, scan: Scan) -> Horizon:
             carry_over = capture.horizon.carry_over
         horizon = scan.horizon(carry_over, capture.now())
         if horizon.source_changed:
-            _begin_afresh(capture, horizon, scan.column.type)
-        # Only now: a horizon that begins afresh must do so again where that was not recorded.
+            _restart_from(capture, horizon, scan.column.type)
+        # Only now: a changed source must be noticed again where that could not be recorded.
         capture.horizon = horizon
         return horizon
 
 
-def _begin_afresh(capture: Capture, horizon: Horizon, type_: WatermarkType) -> None:
-    """The watermark goes back with the horizon, and a reconcile is due.
+def _restart_from(capture: Capture, horizon: Horizon, type_: WatermarkType) -> None:
+    """Moves the watermark back to the horizon and makes a reconcile due.
 
     The new server may stamp below the old horizon, and may lack commits that were delivered.
     """
@@ -237,7 +260,7 @@ def _begin_afresh(capture: Capture, horizon: Horizon, type_: WatermarkType) -> N
         back = horizon.value
         if back is not None and known.value is not None and is_before(back, known.value):
             watermark.move(
-                tx, back, type_=type_, kind="source", who="cdc-sync", reason=AFRESH, now=now
+                tx, back, type_=type_, kind="source", who="cdc-sync", reason=SOURCE_CHANGED, now=now
             )
         control.save(tx, ReconcileDue(now))
         watermark.save_horizon(tx, horizon)

@@ -1,13 +1,20 @@
 """What a sync would do now; reads both databases, writes neither."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
 
-from cdc_sync.capture.page import Capture, compare_absent, compare_page, config_fingerprint
+from cdc_sync.capture.page import (
+    Capture,
+    compare_absent,
+    compare_page,
+    config_fingerprint,
+    each_page,
+)
 from cdc_sync.contract import FieldDiff, Status, WatermarkValue, changed_fields
 from cdc_sync.rules.compare import Action, Change
 from cdc_sync.rules.guard import Effect, Held, Tally, effect_of, judge
@@ -107,23 +114,25 @@ class _Planning:
         self._sends: Counter[Effect | None] = Counter()
 
     def read_from(self, start: WatermarkValue | None) -> None:
-        """What a poll would read; None: everything."""
-        for page in _pages(self._scan, start):
-            self._add_rows(page)
-            if start is not None and self._met is not None:
-                self._met.update(row.source_id for row in page.rows)
+        """Compares what a poll would read; with None everything."""
         if start is None:
             self._met = None
+            self._each_page(self._scan.full_page, self._add_page)
+        else:
+            self._each_page(partial(self._scan.changed_page, start), self._add_page)
 
     def read_everything(self) -> None:
-        """What a reconcile would read, and what it would find gone."""
+        """Compares what a reconcile would read, and what it would find gone."""
         self._met = None
         self._is_empty = True
         with open_seen_ids(self._capture.state) as seen_ids:
-            for page in _pages(self._scan, None):
-                self._add_rows(page)
+
+            def add(page: Page) -> None:
+                self._add_page(page)
                 self._is_empty = self._is_empty and not page.rows
                 seen_ids.add(row.source_id for row in page.rows)
+
+            self._each_page(self._scan.full_page, add)
             for missing in seen_ids.missing(self._capture.config.source.page_size):
                 ids = [row.source_id for row in missing]
                 there = {row.source_id for row in self._scan.existing(ids)}
@@ -157,11 +166,16 @@ class _Planning:
         self._plan.sends = sum(n for effect, n in self._sends.items() if effect not in held)
         return self._plan
 
-    def _add_rows(self, page: Page) -> None:
-        mapped = [self._map(row) for row in page.rows]
-        self._plan.rows += len(mapped)
-        changes = compare_page(self._tx, mapped, ends_on=self._ends_on)
+    def _each_page(self, read: Callable[[Row | None], Page], add: Callable[[Page], None]) -> None:
+        each_page(self._capture.page_lock, read, add, lambda: False)
+
+    def _add_page(self, page: Page) -> None:
+        rows = [self._map(row) for row in page.rows]
+        changes = compare_page(self._tx, rows, ends_on=self._ends_on)
+        self._plan.rows += len(rows)
         self._plan.departed += sum(change.action is Action.GONE for change in changes)
+        if self._met is not None:
+            self._met.update(row.source_id for row in page.rows)
         self._add(changes)
 
     def _add(self, changes: list[Change]) -> None:
@@ -177,16 +191,6 @@ class _Planning:
         self._plan.counts[one.action] += 1
         if self._limit is None or len(self._plan.changes) < self._limit:
             self._plan.changes.append(one)
-
-
-def _pages(scan: Scan, start: WatermarkValue | None) -> Iterator[Page]:
-    after: Row | None = None
-    while True:
-        page = scan.full_page(after) if start is None else scan.changed_page(start, after)
-        yield page
-        if page.next is None:
-            return
-        after = page.next
 
 
 def _of_change(change: Change) -> Planned:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from datetime import datetime
+from functools import partial
 
 from cdc_sync.capture.guard import RunGuard, guard_run, interrupted_runs
 from cdc_sync.capture.page import (
@@ -12,6 +12,7 @@ from cdc_sync.capture.page import (
     compare_page,
     config_fingerprint,
     count_page,
+    each_page,
     ignore_progress,
     update_horizon,
 )
@@ -22,7 +23,6 @@ from cdc_sync.rules.watermark import (
     Horizon,
     ReadTo,
     Watermark,
-    WatermarkType,
     is_before,
     next_watermark,
 )
@@ -48,22 +48,21 @@ def poll(capture: Capture, stop: threading.Event, progress: Progress = ignore_pr
     if known.value is None or due or before not in (None, config_fingerprint(capture.config)):
         return reconcile(capture, stop, progress)
     with capture.source.scan() as scan:
-        if not _fits(known, scan.column.type):
-            return reconcile(capture, stop, progress)
-        horizon = update_horizon(capture, scan)  # before the scan
-        if horizon.source_changed:
-            with capture.state.read() as tx:
-                known = watermark.read(tx)
-        start = _start(capture, known, horizon)
-        if start is None:
-            return reconcile(capture, stop, progress)
-        with guard_run(capture, "poll") as guard:
-            pages = _Poll(capture, scan, horizon, guard, judges=bool(leftovers))
-            return pages.run(known, start, stop, progress)
+        if known.fits(scan.column.type):
+            horizon = update_horizon(capture, scan)  # before the first page
+            if horizon.source_changed:
+                with capture.state.read() as tx:
+                    known = watermark.read(tx)
+            start = _start(capture, known, horizon)
+            if start is not None:
+                with guard_run(capture, "poll") as guard:
+                    pages = _Poll(capture, scan, horizon, guard, known, judges=bool(leftovers))
+                    return pages.run(start, stop, progress)
+    return reconcile(capture, stop, progress)
 
 
 def _start(capture: Capture, known: Watermark, horizon: Horizon) -> WatermarkValue | None:
-    """Where a poll starts: the watermark, or beyond it where nothing can have come in behind."""
+    """Returns where a poll starts: the watermark, or beyond it if nothing can be behind."""
     read_to = capture.read_to
     if read_to is not None and read_to.still_holds(known, horizon):
         return read_to.value
@@ -71,79 +70,105 @@ def _start(capture: Capture, known: Watermark, horizon: Horizon) -> WatermarkVal
 
 
 class _Poll:
-    """The pages of one poll, which `judges` what runs that were cut short left waiting."""
+    """The pages of one poll, from a watermark on; it ends early where a person moves that.
+
+    With `judges` its last page ends the runs that were cut short, too.
+    """
 
     def __init__(
-        self, capture: Capture, scan: Scan, horizon: Horizon, guard: RunGuard, *, judges: bool
+        self,
+        capture: Capture,
+        scan: Scan,
+        horizon: Horizon,
+        guard: RunGuard,
+        at: Watermark,
+        *,
+        judges: bool,
     ) -> None:
         self._capture = capture
         self._scan = scan
         self._horizon = horizon
         self._guard = guard
+        self._at = at
+        self._was_moved = False  # by a person
         self._judges = judges
         self._map = capture.mapper(scan.zone)
+        self._run = Run("poll", capture.now())
 
-    def run(
-        self, known: Watermark, start: WatermarkValue, stop: threading.Event, progress: Progress
-    ) -> Run:
-        run = Run("poll", self._capture.now())
-        page: Page | None = None
-        at: Watermark | None = known
-        while at is not None and not stop.is_set() and (page is None or page.next is not None):
-            with self._capture.page_lock:
-                page = self._scan.changed_page(start, page.next if page else None)
-                mapped = [self._map(row) for row in page.rows]
-                to = next_watermark(at.value, page.end, self._horizon, last=page.next is None)
-                if page.next is None and self._idle(at, to, mapped):
-                    changes: Sequence[Change] = ()
-                else:
-                    at, changes = self._record(at, to, mapped, last=page.next is None)
-                if at is not None and page.next is None:
-                    self._note_read_to(at, to)
-            run = count_page(run, len(mapped), changes)
+    def run(self, start: WatermarkValue, stop: threading.Event, progress: Progress) -> Run:
+        def record(page: Page) -> None:
+            self._record_page(page)
             if page.next is not None:
-                progress(run)
-        return run.ended(self._capture.now())
+                progress(self._run)
 
-    def _note_read_to(self, at: Watermark, to: WatermarkValue | None) -> None:
-        value = self._horizon.ahead if self._horizon.ahead is not None else to
-        if value is not None:
-            if to is not None and is_before(value, to):
-                value = to
-            holders = frozenset(one.key for one in self._horizon.holders)
-            self._capture.read_to = ReadTo(value, at.version, holders)
+        each_page(
+            self._capture.page_lock,
+            partial(self._scan.changed_page, start),
+            record,
+            lambda: stop.is_set() or self._was_moved,
+        )
+        return self._run.ended(self._capture.now())
 
-    def _idle(self, at: Watermark, to: WatermarkValue | None, mapped: Sequence[Mapped]) -> bool:
-        """Whether there is nothing to record, found out without a write."""
-        must_end = self._judges or self._guard.number is not None
-        if must_end or _worth_a_write(at, to, self._capture.now()):
-            return False
-        if not mapped:
+    def _record_page(self, page: Page) -> None:
+        """Records a page; after the last one nothing is written if there is nothing to write."""
+        rows = [self._map(row) for row in page.rows]
+        is_last = page.next is None
+        to = next_watermark(self._at.value, page.end, self._horizon, last=is_last)
+        must_write = not is_last or self._must_write(to)
+        differing = rows if must_write else self._differing(rows)
+        changes: Sequence[Change] = ()
+        if must_write or differing:
+            changes = self._write(differing, len(rows), to, last=is_last)
+        self._run = count_page(self._run, len(rows), changes)
+        if is_last and not self._was_moved:
+            self._remember_read_to(to)
+
+    def _must_write(self, to: WatermarkValue | None) -> bool:
+        """Whether the last page is written even if no row differs."""
+        at, now = self._at, self._capture.now()
+        if self._judges or self._guard.number is not None:
             return True
-        with self._capture.state.read() as tx:
-            return not compare_page(tx, mapped, ends_on=self._capture.ends_on())
+        if to == at.value:
+            return False
+        # `moved_at` may be in the future: the system clock was set back.
+        return at.moved_at is None or not (
+            0 <= (now - at.moved_at).total_seconds() < STILL_FOR_SECONDS
+        )
 
-    def _record(
-        self, at: Watermark, to: WatermarkValue | None, mapped: Sequence[Mapped], *, last: bool
-    ) -> tuple[Watermark | None, Sequence[Change]]:
-        """ONE state transaction: what changed, and the watermark; None where a person moved it."""
+    def _differing(self, rows: Sequence[Mapped]) -> list[Mapped]:
+        """Returns the rows that change something. `_write` compares only these once more.
+
+        For the others it is as if they had been recorded now: nothing was to be. What others do to
+        a contract between the two transactions they might do as well after both.
+        """
+        if not rows:
+            return []
+        with self._capture.state.read() as tx:
+            changes = compare_page(tx, rows, ends_on=self._capture.ends_on())
+        found = {change.source_id for change in changes}
+        return [row for row in rows if row.source_id in found]
+
+    def _write(
+        self, rows: Sequence[Mapped], count: int, to: WatermarkValue | None, *, last: bool
+    ) -> Sequence[Change]:
+        """Records what changed of `count` rows and the watermark, in ONE state transaction."""
         now = self._capture.now()
         with self._capture.state.begin() as tx:
-            changes = compare_page(tx, mapped, ends_on=self._capture.ends_on())
+            changes = compare_page(tx, rows, ends_on=self._capture.ends_on())
             changes = self._guard.record(tx, changes, now, last=last)
-            add_to_totals(tx, count_page(Run("poll", now), len(mapped), changes))
-            moved = watermark.advance(tx, at, to, self._scan.column.type, now)
+            add_to_totals(tx, count_page(Run("poll", now), count, changes))
+            moved = watermark.advance(tx, self._at, to, self._scan.column.type, now)
             if moved is not None and last:
                 watermark.save_horizon(tx, self._horizon)
-        return moved, changes
+        self._was_moved = moved is None
+        self._at = moved or self._at
+        return changes
 
-
-def _worth_a_write(at: Watermark, to: WatermarkValue | None, now: datetime) -> bool:
-    if to == at.value:
-        return False
-    # Younger than nothing: our clock was set back since.
-    return at.moved_at is None or not (0 <= (now - at.moved_at).total_seconds() < STILL_FOR_SECONDS)
-
-
-def _fits(known: Watermark, type_: WatermarkType) -> bool:
-    return (known.type is WatermarkType.INTEGER) == (type_ is WatermarkType.INTEGER)
+    def _remember_read_to(self, to: WatermarkValue | None) -> None:
+        value = self._horizon.ahead if self._horizon.ahead is not None else to
+        if value is None:
+            return
+        if to is not None and is_before(value, to):
+            value = to
+        holders = frozenset(one.key for one in self._horizon.holders)
+        self._capture.read_to = ReadTo(value, self._at.version, holders)

@@ -53,7 +53,7 @@ class Capturing:
         """Starts everything; where another captured until now, nothing it did is taken as known."""
         self._stop = stop = threading.Event()
         self._loops.reconciles.clear_wakes()
-        self._sync.capture.forget()
+        self._sync.capture.reset()
         free_claims_of_dead(self._sync.state)
         self._schedule = self._build_schedule()
         if self._reconcile_was_missed():

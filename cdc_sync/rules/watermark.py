@@ -37,6 +37,10 @@ class Watermark:
     version: int
     moved_at: datetime | None
 
+    def fits(self, type_: WatermarkType) -> bool:
+        """Whether it compares with the values of a column of this type."""
+        return (self.type is WatermarkType.INTEGER) == (type_ is WatermarkType.INTEGER)
+
 
 @dataclass(frozen=True, slots=True)
 class OpenTransaction:

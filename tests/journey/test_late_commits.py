@@ -107,7 +107,7 @@ def naive(monkeypatch: pytest.MonkeyPatch) -> None:
     def greatest_seen(current: Any, page_end: Any, _horizon: Any, *, last: bool) -> Any:
         return current if page_end is None or (last and current > page_end) else page_end
 
-    monkeypatch.setattr(polling, "reached", greatest_seen)
+    monkeypatch.setattr(polling, "next_watermark", greatest_seen)
     monkeypatch.setattr(polling, "_start", lambda _capture, known, _horizon: known.value)
 
 

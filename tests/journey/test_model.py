@@ -59,14 +59,17 @@ def test_no_order_of_events_breaks_a_guarantee(pipeline: Machine):
 
 def a_watermark_beyond_the_horizon(patch: Patch) -> None:
     patch.setattr(
-        "cdc_sync.capture.poll.reached", lambda _current, _end, horizon, *, last: horizon.clock
+        "cdc_sync.capture.poll.next_watermark",
+        lambda _current, _end, horizon, *, last: horizon.clock,
     )
 
 
 def a_horizon_that_no_late_commit_has(patch: Patch) -> None:
     nothing = {"lookback": timedelta(), "margin": timedelta()}
-    look = horizon.look
-    patch.setattr(horizon, "look", lambda *seen, **known: look(*seen, **known | nothing))
+    compute = horizon.compute_horizon
+    patch.setattr(
+        horizon, "compute_horizon", lambda *seen, **known: compute(*seen, **known | nothing)
+    )
 
 
 def a_poll_that_undoes_a_move_by_hand(patch: Patch) -> None:
@@ -113,7 +116,7 @@ def a_diff_that_always_sends(patch: Patch) -> None:
 
     really = page.compare
     patch.setattr(page, "compare", compare)
-    patch.setattr(contracts, "unlike", everything)
+    patch.setattr(contracts, "find_differing", everything)
 
 
 def a_reference_chosen_anew(patch: Patch) -> None:
