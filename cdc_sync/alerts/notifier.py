@@ -19,7 +19,7 @@ from cdc_sync.alerts.policy import decide
 from cdc_sync.config.model import AlertsConfig, Config
 from cdc_sync.errors import StateUnavailable, UserMistake
 from cdc_sync.log import Redaction
-from cdc_sync.operations.status import Trouble, findings, read_status
+from cdc_sync.operations.status import Trouble, find_troubles, read_status
 from cdc_sync.state import control
 from cdc_sync.state.database import Database
 from cdc_sync.state.values import AlertKind, AlertMemory, KnownTrouble, UnsentAlert
@@ -115,7 +115,7 @@ class Alerts:
 
     def _troubles(self, now: datetime, *, ours: bool) -> list[Trouble]:
         try:
-            found = findings(read_status(self._state, now), self._config)
+            found = find_troubles(read_status(self._state, now), self._config)
         except StateUnavailable as error:
             # What else there is cannot be known now: neither that it began, nor that it is over.
             return [*self._last.values(), Trouble(STATE, self._redact(str(error)))]

@@ -35,13 +35,13 @@ def status(
 
 def _show(context: typer.Context, state: "Database", config: "Config", *, as_json: bool) -> bool:
     from cdc_sync.clock import utc_now
-    from cdc_sync.operations.status import public, read_status, troubles
+    from cdc_sync.operations.status import find_troubles, public_document, read_status
 
     document = read_status(state, utc_now())
-    wrong = troubles(document, config)
+    wrong = [found.message for found in find_troubles(document, config)]
     where = f"  config  {config_path(context)}      state  {state.name}"
     emit(
-        public(document),
+        public_document(document),
         "\n".join([_verdict(document, wrong), where, *_lines(document), *_held(document)]),
         as_json=as_json,
     )

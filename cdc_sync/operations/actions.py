@@ -13,7 +13,7 @@ from cdc_sync.rules.gate import ApiStatus
 from cdc_sync.rules.verdict import ApiState
 from cdc_sync.state import contracts, control, holds, outbox
 from cdc_sync.state.database import Database
-from cdc_sync.state.values import HoldReport, Paused, ProbeRequest
+from cdc_sync.state.values import PAUSED, HoldReport, Paused, ProbeRequest
 
 _MakeDue: TypeAlias = Callable[[Connection, Sequence[SourceId] | None, datetime], int]
 
@@ -44,7 +44,7 @@ def pause(state: Database) -> bool:
     """Stops delivery until `resume`; whether that is new."""
     with state.begin() as tx:
         is_new = not control.is_paused(tx)
-        control.save(tx, Paused(is_paused=True))
+        control.save(tx, PAUSED)
     return is_new
 
 

@@ -1,4 +1,7 @@
-"""The status document, read from the state alone: the same for every way of looking at it."""
+"""The status document and the troubles in it, read from the state alone.
+
+Every view of the system is made of this one document: `status`, the page, metrics and alerts.
+"""
 
 import os
 import socket
@@ -10,11 +13,12 @@ from typing import Any
 from cdc_sync.config.model import Config
 from cdc_sync.contract import Status
 from cdc_sync.rules.gate import ApiStatus
-from cdc_sync.rules.watermark import write_watermark
+from cdc_sync.rules.watermark import Watermark, write_watermark
 from cdc_sync.state import contracts, control, holds, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.history import STOPPED
 from cdc_sync.state.values import (
+    PAUSED,
     Balance,
     DeliveryReport,
     HoldReport,
@@ -30,26 +34,10 @@ from cdc_sync.wording import format_count, format_instant
 KINDS = ("created", "updated", "recreated", "adopted", "unchanged", "rejected", "retried")
 POLLS_MISSED = 3  # intervals without a good poll after which it is not well
 PRESENCE_GOOD_FOR = timedelta(seconds=10)
-_REJECTED = "rejected: cdc-sync contracts list --status rejected"
-_WAITING = "account: cdc-sync contracts list --status waiting"
-_HELD = "held by the guard: cdc-sync approve, or cdc-sync discard"
-_MENDS = {
-    "unauthorized": "Check `customergauge.client_id` and `client_secret`.",
-    "forbidden": "Have CustomerGauge let this client PUT contracts.",
-}
-
-_STUCK = {
-    "rejected": (f"{{count}} contract is {_REJECTED}", f"{{count}} contracts are {_REJECTED}"),
-    "waiting": (
-        f"{{count}} contract waits for its {_WAITING}",
-        f"{{count}} contracts wait for their {_WAITING}",
-    ),
-    "held": (f"{{count}} contract is {_HELD}", f"{{count}} contracts are {_HELD}"),
-}
 
 
 def read_status(state: Database, now: datetime) -> dict[str, Any]:
-    """`status --json`, key for key."""
+    """Returns `status --json`, key for key, and a few more keys for the page and for alerts."""
     with state.read() as tx:
         stored = control.read_snapshot(tx)
         mark = watermark.read(tx)
@@ -57,23 +45,11 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
         examples = holds.list_examples(tx) if counts[Status.HELD] else []
     horizon = stored.load(HorizonReport) or HorizonReport()
     presence = stored.load(Presence)
-    daemon = _daemon(presence, now)
-    read_to = watermark.read_to(mark, horizon)
     totals = (stored.load(Totals) or Totals()).counts
     return {
-        "daemon": daemon,
-        "paused": stored.load(Paused) == Paused(is_paused=True),
-        "watermark": {
-            "value": write_watermark(mark.value),
-            "type": mark.type.value if mark.type else None,
-            "horizon": horizon.horizon,
-            "basis": horizon.basis,
-            "basis_reason": horizon.basis_reason,
-            "read_to": write_watermark(read_to),
-            "held_back_by": horizon.held_back_by,
-            "lag_seconds": _lag(read_to, horizon.clock),
-            "version": mark.version,
-        },
+        "daemon": _daemon(presence, now),
+        "paused": stored.load(Paused) == PAUSED,
+        "watermark": _watermark(mark, horizon),
         "contracts": {status.value: counts[status] for status in Status},
         "last_poll": _poll(stored.load(PollReport), presence.since if presence else None, now),
         "last_reconcile": document_of(stored.load(ReconcileReport)),
@@ -87,92 +63,6 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
         },
         "instances": _instances(stored.named(Presence).values(), now),
     }
-
-
-def document_of(value: Any) -> Any:
-    """Returns a stored value's fields as JSON documents say them; None for None."""
-    if value is None:
-        return None
-    said = {one.name: getattr(value, one.name) for one in fields(value)}
-    instants = {name: format_instant(it) for name, it in said.items() if isinstance(it, datetime)}
-    return said | instants
-
-
-def hold_document(
-    hold: HoldReport | None, held: int, examples: list[dict[str, Any]]
-) -> dict[str, Any] | None:
-    """Returns what is held in all, with the latest run and its examples; None for nothing."""
-    if hold is None or not held:
-        return None
-    return {"held": held, **document_of(hold), "examples": examples}
-
-
-def public(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with the keys that are promised, and no others."""
-    poll = document["last_poll"]
-    api = {name: value for name, value in document["api"].items() if name != "since"}
-    shown = poll and {name: value for name, value in poll.items() if name != "good_age_seconds"}
-    whole = {**document, "last_poll": shown, "api": api}
-    return {name: value for name, value in whole.items() if name != "hold"}
-
-
-def troubles(document: dict[str, Any], config: Config) -> list[str]:
-    """What is not well, in sentences; nothing where all is."""
-    return [found.message for found in findings(document, config)]
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Something that is not well, by a key that stays while the words change.
-
-    Its degree: a count that grows, or a word that changes, is news of the same trouble.
-    """
-
-    key: str
-    message: str
-    degree: int | str = 0
-
-
-def findings(document: dict[str, Any], config: Config) -> Iterator[Trouble]:
-    """What is not well, each with its key; nothing where all is."""
-    daemon, poll, api = document["daemon"], document["last_poll"], document["api"]
-    if not daemon["running"] and daemon["since"] is not None:
-        message = "The daemon does not run although it should: start it, and read its log."
-        yield Trouble("daemon", message)
-    if api["state"] not in ("ok", "throttled"):
-        yield Trouble("api", _standstill(api, document["contracts"]["pending"]), api["state"])
-    if poll is not None and poll["error"]:
-        yield Trouble("poll", f"The last poll failed: {poll['error']}")
-    late = POLLS_MISSED * config.schedule.poll.total_seconds()
-    if daemon["running"] and poll is not None and poll["good_age_seconds"] > max(late, 5):
-        yield Trouble("poll", f"No poll has ended well for {poll['good_age_seconds']:.0f} s.")
-    error = (document["last_reconcile"] or {}).get("error")
-    if error and error != STOPPED:
-        yield Trouble("reconcile", f"The last reconcile failed: {error}")
-    for status, (one, many) in _STUCK.items():
-        if count := document["contracts"][status]:
-            yield Trouble(status, (one if count == 1 else many).format(count=f"{count:,}"), count)
-    if unexplained := (document["balance"] or {}).get("unexplained"):
-        message = f"Unexplained: {format_count(unexplained, 'row')} of the source."
-        yield Trouble("unexplained", message, unexplained)
-    if document["paused"]:
-        yield Trouble("paused", "Delivery is paused by a person: cdc-sync resume")
-
-
-def sentence(words: str | None) -> str:
-    """The words with a full stop."""
-    return f"{(words or 'no reason').rstrip('. ')}."
-
-
-def _standstill(api: dict[str, Any], pending: int) -> str:
-    since = f" since {api['since'].partition('.')[0].removesuffix('Z')}Z" if api["since"] else ""
-    wait = format_count(pending, "contract waits", "contracts wait")
-    hint = _MENDS.get(api["state"], "")
-    asks = f" {hint}" if hint and "`customergauge." not in (api["reason"] or "") else ""
-    return (
-        f"Delivery stands still{since} ({api['state']}): {sentence(api['reason'])}{asks}"
-        f" Nothing is lost, {wait}."
-    )
 
 
 def _daemon(presence: Presence | None, now: datetime) -> dict[str, Any]:
@@ -209,6 +99,21 @@ def _is_running(presence: Presence, now: datetime) -> bool:
     return True
 
 
+def _watermark(mark: Watermark, horizon: HorizonReport) -> dict[str, Any]:
+    read_to = watermark.read_to(mark, horizon)
+    return {
+        "value": write_watermark(mark.value),
+        "type": mark.type.value if mark.type else None,
+        "horizon": horizon.horizon,
+        "basis": horizon.basis,
+        "basis_reason": horizon.basis_reason,
+        "read_to": write_watermark(read_to),
+        "held_back_by": horizon.held_back_by,
+        "lag_seconds": _lag(read_to, horizon.clock),
+        "version": mark.version,
+    }
+
+
 def _lag(value: object, clock: datetime | None) -> float | None:
     if not isinstance(value, datetime) or clock is None:
         return None
@@ -235,3 +140,99 @@ def _poll(
 
 def _seconds_since(instant: datetime, now: datetime) -> float:
     return round(max(0.0, (now - instant).total_seconds()), 1)
+
+
+def document_of(value: Any) -> Any:
+    """Returns a stored value's fields as JSON documents say them; None for None."""
+    if value is None:
+        return None
+    said = {one.name: getattr(value, one.name) for one in fields(value)}
+    instants = {name: format_instant(it) for name, it in said.items() if isinstance(it, datetime)}
+    return said | instants
+
+
+def hold_document(
+    hold: HoldReport | None, held: int, examples: list[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """Returns what is held in all, with the latest run and its examples; None for nothing."""
+    if hold is None or not held:
+        return None
+    return {"held": held, **document_of(hold), "examples": examples}
+
+
+def public_document(document: dict[str, Any]) -> dict[str, Any]:
+    """Returns the document with the keys of `status --json` alone."""
+    poll = document["last_poll"]
+    api = {name: value for name, value in document["api"].items() if name != "since"}
+    shown = poll and {name: value for name, value in poll.items() if name != "good_age_seconds"}
+    whole = {**document, "last_poll": shown, "api": api}
+    return {name: value for name, value in whole.items() if name != "hold"}
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that is not well; `key` stays while the words change.
+
+    A `degree` that grows (a count) or changes (a word) is news of the same trouble.
+    """
+
+    key: str
+    message: str
+    degree: int | str = 0
+
+
+_HINTS = {
+    "unauthorized": "Check `customergauge.client_id` and `client_secret`.",
+    "forbidden": "Have CustomerGauge let this client PUT contracts.",
+}
+_REJECTED = "rejected: cdc-sync contracts list --status rejected"
+_WAITING = "account: cdc-sync contracts list --status waiting"
+_HELD = "held by the guard: cdc-sync approve, or cdc-sync discard"
+#: What is said of one contract and of many.
+_STUCK = {
+    "rejected": (f"contract is {_REJECTED}", f"contracts are {_REJECTED}"),
+    "waiting": (f"contract waits for its {_WAITING}", f"contracts wait for their {_WAITING}"),
+    "held": (f"contract is {_HELD}", f"contracts are {_HELD}"),
+}
+
+
+def find_troubles(document: dict[str, Any], config: Config) -> Iterator[Trouble]:
+    """Yields what is not well."""
+    daemon, poll, api = document["daemon"], document["last_poll"], document["api"]
+    if not daemon["running"] and daemon["since"] is not None:
+        message = "The daemon does not run although it should: start it, and read its log."
+        yield Trouble("daemon", message)
+    if api["state"] not in ("ok", "throttled"):
+        yield Trouble("api", _standstill(api, document["contracts"]["pending"]), api["state"])
+    if poll is not None and poll["error"]:
+        yield Trouble("poll", f"The last poll failed: {poll['error']}")
+    late = POLLS_MISSED * config.schedule.poll.total_seconds()
+    if daemon["running"] and poll is not None and poll["good_age_seconds"] > max(late, 5):
+        yield Trouble("poll", f"No poll has ended well for {poll['good_age_seconds']:.0f} s.")
+    error = (document["last_reconcile"] or {}).get("error")
+    if error and error != STOPPED:
+        yield Trouble("reconcile", f"The last reconcile failed: {error}")
+    for status, (one, many) in _STUCK.items():
+        if count := document["contracts"][status]:
+            yield Trouble(status, format_count(count, one, many), count)
+    if unexplained := (document["balance"] or {}).get("unexplained"):
+        message = f"Unexplained: {format_count(unexplained, 'row')} of the source."
+        yield Trouble("unexplained", message, unexplained)
+    if document["paused"]:
+        yield Trouble("paused", "Delivery is paused by a person: cdc-sync resume")
+
+
+def _standstill(api: dict[str, Any], pending: int) -> str:
+    since = f" since {api['since'].partition('.')[0].removesuffix('Z')}Z" if api["since"] else ""
+    wait = format_count(pending, "contract waits", "contracts wait")
+    hint = _HINTS.get(api["state"], "")
+    asks = f" {hint}" if hint and "`customergauge." not in (api["reason"] or "") else ""
+    return (
+        f"Delivery stands still{since} ({api['state']}): {end_sentence(api['reason'])}{asks}"
+        f" Nothing is lost, {wait}."
+    )
+
+
+def end_sentence(words: str | None) -> str:
+    """Returns the words with a full stop."""
+    return f"{(words or 'no reason').rstrip('. ')}."

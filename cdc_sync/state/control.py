@@ -23,6 +23,7 @@ from cdc_sync.rules.pace import SharedPace
 from cdc_sync.rules.watermark import HorizonState, Sample
 from cdc_sync.state.tables import control
 from cdc_sync.state.values import (
+    PAUSED,
     AlertMemory,
     Balance,
     DeliveryReport,
@@ -204,7 +205,7 @@ def add_to_totals(tx: Connection, more: Mapping[str, int]) -> None:
 
 def is_paused(tx: Connection) -> bool:
     """Returns whether a person has paused delivery."""
-    return load(tx, Paused) == Paused(is_paused=True)
+    return load(tx, Paused) == PAUSED
 
 
 def database_now(tx: Connection, now: datetime) -> datetime:

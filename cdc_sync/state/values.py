@@ -19,6 +19,9 @@ class Paused:
     is_paused: bool
 
 
+PAUSED = Paused(is_paused=True)
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeRequest:
     """When a person last asked for a probe at once, by `resume`, `retry` or `resend`."""

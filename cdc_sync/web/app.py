@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from cdc_sync.errors import CdcSyncError, UserMistake
-from cdc_sync.operations.status import public
+from cdc_sync.operations.status import public_document
 from cdc_sync.web import actions, pages
 from cdc_sync.web.access import (
     LOGIN,
@@ -130,7 +130,7 @@ class _Routes:
 
 def status(context: PageContext, _request: Request) -> Response:
     """`status --json`, key for key."""
-    return JSONResponse(public(context.snapshots.latest()))
+    return JSONResponse(public_document(context.snapshots.latest()))
 
 
 def healthz(context: PageContext, _request: Request) -> Response:

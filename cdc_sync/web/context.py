@@ -12,7 +12,7 @@ from cdc_sync.config.model import Config
 from cdc_sync.errors import SourceUnavailable
 from cdc_sync.log import RecentLog
 from cdc_sync.measures import Measures
-from cdc_sync.operations.status import POLLS_MISSED, read_status, sentence
+from cdc_sync.operations.status import POLLS_MISSED, end_sentence, read_status
 from cdc_sync.state.database import Database
 from cdc_sync.web.access import Secret
 
@@ -111,7 +111,7 @@ def unhealthy_reason(health: Health, poll_interval: timedelta, now: datetime) ->
     """Returns why the daemon does not do its work; None where it does."""
     age = now - health.good_poll_at
     if health.is_capturing and age > max(POLLS_MISSED * poll_interval, SHORTEST_PATIENCE):
-        why = f" {sentence(health.poll_error)}" if health.poll_error else ""
+        why = f" {end_sentence(health.poll_error)}" if health.poll_error else ""
         return f"No poll has ended well for {age.total_seconds():.0f} s.{why}"
     if health.delivery_silent_seconds > DELIVERY_TURNS_WITHIN:
         return f"Delivery has not come round for {health.delivery_silent_seconds:.0f} s."

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cdc_sync.measures import Point
-from cdc_sync.operations.status import findings
+from cdc_sync.operations.status import find_troubles
 from cdc_sync.web.access import Visitor
 from cdc_sync.web.context import PageContext
 from cdc_sync.web.render import page, render
@@ -98,7 +98,7 @@ class Overview:
             "status": status,
             "wrong": [
                 (found.message, *_WHERE_NEXT.get(found.key, ("", "")))
-                for found in findings(status, self._context.config)
+                for found in find_troubles(status, self._context.config)
             ],
             "began": self._context.began,
             "us": f"{os.getpid()} on {socket.gethostname()}",
