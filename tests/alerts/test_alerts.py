@@ -21,12 +21,11 @@ from cdc_sync.errors import UserMistake
 from cdc_sync.state.database import open_state
 from cdc_sync.sync import open_sync, redaction_of
 from tests.alerts.conftest import SECRET, Webhook
-from tests.support.commands import Installed, installed
+from tests.support.bench import NOW, Bench
 from tests.support.sandbox import Sandbox
 from tests.support.wait import wait_until
 
 AFTER = timedelta(minutes=10)
-NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")  # Apprise's own import
 
@@ -34,8 +33,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")  # Appr
 class Watch:
     """The alerts of one process, with a clock that a test moves."""
 
-    def __init__(self, there: Installed) -> None:
-        self._config = load_config(there.config, os.environ)
+    def __init__(self, bench: Bench) -> None:
+        self._config = load_config(bench.config, os.environ)
         self.now = datetime.now(UTC)
         self.captures = True
         self._alerts = self._made()
@@ -59,8 +58,8 @@ def at(webhook: Webhook, *more: str) -> dict[str, object]:
 
 
 @pytest.fixture
-def there(tmp_path: Path, sandbox: Sandbox, webhook: Webhook) -> Installed:
-    made = installed(tmp_path, sandbox.url, alerts=at(webhook))
+def bench(tmp_path: Path, sandbox: Sandbox, webhook: Webhook) -> Bench:
+    made = Bench.with_contracts(tmp_path, sandbox, alerts=at(webhook))
     made.source("DELETE FROM contracts WHERE id = 4")  # the one that is rejected
     return made
 
@@ -78,11 +77,11 @@ def free_port() -> int:
 
 
 def test_what_stops_delivery_is_told_once_also_over_a_restart_and_once_when_it_is_over(
-    there: Installed, sandbox: Sandbox, webhook: Webhook
+    bench: Bench, sandbox: Sandbox, webhook: Webhook
 ):
     sandbox.strike("status=404")
-    there.capture(deliver=True)
-    watch = Watch(there)
+    bench.sync_once()
+    watch = Watch(bench)
     watch.look()
     assert webhook.told == []
     watch.look(AFTER)
@@ -94,11 +93,11 @@ def test_what_stops_delivery_is_told_once_also_over_a_restart_and_once_when_it_i
     assert webhook.says()[0].startswith("Delivery stands still since ")
     assert "(misconfigured)" in webhook.says()[0]
     assert webhook.told[0]["title"] == "cdc-sync needs a look"
-    assert webhook.told[0]["message"].endswith(f"{socket.gethostname()}, {there.config.parent}/state.db")  # fmt: skip
+    assert webhook.told[0]["message"].endswith(f"{socket.gethostname()}, {bench.folder}/state.db")  # fmt: skip
 
     sandbox.strike()
-    there.run("resume")
-    there.capture(deliver=True)
+    bench.run("resume")
+    bench.sync_once()
     watch.look()
     watch.look(timedelta(minutes=1))
     watch.look(AFTER)
@@ -107,33 +106,31 @@ def test_what_stops_delivery_is_told_once_also_over_a_restart_and_once_when_it_i
     assert webhook.told[1]["title"] == "cdc-sync is well again"
 
 
-def test_new_refusals_are_told_and_old_ones_are_not_repeated(there: Installed, webhook: Webhook):
-    there.source("UPDATE contracts SET account_name = '' WHERE id = 1")
-    there.capture(deliver=True)
-    watch = Watch(there)
+def test_new_refusals_are_told_and_old_ones_are_not_repeated(bench: Bench, webhook: Webhook):
+    bench.source("UPDATE contracts SET account_name = '' WHERE id = 1")
+    bench.sync_once()
+    watch = Watch(bench)
     watch.look()
     watch.look(AFTER)
     for _ in range(20):
         watch.look(AFTER)
     assert [says.partition(":")[0] for says in webhook.says()] == ["1 contract is rejected"]
 
-    there.source(f"UPDATE contracts SET account_name = '', updated_at = {NOW} WHERE id = 2")
-    there.capture(deliver=True)
+    bench.source(f"UPDATE contracts SET account_name = '', updated_at = {NOW} WHERE id = 2")
+    bench.sync_once()
     watch.look()
     watch.look(AFTER)
     assert webhook.says()[1].startswith("2 contracts are rejected: cdc-sync contracts list")
 
 
-def test_held_and_unexplained_are_told_a_pause_by_a_person_is_not(
-    there: Installed, webhook: Webhook
-):
-    there.capture(deliver=True)
-    there.run("pause")
-    there.state("UPDATE contract SET status = 'held' WHERE source_id = '1'")
-    there.state(
+def test_held_and_unexplained_are_told_a_pause_by_a_person_is_not(bench: Bench, webhook: Webhook):
+    bench.sync_once()
+    bench.run("pause")
+    bench.state("UPDATE contract SET status = 'held' WHERE source_id = '1'")
+    bench.state(
         "UPDATE control SET value = json_set(value, '$.unexplained', 7) WHERE key = 'balance'"
     )
-    watch = Watch(there)
+    watch = Watch(bench)
     watch.look()
     watch.look(AFTER)
 
@@ -142,12 +139,12 @@ def test_held_and_unexplained_are_told_a_pause_by_a_person_is_not(
 
 
 def test_a_message_that_cannot_be_sent_is_logged_and_tried_again(
-    there: Installed, sandbox: Sandbox, webhook: Webhook, logged: list[dict[str, object]]
+    bench: Bench, sandbox: Sandbox, webhook: Webhook, logged: list[dict[str, object]]
 ):
     sandbox.strike("status=404")
-    there.capture(deliver=True)
+    bench.sync_once()
     webhook.status = 500
-    watch = Watch(there)
+    watch = Watch(bench)
     watch.look()
     watch.look(AFTER)
     tries = webhook.tries
@@ -168,9 +165,9 @@ def test_a_receiver_that_is_away_keeps_nothing_from_the_others(
     tmp_path: Path, sandbox: Sandbox, webhook: Webhook
 ):
     dead = f"json://127.0.0.1:{free_port()}"
-    there = installed(tmp_path, sandbox.url, alerts=at(webhook, dead, "nonsense://x/y"))
-    there.capture(deliver=True)
-    watch = Watch(there)
+    bench = Bench.with_contracts(tmp_path, sandbox, alerts=at(webhook, dead, "nonsense://x/y"))
+    bench.sync_once()
+    watch = Watch(bench)
     watch.look()
     for _ in range(4):
         watch.look(AFTER)
@@ -179,30 +176,30 @@ def test_a_receiver_that_is_away_keeps_nothing_from_the_others(
 
 
 def test_a_state_that_cannot_be_read_is_told_and_ends_no_other_trouble(
-    there: Installed, sandbox: Sandbox, webhook: Webhook
+    bench: Bench, sandbox: Sandbox, webhook: Webhook
 ):
     sandbox.strike("status=404")
-    there.capture(deliver=True)
-    watch = Watch(there)
+    bench.sync_once()
+    watch = Watch(bench)
     watch.look()
     watch.look(AFTER)
-    there.state("ALTER TABLE contract RENAME TO elsewhere")
+    bench.state("ALTER TABLE contract RENAME TO elsewhere")
     watch.look()
     watch.look(AFTER)
     assert ["state database" in says for says in webhook.says()] == [False, True]
 
-    there.state("ALTER TABLE elsewhere RENAME TO contract")
+    bench.state("ALTER TABLE elsewhere RENAME TO contract")
     watch.look()
     watch.look(AFTER)
     assert [says.startswith("Over") for says in webhook.says()] == [False, False, True]
 
 
 def test_of_several_daemons_the_one_that_captures_tells_and_the_next_knows_what_was_told(
-    there: Installed, sandbox: Sandbox, webhook: Webhook
+    bench: Bench, sandbox: Sandbox, webhook: Webhook
 ):
     sandbox.strike("status=404")
-    there.capture(deliver=True)
-    first, second = Watch(there), Watch(there)
+    bench.sync_once()
+    first, second = Watch(bench), Watch(bench)
     second.captures = False
     for watch in (first, second, first, second):
         watch.look()
@@ -215,33 +212,33 @@ def test_of_several_daemons_the_one_that_captures_tells_and_the_next_knows_what_
     assert len(webhook.told) == 1
 
     sandbox.strike()
-    there.run("resume")
-    there.capture(deliver=True)
+    bench.run("resume")
+    bench.sync_once()
     for watch in (first, second, first, second):
         watch.look(2 * AFTER)
     assert [says.startswith("Over") for says in webhook.says()] == [False, True]
 
 
-def test_one_that_stands_by_tells_of_the_state_alone(there: Installed, webhook: Webhook):
-    there.capture(deliver=True)
-    there.state("UPDATE contract SET status = 'held' WHERE source_id = '1'")
-    watch = Watch(there)
+def test_one_that_stands_by_tells_of_the_state_alone(bench: Bench, webhook: Webhook):
+    bench.sync_once()
+    bench.state("UPDATE contract SET status = 'held' WHERE source_id = '1'")
+    watch = Watch(bench)
     watch.captures = False
     watch.look()
     watch.look(AFTER)
     assert webhook.told == []
 
-    there.state("ALTER TABLE contract RENAME TO elsewhere")
+    bench.state("ALTER TABLE contract RENAME TO elsewhere")
     watch.look()
     watch.look(AFTER)
-    there.state("ALTER TABLE elsewhere RENAME TO contract")
+    bench.state("ALTER TABLE elsewhere RENAME TO contract")
     watch.look()
     watch.look(AFTER)
     assert [says.partition("The")[0] for says in webhook.says()] == ["", "Over: "]
 
 
-def test_check_says_whom_the_alerts_go_to(there: Installed):
-    findings = there.run("check", "--json").document["findings"]
+def test_check_says_whom_the_alerts_go_to(bench: Bench):
+    findings = bench.run("check", "--json").document["findings"]
     (found,) = [finding for finding in findings if finding["name"] == "alerts"]
 
     assert found["ok"]
@@ -249,9 +246,9 @@ def test_check_says_whom_the_alerts_go_to(there: Installed):
 
 
 @contextmanager
-def daemon(there: Installed) -> Iterator[None]:
+def daemon(bench: Bench) -> Iterator[None]:
     """The daemon in a thread of this process."""
-    config = load_config(there.config, os.environ)
+    config = load_config(bench.config, os.environ)
     stop = threading.Event()
     with open_sync(config, redaction_of(config)) as sync:
         thread = threading.Thread(target=Daemon(sync).run, args=(stop,))
@@ -272,22 +269,22 @@ def test_the_daemon_tells_of_a_source_that_is_away_and_keeps_the_urls_secret(
     tmp_path: Path, sandbox: Sandbox, webhook: Webhook, logged: list[dict[str, object]]
 ):
     urls = [webhook.url, f"json://127.0.0.1:{free_port()}/{SECRET}"]
-    there = installed(
-        tmp_path, sandbox.url, schedule={"poll": "1s"}, alerts={"urls": urls, "after": "1s"}
+    bench = Bench.with_contracts(
+        tmp_path, sandbox, schedule={"poll": "1s"}, alerts={"urls": urls, "after": "1s"}
     )
-    with daemon(there):
+    with daemon(bench):
         wait_until(lambda: len(sandbox.contracts()) == 3, "the first run is delivered")
-        there.source("ALTER TABLE contracts RENAME TO elsewhere")
+        bench.source("ALTER TABLE contracts RENAME TO elsewhere")
         wait_until(told(webhook, "The last poll failed: "), "people are told")
-        there.source("ALTER TABLE elsewhere RENAME TO contracts")
+        bench.source("ALTER TABLE elsewhere RENAME TO contracts")
         wait_until(told(webhook, "Over: The last poll failed"), "people are told that it is over")
-        there.source(f"UPDATE contracts SET plan = 'New', updated_at = {NOW} WHERE id = 1")  # fmt: skip
+        bench.source(f"UPDATE contracts SET plan = 'New', updated_at = {NOW} WHERE id = 1")  # fmt: skip
         wait_until(lambda: sandbox.contracts()["erp-1"]["description"] == "New", "it goes on")
 
     assert sum("The last poll failed" in says for says in webhook.says()) == 2
     assert [event for event in logged if event["event"] == "alert.not_sent"]
     assert SECRET not in json.dumps(logged, default=str)
-    assert SECRET not in str(there.state("SELECT value FROM control"))
+    assert SECRET not in str(bench.state("SELECT value FROM control"))
 
 
 @pytest.mark.quick
@@ -305,7 +302,7 @@ def test_alerts_test_says_for_each_url_whether_it_went(
     tmp_path: Path, sandbox: Sandbox, webhook: Webhook
 ):
     dead = f"json://127.0.0.1:{free_port()}/{SECRET}?token=hunter2secret"
-    good = installed(tmp_path, sandbox.url, alerts=at(webhook))
+    good = Bench.with_contracts(tmp_path, sandbox, alerts=at(webhook))
     assert good.run("alerts", "test").out.split() == ["ok", "1", "json", "sent"]
     assert good.run("alerts", "test", "--json").document == {
         "ok": True,
@@ -313,8 +310,8 @@ def test_alerts_test_says_for_each_url_whether_it_went(
     }
 
     (tmp_path / "other").mkdir()
-    mixed = installed(
-        tmp_path / "other", sandbox.url, alerts=at(webhook, dead, f"slack://{SECRET}")
+    mixed = Bench.with_contracts(
+        tmp_path / "other", sandbox, alerts=at(webhook, dead, f"slack://{SECRET}")
     ).run("alerts", "test")
     assert mixed.code == 1
     assert [line.split()[:3] for line in mixed.out.splitlines()] == [
@@ -329,7 +326,7 @@ def test_alerts_test_says_for_each_url_whether_it_went(
 
 
 def test_alerts_test_without_urls_is_the_users_mistake(tmp_path: Path, sandbox: Sandbox):
-    ran = installed(tmp_path, sandbox.url).run("alerts", "test")
+    ran = Bench.with_contracts(tmp_path, sandbox).run("alerts", "test")
 
     assert ran.code == 2
     assert "`alerts.urls` is empty" in ran.err

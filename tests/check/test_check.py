@@ -7,32 +7,31 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.support.commands import Installed, installed
-from tests.support.configs import write_config
+from tests.support.bench import Bench
 from tests.support.rows import INSTANT, LONG_AGO, rows_in
 from tests.support.sandbox import Sandbox
 
 
-def findings(there: Installed) -> dict[str, dict[str, Any]]:
+def findings(bench: Bench) -> dict[str, dict[str, Any]]:
     """By name; of several of one name the first."""
     found: dict[str, dict[str, Any]] = {}
-    for one in there.run("check", "--json").document["findings"]:
+    for one in bench.run("check", "--json").document["findings"]:
         assert sorted(one) == ["mend", "name", "ok", "says"]
         found.setdefault(one["name"], one)
     return found
 
 
-def test_ids_that_are_not_unique_are_wrong(source_url: str, config_file: Path, sandbox: Sandbox):
+def test_ids_that_are_not_unique_are_wrong(source_url: str, tmp_path: Path, sandbox: Sandbox):
     composite = [
         sa.Column("company", sa.String(20), primary_key=True),
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     ]
-    there = Installed(write_config(config_file, source_url, sandbox.url))
+    bench = Bench(tmp_path, sandbox, source_url)
     with rows_in(source_url, *composite) as rows:
         rows.add({"id": 17, "company": "a"}, {"id": 17, "company": "b"})
-        found = findings(there)["id"]
-        write_config(config_file, source_url, sandbox.url, source={"id": ["company", "id"]})
-        mended = findings(there)
+        found = findings(bench)["id"]
+        bench.configure(source={"id": ["company", "id"]})
+        mended = findings(bench)
 
     assert (found["ok"], "not unique: several rows have 17" in found["says"]) == (False, True)
     assert "id, company" in found["mend"] or "company, id" in found["mend"]
@@ -42,24 +41,24 @@ def test_ids_that_are_not_unique_are_wrong(source_url: str, config_file: Path, s
 def test_numbers_and_texts_that_are_one_contract_are_found_on_sqlite(
     tmp_path: Path, sandbox: Sandbox
 ):
-    there = Installed(write_config(tmp_path / "config.yaml", "sqlite:///source.db", sandbox.url))
-    there.source(
+    bench = Bench(tmp_path, sandbox)
+    bench.source(
         "CREATE TABLE contracts (id PRIMARY KEY, account_name, start_date, end_date, plan, updated_at)",
         "INSERT INTO contracts VALUES (17, 'ACME', '2024-01-01', NULL, 'Gold', '2026-01-01 12:00:00')",
         "INSERT INTO contracts VALUES ('17', 'ACME', '2024-01-01', NULL, 'Gold', '2026-01-01 12:00:01')",
     )
 
-    assert "several rows have 17 as their id" in findings(there)["id"]["says"]
+    assert "several rows have 17 as their id" in findings(bench)["id"]["says"]
 
 
-def test_columns_that_are_swapped_are_wrong(source_url: str, config_file: Path, sandbox: Sandbox):
+def test_columns_that_are_swapped_are_wrong(source_url: str, tmp_path: Path, sandbox: Sandbox):
     swapped = {"start": "end_date", "end": "start_date"}
-    there = Installed(write_config(config_file, source_url, sandbox.url, mapping=swapped))
+    bench = Bench(tmp_path, sandbox, source_url, mapping=swapped)
     with rows_in(source_url) as rows:
         ends = datetime(2030, 1, 1).date()
         rows.add(*({"id": number, "end_date": ends} for number in range(5)))
-        found = findings(there)["dates"]
-        code = there.run("check").code
+        found = findings(bench)["dates"]
+        code = bench.run("check").code
 
     assert (found["ok"], code) == (False, 1)
     assert "end is before start in 5 of 5 rows" in found["says"]
@@ -67,76 +66,75 @@ def test_columns_that_are_swapped_are_wrong(source_url: str, config_file: Path, 
 
 
 def test_a_watermark_that_no_change_moves_is_noticed(
-    source_url: str, config_file: Path, sandbox: Sandbox
+    source_url: str, tmp_path: Path, sandbox: Sandbox
 ):
-    write_config(config_file, source_url, sandbox.url, source={"watermark": "id"})
-    there = Installed(config_file)
+    bench = Bench(tmp_path, sandbox, source_url, source={"watermark": "id"})
     with rows_in(source_url) as rows:
         rows.add({"id": 1})
-        found = findings(there)["watermark"]
-        write_config(config_file, source_url, sandbox.url)
+        found = findings(bench)["watermark"]
+        bench.configure(source={"watermark": "updated_at"})
         rows.remove(1)
         stamp = datetime(2026, 1, 1, tzinfo=UTC)
         rows.add(*({"id": number, "updated_at": stamp} for number in range(12)))
-        same = findings(there)["watermark"]
+        same = findings(bench)["watermark"]
 
     assert "id is `source.id`, too" in found["says"]
     assert "is the same in all 12 rows" in same["says"]
 
 
 def test_null_watermarks_are_told_with_their_share(
-    source_url: str, config_file: Path, sandbox: Sandbox
+    source_url: str, tmp_path: Path, sandbox: Sandbox
 ):
-    there = Installed(write_config(config_file, source_url, sandbox.url))
+    bench = Bench(tmp_path, sandbox, source_url)
     with rows_in(source_url) as rows:
         rows.add({"id": 1}, {"id": 2}, {"id": 3})
         rows.change_unstamped(1, updated_at=None)
-        some = findings(there)["watermark"]
+        some = findings(bench)["watermark"]
         rows.execute("UPDATE contracts SET updated_at = NULL")
-        every = findings(there)["watermark"]
+        every = findings(bench)["watermark"]
 
     assert (some["ok"], "NULL in 1 row (33.33%)" in some["says"]) == (True, True)
     assert (every["ok"], "NULL in 3 rows (100.00%)" in every["says"]) == (False, True)
 
 
 def test_a_local_time_that_is_ahead_of_the_clock_is_another_zone(
-    source_url: str, config_file: Path, sandbox: Sandbox
+    source_url: str, tmp_path: Path, sandbox: Sandbox
 ):
     naive = sa.Column("updated_at", sa.DateTime())
-    there = Installed(write_config(config_file, source_url, sandbox.url))
+    bench = Bench(tmp_path, sandbox, source_url)
     with rows_in(source_url, naive) as rows:
         local = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=2)
         rows.add({"id": 1, "updated_at": local})
-        found = findings(there)["time zone"]
+        found = findings(bench)["time zone"]
 
     assert "2.0 h ahead of the source's clock" in found["says"]
     assert "`source.time_zone`" in found["mend"]
 
 
 def test_stamps_in_the_far_future_are_out_of_range(
-    source_url: str, config_file: Path, sandbox: Sandbox
+    source_url: str, tmp_path: Path, sandbox: Sandbox
 ):
-    there = Installed(write_config(config_file, source_url, sandbox.url))
+    bench = Bench(tmp_path, sandbox, source_url)
     with rows_in(source_url, sa.Column("updated_at", INSTANT)) as rows:
         rows.add({"id": 1, "updated_at": datetime(2090, 1, 1, tzinfo=UTC)})
-        found = findings(there)["watermark"]
+        found = findings(bench)["watermark"]
 
     assert "updated_at of 1 row lies in the future (the newest: 2090-01-01" in found["says"]
 
 
 def test_a_stamp_that_no_calendar_has_is_told(
-    postgresql_url: str, config_file: Path, sandbox: Sandbox
+    postgresql_url: str, tmp_path: Path, sandbox: Sandbox
 ):
-    there = Installed(write_config(config_file, postgresql_url, sandbox.url))
+    bench = Bench(tmp_path, sandbox, postgresql_url)
     with rows_in(postgresql_url) as rows:
         rows.add({"id": 1, "updated_at": LONG_AGO}, {"id": 2, "updated_at": LONG_AGO})
         rows.execute("UPDATE contracts SET updated_at = 'infinity' WHERE id = 2")
-        found = findings(there)["watermark"]
+        found = findings(bench)["watermark"]
 
     assert "updated_at of 1 row lies in the future (the newest: beyond year 9999)" in found["says"]
 
 
-def test_a_text_watermark_that_holds_no_times_is_told(fresh: Installed):
+def test_a_text_watermark_that_holds_no_times_is_told(fresh: Bench):
     text = fresh.config.read_text()
     fresh.config.write_text(text.replace('"watermark": "updated_at"', '"watermark": "plan"'))
     ran = fresh.run("once")
@@ -149,7 +147,7 @@ def test_a_text_watermark_that_holds_no_times_is_told(fresh: Installed):
     assert findings(fresh)["source"]["ok"] is False
 
 
-def test_a_few_texts_that_are_no_times_do_not_stop_a_sync(fresh: Installed, sandbox: Sandbox):
+def test_a_few_texts_that_are_no_times_do_not_stop_a_sync(fresh: Bench, sandbox: Sandbox):
     fresh.source(
         "INSERT INTO contracts VALUES (8, 'A', '2024-01-01', NULL, '', '')",
         "INSERT INTO contracts VALUES (9, 'Z', '2024-01-01', NULL, '', 'unknown')",
@@ -167,7 +165,7 @@ def test_a_few_texts_that_are_no_times_do_not_stop_a_sync(fresh: Installed, sand
     ],
 )
 def test_a_platform_that_cannot_be_reached_is_told_in_words(
-    fresh: Installed, sandbox: Sandbox, address: str, why: str, mend: str
+    fresh: Bench, sandbox: Sandbox, address: str, why: str, mend: str
 ):
     text = fresh.config.read_text()
     fresh.config.write_text(text.replace(sandbox.url, address))
@@ -191,22 +189,22 @@ def test_a_platform_that_cannot_be_reached_is_told_in_words(
 def test_a_short_token_is_noted_where_others_reach_the_page(
     tmp_path: Path, sandbox: Sandbox, listen: str, token: str, is_noted: bool
 ):
-    there = installed(tmp_path, sandbox.url, web={"listen": listen, "token": token})
+    bench = Bench.with_contracts(tmp_path, sandbox, web={"listen": listen, "token": token})
 
-    assert ("page" in findings(there)) == is_noted
+    assert ("page" in findings(bench)) == is_noted
 
 
 def test_an_alert_that_can_go_nowhere_is_found_before_the_night(
     tmp_path: Path, sandbox: Sandbox
 ) -> None:
-    there = installed(tmp_path, sandbox.url, alerts={"urls": ["nowhere://x"]})
-    found = {one["name"]: one for one in there.run("check", "--json").document["findings"]}
+    bench = Bench.with_contracts(tmp_path, sandbox, alerts={"urls": ["nowhere://x"]})
+    found = {one["name"]: one for one in bench.run("check", "--json").document["findings"]}
 
     assert not found["alerts"]["ok"]
     assert "Apprise cannot read this URL" in found["alerts"]["mend"]
 
 
-def test_stamps_in_two_forms_are_named(fresh: Installed) -> None:
+def test_stamps_in_two_forms_are_named(fresh: Bench) -> None:
     fresh.source("UPDATE contracts SET updated_at = '2026-01-02T12:00:00' WHERE id = 2")
 
     assert "updated_at is written in 2 forms: 2026-01-01 12:00:00, 2026-01-02T12" in (
@@ -217,7 +215,7 @@ def test_stamps_in_two_forms_are_named(fresh: Installed) -> None:
 def test_the_index_that_is_advised_has_names_that_are_quoted(
     tmp_path: Path, sandbox: Sandbox
 ) -> None:
-    there = installed(tmp_path, sandbox.url, source={"table": "my contracts"})
-    there.source('ALTER TABLE contracts RENAME TO "my contracts"')
+    bench = Bench.with_contracts(tmp_path, sandbox, source={"table": "my contracts"})
+    bench.source('ALTER TABLE contracts RENAME TO "my contracts"')
 
-    assert "ON `my contracts` (updated_at, id);" in there.run("check").out
+    assert "ON `my contracts` (updated_at, id);" in bench.run("check").out

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import Installed, installed
+from tests.support.bench import NOW, Bench
 from tests.support.sandbox import Sandbox
 
 LISTED = {
@@ -21,7 +21,7 @@ LISTED = {
 }
 
 
-def test_the_list_names_every_contract_with_its_columns(synced: Installed) -> None:
+def test_the_list_names_every_contract_with_its_columns(synced: Bench) -> None:
     document = synced.run("contracts", "list", "--json").document
 
     assert document["next"] is None
@@ -31,7 +31,7 @@ def test_the_list_names_every_contract_with_its_columns(synced: Installed) -> No
     assert document["contracts"][0]["acknowledged_at"].endswith("Z")
 
 
-def test_the_list_of_what_is_rejected_says_the_reason(synced: Installed) -> None:
+def test_the_list_of_what_is_rejected_says_the_reason(synced: Bench) -> None:
     [contract] = synced.run("contracts", "list", "--status", "rejected", "--json").document[
         "contracts"
     ]
@@ -42,7 +42,7 @@ def test_the_list_of_what_is_rejected_says_the_reason(synced: Installed) -> None
     assert f"account: {contract['last_error'][0]['message']}" in said
 
 
-def test_a_long_list_goes_on_after_its_cursor(synced: Installed) -> None:
+def test_a_long_list_goes_on_after_its_cursor(synced: Bench) -> None:
     first = synced.run("contracts", "list", "--limit", "3", "--json").document
     rest = synced.run("contracts", "list", "--after", first["next"], "--json").document
 
@@ -51,17 +51,17 @@ def test_a_long_list_goes_on_after_its_cursor(synced: Installed) -> None:
     assert rest["next"] is None
 
 
-def test_a_status_that_there_is_not_is_a_mistake(synced: Installed) -> None:
+def test_a_status_that_there_is_not_is_a_mistake(synced: Bench) -> None:
     assert synced.run("contracts", "list", "--status", "lost").code == 2
 
 
 @pytest.mark.parametrize("name", ["2", "erp-2"])
-def test_one_contract_is_shown_by_id_and_by_reference(synced: Installed, name: str) -> None:
+def test_one_contract_is_shown_by_id_and_by_reference(synced: Bench, name: str) -> None:
     synced.source(
         "UPDATE contracts SET end_date = '2027-12-31', updated_at = '2030-01-01 00:00:00'"
         " WHERE id = 2"
     )
-    synced.capture()
+    synced.sync_once(deliver=False)
 
     story = synced.run("contracts", "show", name, "--json").document
     said = synced.run("contracts", "show", name).out
@@ -92,18 +92,18 @@ def test_of_one_that_is_not_known_the_source_says_why(
     tmp_path: Path, sandbox: Sandbox, row: str, reason: str
 ) -> None:
     scope = {"where": "plan <> 'out'", "deleted_when": "plan = 'old'"}
-    there = installed(tmp_path, sandbox.url, source=scope)
-    there.capture()
-    there.source(f"INSERT INTO contracts VALUES {row}")
+    bench = Bench.with_contracts(tmp_path, sandbox, source=scope)
+    bench.sync_once(deliver=False)
+    bench.source(f"INSERT INTO contracts VALUES {row}")
 
-    ran = there.run("contracts", "show", "9")
+    ran = bench.run("contracts", "show", "9")
 
     assert ran.code == 1
     assert ran.out.startswith("The state does not know 9.")
     assert reason in ran.out
 
 
-def test_a_null_watermark_is_said_to_wait_for_the_next_reconcile(synced: Installed) -> None:
+def test_a_null_watermark_is_said_to_wait_for_the_next_reconcile(synced: Bench) -> None:
     synced.source("INSERT INTO contracts VALUES (9, 'Late', '2024-01-01', NULL, 'Gold', NULL)")
 
     ran = synced.run("contracts", "show", "9", "--json")
@@ -114,9 +114,9 @@ def test_a_null_watermark_is_said_to_wait_for_the_next_reconcile(synced: Install
 
 
 def test_show_needs_no_source_for_what_is_known_and_says_when_it_is_away(
-    synced: Installed,
+    synced: Bench,
 ) -> None:
-    (synced.config.parent / "source.db").rename(synced.config.parent / "away.db")
+    (synced.folder / "source.db").rename(synced.folder / "away.db")
 
     assert synced.run("contracts", "show", "1").code == 0
     unknown = synced.run("contracts", "show", "99")
@@ -125,15 +125,15 @@ def test_show_needs_no_source_for_what_is_known_and_says_when_it_is_away(
     assert "the source could not be asked" in unknown.out
 
 
-def test_what_is_resent_is_put_once_more(synced: Installed, sandbox: Sandbox) -> None:
+def test_what_is_resent_is_put_once_more(synced: Bench, sandbox: Sandbox) -> None:
     assert synced.run("contracts", "resend", "erp-1", "2", "--json").document == {"resent": 2}
-    synced.capture(deliver=True)
+    synced.sync_once()
 
     assert len(sandbox.puts("erp-1")) == 2
     assert len(sandbox.puts("erp-3")) == 1
 
 
-def test_resending_all_asks_first(synced: Installed) -> None:
+def test_resending_all_asks_first(synced: Bench) -> None:
     refused = synced.run("contracts", "resend", "--all")
 
     assert refused.code == 2
@@ -141,7 +141,7 @@ def test_resending_all_asks_first(synced: Installed) -> None:
     assert synced.run("contracts", "resend", "--all", "--yes", "--json").document == {"resent": 3}
 
 
-def test_an_unknown_name_is_a_mistake_and_changes_nothing(synced: Installed) -> None:
+def test_an_unknown_name_is_a_mistake_and_changes_nothing(synced: Bench) -> None:
     ran = synced.run("contracts", "resend", "erp-1", "nobody", "99")
 
     assert ran.code == 2
@@ -149,25 +149,20 @@ def test_an_unknown_name_is_a_mistake_and_changes_nothing(synced: Installed) -> 
     assert synced.state("SELECT count(*) FROM contract WHERE status = 'pending'") == [(0,)]
 
 
-def test_what_a_source_smuggles_in_does_not_reach_the_terminal(fresh: Installed) -> None:
+def test_what_a_source_smuggles_in_does_not_reach_the_terminal(fresh: Bench) -> None:
     fresh.source("UPDATE contracts SET account_name = 'A' || char(27) || '[2J' || 'B'")
-    fresh.capture()
+    fresh.sync_once(deliver=False)
 
     assert "\x1b" not in fresh.run("contracts", "list").out
     assert "\x1b" not in fresh.run("contracts", "show", "1").out
 
 
-NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
-
-
-def test_a_resend_stays_due_when_a_change_comes_and_goes(
-    synced: Installed, sandbox: Sandbox
-) -> None:
+def test_a_resend_stays_due_when_a_change_comes_and_goes(synced: Bench, sandbox: Sandbox) -> None:
     synced.run("pause")
     synced.run("contracts", "resend", "1")
     for plan in ("Silver", "Gold"):
         synced.source(f"UPDATE contracts SET plan = '{plan}', updated_at = {NOW} WHERE id = 1")
-        synced.capture()
+        synced.sync_once(deliver=False)
     before = len(sandbox.puts("erp-1"))
     synced.run("resume")
     synced.run("once")
@@ -179,16 +174,16 @@ def test_a_resend_stays_due_when_a_change_comes_and_goes(
 
 
 def test_a_state_from_a_backup_is_mended_by_a_resend_of_all(
-    synced: Installed, sandbox: Sandbox
+    synced: Bench, sandbox: Sandbox
 ) -> None:
     synced.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 1")
-    synced.capture()  # the backup is of now: it is pending
-    backup = (synced.config.parent / "state.db").read_bytes()
+    synced.sync_once(deliver=False)  # the backup is of now: it is pending
+    backup = (synced.folder / "state.db").read_bytes()
     synced.run("once")
     assert sandbox.contracts()["erp-1"]["description"] == "Silver"
     for part in ("state.db-wal", "state.db-shm"):
-        (synced.config.parent / part).unlink(missing_ok=True)
-    (synced.config.parent / "state.db").write_bytes(backup)
+        (synced.folder / part).unlink(missing_ok=True)
+    (synced.folder / "state.db").write_bytes(backup)
     synced.source(f"UPDATE contracts SET plan = 'Gold', updated_at = {NOW} WHERE id = 1")
     synced.run("contracts", "resend", "--all", "--yes")
     synced.run("reconcile")

@@ -1,114 +1,45 @@
 """`run` as a process: it delivers, answers the commands beside it, and ends when it is told."""
 
-import os
 import signal
-import socket
-import subprocess
-import sys
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
 import pytest
 
-from tests.support.commands import Installed, installed
+from tests.support.bench import NOW, Bench
 from tests.support.sandbox import Sandbox
 from tests.support.wait import wait_until
 
-NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
-ENDS_WITHIN = 20  # seconds
-
-
-class Process:
-    """A daemon that a test started, and what it tells systemd."""
-
-    def __init__(self, there: Installed) -> None:
-        self._address = f"@cdc-sync-{uuid.uuid4().hex}"
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._socket.bind("\0" + self._address[1:])
-        self._heard: list[str] = []
-        self._log = there.config.with_name(f"log-{uuid.uuid4().hex[:6]}")
-        with self._log.open("w") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "cdc_sync", "--config", str(there.config), "run"],
-                env={**os.environ, "TZ": "UTC", "NOTIFY_SOCKET": self._address},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-            )
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def tells(self, field: str) -> bool:
-        """Whether systemd was told so."""
-        with suppress(BlockingIOError):
-            for _ in range(1000):
-                self._heard += self._socket.recv(4096).decode().splitlines()
-        return field in self._heard
-
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def ended(self) -> bool:
-        return self._process.poll() is not None
-
-    def signal(self, number: signal.Signals) -> int:
-        """Sends it a signal; the code that it ends with."""
-        self._process.send_signal(number)
-        return self._process.wait(ENDS_WITHIN)
-
-    def close(self) -> None:
-        if not self.ended():
-            self._process.kill()
-            self._process.wait(ENDS_WITHIN)
-        self._socket.close()
-
-
-@contextmanager
-def running(there: Installed) -> Iterator[Process]:
-    """The daemon, once it is ready."""
-    process = Process(there)
-    try:
-        wait_until(lambda: process.tells("READY=1") or process.ended(), "the daemon is ready")
-        assert process.tells("READY=1"), process.log()
-        yield process
-    finally:
-        process.close()
-
 
 @pytest.fixture
-def there(tmp_path: Path, sandbox: Sandbox) -> Installed:
-    return installed(tmp_path, sandbox.url, schedule={"poll": "1s"})
+def bench(tmp_path: Path, sandbox: Sandbox) -> Bench:
+    return Bench.with_contracts(tmp_path, sandbox, schedule={"poll": "1s"})
 
 
-def insert(there: Installed, *numbers: int) -> None:
+def insert(bench: Bench, *numbers: int) -> None:
     rows = ", ".join(f"({n}, 'Account {n}', '2024-01-01', NULL, 'Gold', {NOW})" for n in numbers)
-    there.source(f"INSERT INTO contracts VALUES {rows}")
+    bench.source(f"INSERT INTO contracts VALUES {rows}")
 
 
-def counts(there: Installed) -> dict[str, int]:
-    return dict(there.state("SELECT status, count(*) FROM contract GROUP BY status"))
+def counts(bench: Bench) -> dict[str, int]:
+    return dict(bench.state("SELECT status, count(*) FROM contract GROUP BY status"))
 
 
-def first_run_done(there: Installed) -> bool:
-    return there.state("SELECT 1 FROM sqlite_master WHERE name = 'contract'") != [] and counts(
-        there
+def first_run_done(bench: Bench) -> bool:
+    return bench.state("SELECT 1 FROM sqlite_master WHERE name = 'contract'") != [] and counts(
+        bench
     ) == {"synced": 3, "rejected": 1}
 
 
-def test_it_is_ready_delivers_and_stops_when_systemd_says_so(there: Installed, sandbox: Sandbox):
-    with running(there) as daemon:
+def test_it_is_ready_delivers_and_stops_when_systemd_says_so(bench: Bench, sandbox: Sandbox):
+    with bench.daemon_process() as daemon:
         wait_until(lambda: len(sandbox.contracts()) == 3, "the first run is delivered")
-        there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 2")
+        bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 2")
         wait_until(
             lambda: sandbox.contracts()["erp-2"]["description"] == "Silver", "a change is delivered"
         )
-        insert(there, 5)
+        insert(bench, 5)
         wait_until(lambda: "erp-5" in sandbox.contracts(), "a new contract is delivered")
         code = daemon.signal(signal.SIGTERM)
 
@@ -116,38 +47,36 @@ def test_it_is_ready_delivers_and_stops_when_systemd_says_so(there: Installed, s
         assert daemon.tells("STOPPING=1")
         assert "Traceback" not in daemon.log()
     assert len(sandbox.puts()) == 5
-    assert counts(there) == {"synced": 4, "rejected": 1}
+    assert counts(bench) == {"synced": 4, "rejected": 1}
 
 
-def test_sigterm_lets_the_puts_on_their_way_arrive_and_records_them(
-    there: Installed, sandbox: Sandbox
-):
-    insert(there, *range(10, 200))
+def test_sigterm_lets_the_puts_on_their_way_arrive_and_records_them(bench: Bench, sandbox: Sandbox):
+    insert(bench, *range(10, 200))
     sandbox.strike("latency=100ms")
-    with running(there) as daemon:
+    with bench.daemon_process() as daemon:
         wait_until(lambda: len(sandbox.puts()) >= 5, "deliveries are under way")
         code = daemon.signal(signal.SIGTERM)
 
     assert code == 0
-    recorded = there.state("SELECT reference FROM contract WHERE acknowledged IS NOT NULL")
+    recorded = bench.state("SELECT reference FROM contract WHERE acknowledged IS NOT NULL")
     assert {reference for (reference,) in recorded} == set(sandbox.contracts())
-    assert there.state("SELECT count(*) FROM contract WHERE in_doubt IS NOT NULL") == [(0,)]
-    assert there.state("SELECT count(*) FROM contract WHERE claimed_by IS NOT NULL") == [(0,)]
-    assert there.run("status", "--json").document["daemon"]["running"] is False
+    assert bench.state("SELECT count(*) FROM contract WHERE in_doubt IS NOT NULL") == [(0,)]
+    assert bench.state("SELECT count(*) FROM contract WHERE claimed_by IS NOT NULL") == [(0,)]
+    assert bench.run("status", "--json").document["daemon"]["running"] is False
 
 
-def test_a_daemon_that_is_killed_loses_nothing(there: Installed, sandbox: Sandbox):
-    insert(there, *range(10, 200))
+def test_a_daemon_that_is_killed_loses_nothing(bench: Bench, sandbox: Sandbox):
+    insert(bench, *range(10, 200))
     sandbox.strike("latency=50ms")
-    with running(there) as daemon:
+    with bench.daemon_process() as daemon:
         wait_until(lambda: len(sandbox.puts()) >= 5, "deliveries are under way")
-        there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW}")
+        bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW}")
         assert daemon.signal(signal.SIGKILL) == -signal.SIGKILL
     sandbox.strike()
-    with running(there) as daemon:
+    with bench.daemon_process() as daemon:
         wait_until(
             lambda: (
-                counts(there) == {"synced": 193, "rejected": 1}
+                counts(bench) == {"synced": 193, "rejected": 1}
                 and {held["description"] for held in sandbox.contracts().values()} == {"Silver"}
             ),
             "all is delivered, with the latest payload",
@@ -158,14 +87,14 @@ def test_a_daemon_that_is_killed_loses_nothing(there: Installed, sandbox: Sandbo
     assert len(sandbox.contracts()) == 193
 
 
-def test_status_json_has_every_key_that_is_promised(there: Installed):
-    with running(there) as daemon:
-        wait_until(lambda: first_run_done(there), "the first run is delivered")
+def test_status_json_has_every_key_that_is_promised(bench: Bench):
+    with bench.daemon_process() as daemon:
+        wait_until(lambda: first_run_done(bench), "the first run is delivered")
         wait_until(
-            lambda: there.run("status", "--json").document["last_poll"] is not None,
+            lambda: bench.run("status", "--json").document["last_poll"] is not None,
             "the daemon says that it is there",
         )
-        document = there.run("status", "--json").document
+        document = bench.run("status", "--json").document
 
         assert_shape(document, STATUS, "status")
         assert (document["daemon"]["pid"], document["daemon"]["running"]) == (daemon.pid, True)
@@ -174,18 +103,16 @@ def test_status_json_has_every_key_that_is_promised(there: Installed):
         assert document["totals"]["created"] == 3
 
 
-def test_once_and_reconcile_beside_it_are_done_by_it_and_reported(
-    there: Installed, sandbox: Sandbox
-):
-    with running(there):
-        wait_until(lambda: first_run_done(there), "the first run is delivered")
-        there.source("DELETE FROM contracts WHERE id = 4")
-        insert(there, 5)
-        once = there.run("once", "--json")
+def test_once_and_reconcile_beside_it_are_done_by_it_and_reported(bench: Bench, sandbox: Sandbox):
+    with bench.daemon_process():
+        wait_until(lambda: first_run_done(bench), "the first run is delivered")
+        bench.source("DELETE FROM contracts WHERE id = 4")
+        insert(bench, 5)
+        once = bench.run("once", "--json")
         delivered = set(sandbox.contracts())
-        there.source("UPDATE contracts SET plan = 'Silver' WHERE id = 2")  # and no new stamp
-        reconcile = there.run("reconcile", "--json")
-        limited = there.run("once", "--limit", "1")
+        bench.source("UPDATE contracts SET plan = 'Silver' WHERE id = 2")  # and no new stamp
+        reconcile = bench.run("reconcile", "--json")
+        limited = bench.run("once", "--limit", "1")
 
     assert set(once.document) == set(reconcile.document) == REPORT
     assert "erp-5" in delivered
@@ -197,16 +124,16 @@ def test_once_and_reconcile_beside_it_are_done_by_it_and_reported(
     assert "leave --limit out" in limited.err
 
 
-def test_pause_and_resume_take_effect_without_a_restart(there: Installed, sandbox: Sandbox):
-    with running(there) as daemon:
-        wait_until(lambda: first_run_done(there), "the first run is delivered")
-        assert there.run("pause").code == 0
-        insert(there, 5)
-        wait_until(lambda: counts(there).get("pending") == 1, "the source is still read")
-        beside = there.run("once")
+def test_pause_and_resume_take_effect_without_a_restart(bench: Bench, sandbox: Sandbox):
+    with bench.daemon_process() as daemon:
+        wait_until(lambda: first_run_done(bench), "the first run is delivered")
+        assert bench.run("pause").code == 0
+        insert(bench, 5)
+        wait_until(lambda: counts(bench).get("pending") == 1, "the source is still read")
+        beside = bench.run("once")
         puts_while_paused = len(sandbox.puts())
-        status = there.run("status")
-        assert there.run("resume").code == 0
+        status = bench.run("status")
+        assert bench.run("resume").code == 0
         wait_until(lambda: "erp-5" in sandbox.contracts(), "delivery goes on")
 
         assert not daemon.ended()
@@ -218,11 +145,11 @@ def test_pause_and_resume_take_effect_without_a_restart(there: Installed, sandbo
 
 
 def test_a_second_daemon_on_the_same_state_says_so_and_changes_nothing(
-    there: Installed, sandbox: Sandbox
+    bench: Bench, sandbox: Sandbox
 ):
-    with running(there) as daemon:
-        wait_until(lambda: first_run_done(there), "the first run is delivered")
-        second = there.run("run")
+    with bench.daemon_process() as daemon:
+        wait_until(lambda: first_run_done(bench), "the first run is delivered")
+        second = bench.run("run")
 
         assert not daemon.ended()
     assert second.code == 1

@@ -1,17 +1,17 @@
 """db current, upgrade and adopt, as a process."""
 
 from cdc_sync.state.tables import REVISION
-from tests.support.commands import Installed
+from tests.support.bench import Bench
 
 
-def test_a_state_that_is_not_there_is_not_made_by_looking(fresh: Installed) -> None:
+def test_a_state_that_is_not_there_is_not_made_by_looking(fresh: Bench) -> None:
     ran = fresh.run("db", "current", "--json")
 
     assert ran.document == {"current": None, "newest": REVISION}
-    assert not (fresh.config.parent / "state.db").exists()
+    assert not (fresh.folder / "state.db").exists()
 
 
-def test_an_upgrade_makes_the_tables_once(fresh: Installed) -> None:
+def test_an_upgrade_makes_the_tables_once(fresh: Bench) -> None:
     first, second = fresh.run("db", "upgrade"), fresh.run("db", "upgrade")
 
     assert (first.code, second.code) == (0, 0)
@@ -20,7 +20,7 @@ def test_an_upgrade_makes_the_tables_once(fresh: Installed) -> None:
     assert fresh.run("db", "current", "--json").document["current"] == REVISION
 
 
-def test_a_state_from_a_newer_version_is_refused(synced: Installed) -> None:
+def test_a_state_from_a_newer_version_is_refused(synced: Bench) -> None:
     synced.state("UPDATE alembic_version SET version_num = '9999'")
 
     ran = synced.run("db", "upgrade")
@@ -30,7 +30,7 @@ def test_a_state_from_a_newer_version_is_refused(synced: Installed) -> None:
     assert REVISION in ran.err
 
 
-def test_a_state_is_adopted_by_another_client_of_the_same_platform(synced: Installed) -> None:
+def test_a_state_is_adopted_by_another_client_of_the_same_platform(synced: Bench) -> None:
     text = synced.config.read_text()
     synced.config.write_text(text.replace('"client_id": "sandbox"', '"client_id": "renewed"'))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import Installed, Ran, installed
-from tests.support.configs import write_config
+from tests.support.bench import Bench
+from tests.support.commands import Ran
 from tests.support.rows import rows_in
 from tests.support.sandbox import Sandbox, running_sandbox
 from tests.support.servers import MARIADB
@@ -22,7 +22,7 @@ Edit = Callable[[str, str], None]
 
 
 @pytest.fixture
-def edit(fresh: Installed) -> Edit:
+def edit(fresh: Bench) -> Edit:
     """Changes the text of the configuration."""
 
     def edited(old: str, new: str) -> None:
@@ -45,10 +45,6 @@ def told(ran: Ran, code: int) -> str:
     return ran.err.removeprefix("cdc-sync: ").rstrip()
 
 
-def configured(folder: Path, source_url: str, api: str, **sections: dict[str, object]) -> Installed:
-    return Installed(write_config(folder / "config.yaml", source_url, api, **sections))
-
-
 # The source
 
 
@@ -56,13 +52,13 @@ def configured(folder: Path, source_url: str, api: str, **sections: dict[str, ob
 def test_a_wrong_password_names_its_user_and_not_itself(tmp_path: Path, sandbox: Sandbox):
     host, port, user, _ = MARIADB
     url = f"mysql+pymysql://{user}:{PASSWORD}@{host}:{port}/mysql"
-    there = configured(tmp_path, url, sandbox.url)
+    bench = Bench(tmp_path, sandbox, url)
 
-    words = told(there.run("once"), 1)
+    words = told(bench.run("once"), 1)
     assert words == (
         f'The source at {host}:{port} refused the password of "{user}". Check `source.url`.'
     )
-    checked = there.run("check")
+    checked = bench.run("check")
     assert checked.code == 1
     assert f'WRONG source     The source at {host}:{port} refused the password of "' in checked.out
     assert "Not ready: 1 thing is wrong." in checked.out
@@ -71,15 +67,15 @@ def test_a_wrong_password_names_its_user_and_not_itself(tmp_path: Path, sandbox:
 
 @pytest.mark.parametrize("driver", ["postgresql+psycopg", "mysql+pymysql"])
 def test_a_host_that_cannot_be_reached_is_named(tmp_path: Path, sandbox: Sandbox, driver: str):
-    there = configured(tmp_path, f"{driver}://reader:{PASSWORD}@127.0.0.1:1/erp", sandbox.url)
+    bench = Bench(tmp_path, sandbox, f"{driver}://reader:{PASSWORD}@127.0.0.1:1/erp")
 
-    words = told(there.run("once"), 1)
+    words = told(bench.run("once"), 1)
     assert words.startswith("The source at 127.0.0.1:1 cannot be reached. Check `source.url`")
     assert sandbox.puts() == []
 
 
 @pytest.mark.parametrize("command", ["once", "plan", "reconcile"])
-def test_a_missing_table_is_named(fresh: Installed, edit: Edit, command: str):
+def test_a_missing_table_is_named(fresh: Bench, edit: Edit, command: str):
     edit('"table": "contracts"', '"table": "contract"')
 
     words = told(fresh.run(command), 2)
@@ -87,7 +83,7 @@ def test_a_missing_table_is_named(fresh: Installed, edit: Edit, command: str):
 
 
 @pytest.mark.parametrize("column", ['"watermark": "updated_at"', '"end": "end_date"', '"id": "id"'])
-def test_a_missing_column_is_named(fresh: Installed, edit: Edit, column: str):
+def test_a_missing_column_is_named(fresh: Bench, edit: Edit, column: str):
     edit(column, f'{column[:-1]}_gone"')
 
     words = told(fresh.run("once"), 2)
@@ -100,9 +96,9 @@ def test_a_watermark_column_must_hold_times_or_numbers(
 ):
     with rows_in(postgresql_url) as rows:
         rows.add({"id": 1})
-    there = configured(tmp_path, postgresql_url, sandbox.url, source={"watermark": "plan"})
+    bench = Bench(tmp_path, sandbox, postgresql_url, source={"watermark": "plan"})
 
-    words = told(there.run("once"), 2)
+    words = told(bench.run("once"), 2)
     assert words == (
         "The column plan holds neither times nor whole numbers."
         " Name one in `source.watermark` that grows with every change."
@@ -113,24 +109,22 @@ def test_a_watermark_column_must_hold_times_or_numbers(
 # The state
 
 
-def test_a_state_folder_that_cannot_be_made_is_named(
-    fresh: Installed, edit: Edit, sandbox: Sandbox
-):
-    (fresh.config.parent / "a-file").write_text("")
+def test_a_state_folder_that_cannot_be_made_is_named(fresh: Bench, edit: Edit, sandbox: Sandbox):
+    (fresh.folder / "a-file").write_text("")
     edit("sqlite:///state.db", "sqlite:///a-file/state.db")
 
     words = told(fresh.run("once"), 1)
-    assert f"The state folder {fresh.config.parent / 'a-file'} cannot be used" in words
+    assert f"The state folder {fresh.folder / 'a-file'} cannot be used" in words
     assert "change `state.url`" in words
     checked = fresh.run("check")
     assert checked.code == 1
-    assert f"cannot be made: in {fresh.config.parent / 'a-file'}, Not a directory" in checked.out
+    assert f"cannot be made: in {fresh.folder / 'a-file'}, Not a directory" in checked.out
     assert sandbox.puts() == []
 
 
 @pytest.mark.parametrize("command", ["once", "status", "plan"])
-def test_a_state_file_that_is_no_database_is_named(fresh: Installed, command: str):
-    state = fresh.config.parent / "state.db"
+def test_a_state_file_that_is_no_database_is_named(fresh: Bench, command: str):
+    state = fresh.folder / "state.db"
     state.write_text("This was a letter to the bank, and long enough to be none of our tables.")
 
     words = told(fresh.run(command), 1)
@@ -140,7 +134,7 @@ def test_a_state_file_that_is_no_database_is_named(fresh: Installed, command: st
 
 @pytest.mark.parametrize("command", ["once", "plan", "run"])
 def test_a_state_of_another_platform_sends_nothing_and_names_both(
-    synced: Installed, edit: Edit, sandbox: Sandbox, command: str
+    synced: Bench, edit: Edit, sandbox: Sandbox, command: str
 ):
     with running_sandbox() as other:
         edit(sandbox.url, other.url)
@@ -154,7 +148,7 @@ def test_a_state_of_another_platform_sends_nothing_and_names_both(
 
 
 @pytest.mark.parametrize("command", ["once", "status", "run", "pause"])
-def test_a_state_of_a_newer_version_is_left_alone(synced: Installed, command: str):
+def test_a_state_of_a_newer_version_is_left_alone(synced: Bench, command: str):
     synced.state("UPDATE alembic_version SET version_num = '9999'")
     before = state_of(synced)
 
@@ -163,8 +157,8 @@ def test_a_state_of_a_newer_version_is_left_alone(synced: Installed, command: st
     assert state_of(synced) == before
 
 
-def state_of(there: Installed) -> list[str]:
-    with closing(sqlite3.connect(there.config.parent / "state.db")) as state:
+def state_of(bench: Bench) -> list[str]:
+    with closing(sqlite3.connect(bench.folder / "state.db")) as state:
         return list(state.iterdump())
 
 
@@ -172,7 +166,7 @@ def state_of(there: Installed) -> list[str]:
 
 
 @pytest.mark.parametrize("command", ["check", "once", "run", "status", "contracts list"])
-def test_broken_yaml_is_told_with_its_line(fresh: Installed, command: str):
+def test_broken_yaml_is_told_with_its_line(fresh: Bench, command: str):
     fresh.config.write_text("source:\n  url: [\n")
 
     words = told(fresh.run(*command.split()), 2)
@@ -180,7 +174,7 @@ def test_broken_yaml_is_told_with_its_line(fresh: Installed, command: str):
 
 
 @pytest.mark.parametrize("command", ["check", "once", "run"])
-def test_a_missing_environment_variable_is_named(fresh: Installed, edit: Edit, command: str):
+def test_a_missing_environment_variable_is_named(fresh: Bench, edit: Edit, command: str):
     edit('"client_secret": "sandbox"', '"client_secret": "${NOT_SET_ANYWHERE}"')
 
     words = told(fresh.run(command), 2)
@@ -188,21 +182,21 @@ def test_a_missing_environment_variable_is_named(fresh: Installed, edit: Edit, c
     assert "Set it" in words
 
 
-def test_an_unknown_key_names_the_nearest(fresh: Installed, edit: Edit):
+def test_an_unknown_key_names_the_nearest(fresh: Bench, edit: Edit):
     edit('"lookback"', '"lookbak"')
 
     words = told(fresh.run("once"), 2)
     assert words.endswith("`source.lookbak` is not a key. Did you mean `source.lookback`?")
 
 
-def test_a_configuration_that_is_not_there_is_told(fresh: Installed):
+def test_a_configuration_that_is_not_there_is_told(fresh: Bench):
     fresh.config.unlink()
 
     words = told(fresh.run("status"), 2)
     assert words.startswith(f"{fresh.config}, which --config names, is not there.")
 
 
-def test_a_refused_client_is_told_without_its_secret(fresh: Installed, edit: Edit):
+def test_a_refused_client_is_told_without_its_secret(fresh: Bench, edit: Edit):
     edit('"client_secret": "sandbox"', f'"client_secret": "{SECRET}"')
     ran = fresh.run("once")
     checked, shown = fresh.run("check"), fresh.run("config", "show")
@@ -241,8 +235,8 @@ def bare(*arguments: str) -> Ran:
 
 
 def test_a_number_is_no_lookback_of_times(tmp_path: Path, sandbox: Sandbox) -> None:
-    there = installed(tmp_path, sandbox.url, source={"lookback": 500})
-    ran = there.run("once")
+    bench = Bench.with_contracts(tmp_path, sandbox, source={"lookback": 500})
+    ran = bench.run("once")
 
     assert ran.code == 2
     assert "`source.lookback` is a number, and the column updated_at holds times." in ran.err

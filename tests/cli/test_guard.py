@@ -4,24 +4,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import Installed, installed
+from tests.support.bench import NOW, Bench
 from tests.support.sandbox import Sandbox
 
-NOW = "strftime('%Y-%m-%d %H:%M:%S', 'now')"
 SILVER = f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 1"
 
 
 @pytest.fixture
-def held(tmp_path: Path, sandbox: Sandbox) -> Installed:
+def held(tmp_path: Path, sandbox: Sandbox) -> Bench:
     """Three contracts are known, and one of them, which is more than 20 %, is held."""
-    there = installed(tmp_path, sandbox.url, guard={"min_contracts": 3})
-    there.source("DELETE FROM contracts WHERE id = 4")
-    assert there.run("once").code == 0
-    there.source(SILVER)
-    return there
+    bench = Bench.with_contracts(tmp_path, sandbox, guard={"min_contracts": 3})
+    bench.source("DELETE FROM contracts WHERE id = 4")
+    assert bench.run("once").code == 0
+    bench.source(SILVER)
+    return bench
 
 
-def test_the_run_that_holds_says_so(held: Installed) -> None:
+def test_the_run_that_holds_says_so(held: Bench) -> None:
     assert "The guard would hold 1 of them" in held.run("plan").out
     assert held.run("plan", "--exit-code").code == 0, "nothing would be sent"
     ran = held.run("once")
@@ -32,7 +31,7 @@ def test_the_run_that_holds_says_so(held: Installed) -> None:
     ]
 
 
-def test_status_shows_numbers_and_examples(held: Installed) -> None:
+def test_status_shows_numbers_and_examples(held: Bench) -> None:
     held.run("once")
     ran = held.run("status")
     assert ran.code == 1
@@ -42,7 +41,7 @@ def test_status_shows_numbers_and_examples(held: Installed) -> None:
     assert held.run("status", "--json").document["contracts"]["held"] == 1
 
 
-def test_approve_asks_first_and_then_it_goes(held: Installed, sandbox: Sandbox) -> None:
+def test_approve_asks_first_and_then_it_goes(held: Bench, sandbox: Sandbox) -> None:
     held.run("once")
     no = held.run("approve", answer="n\n")
     assert (no.code, no.out.endswith("Nothing was changed.\n")) == (1, True)
@@ -52,7 +51,7 @@ def test_approve_asks_first_and_then_it_goes(held: Installed, sandbox: Sandbox) 
     assert held.run("approve", "--yes", "--json").document == {"released": 0, "held": 0}
 
 
-def test_discard_drops_what_the_source_has_put_right(held: Installed, sandbox: Sandbox) -> None:
+def test_discard_drops_what_the_source_has_put_right(held: Bench, sandbox: Sandbox) -> None:
     held.run("once")
     held.source("UPDATE contracts SET plan = 'Gold' WHERE id = 1")
     report = held.run("discard", "--json")
@@ -63,7 +62,7 @@ def test_discard_drops_what_the_source_has_put_right(held: Installed, sandbox: S
     assert held.run("discard", "--yes").out == "Nothing is held.\n"
 
 
-def test_a_reconcile_says_how_every_row_is_accounted_for(held: Installed) -> None:
+def test_a_reconcile_says_how_every_row_is_accounted_for(held: Bench) -> None:
     held.source(
         "UPDATE contracts SET plan = 'Gold' WHERE id = 1", "DELETE FROM contracts WHERE id = 3"
     )
@@ -75,7 +74,7 @@ def test_a_reconcile_says_how_every_row_is_accounted_for(held: Installed) -> Non
     )
 
 
-def test_a_full_plan_says_what_is_gone(held: Installed) -> None:
+def test_a_full_plan_says_what_is_gone(held: Bench) -> None:
     held.source("DELETE FROM contracts WHERE id = 2")
     plan = held.run("plan", "--full", "--json").document
     assert (plan["update"], plan["gone"], plan["held"]) == (1, 1, 2)
@@ -84,14 +83,14 @@ def test_a_full_plan_says_what_is_gone(held: Installed) -> None:
     assert held.run("plan", "--json").document["gone"] == 0, "a poll does not see it"
 
 
-def test_a_plan_counts_no_row_twice(held: Installed) -> None:
+def test_a_plan_counts_no_row_twice(held: Bench) -> None:
     """What is pending already is one of the rows that a poll reads again, or is one more."""
-    held.capture()
+    held.sync_once(deliver=False)
     assert held.run("plan", "--full", "--json").document["rows"] == 3
 
 
 def test_a_source_that_is_empty_is_held_although_few_contracts_are_known(
-    synced: Installed, sandbox: Sandbox
+    synced: Bench, sandbox: Sandbox
 ) -> None:
     before = len(sandbox.puts())
     synced.source("DELETE FROM contracts")
@@ -105,7 +104,7 @@ def test_a_source_that_is_empty_is_held_although_few_contracts_are_known(
     assert len(sandbox.puts()) == before
 
 
-def test_a_full_plan_of_an_empty_source_says_that_it_would_be_held(synced: Installed) -> None:
+def test_a_full_plan_of_an_empty_source_says_that_it_would_be_held(synced: Bench) -> None:
     synced.source("DELETE FROM contracts")
     planned = synced.run("plan", "--full", "--json").document
 

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from cdc_sync.config.load import load_config
-from tests.support.commands import Installed, Ran
+from tests.support.bench import Bench
+from tests.support.commands import Ran, run_command
 from tests.support.rows import rows_in
 from tests.support.sandbox import Sandbox
 from tests.support.servers import reader_of
@@ -80,8 +81,7 @@ def test_a_conversation_ends_in_a_configuration_that_works(
     assert "Ready" in ran.out.splitlines()[-1]
     assert mode_of(file.parent / "client_secret") == 0o600
     assert SECRET not in ran.out.replace(": sandbox", "").replace("sandbox\n", "")
-    there = Installed(file)
-    assert there.run("once").out.startswith("2 created.")
+    assert run_command(["--config", str(file), "once"]).out.startswith("2 created.")
     assert sandbox.contracts()["erp-2"]["account"] == "Globex"
 
 
@@ -97,7 +97,7 @@ def test_options_alone_make_the_same(source: str, tmp_path: Path, sandbox: Sandb
     assert (config.mapping.end, config.mapping.description) == ("end_date", None)
     assert config.customergauge.client_secret.get_secret_value() == SECRET
     assert SECRET not in file.read_text().replace("client_id: sandbox", "")
-    assert Installed(file).run("once").out.startswith("2 created.")
+    assert run_command(["--config", str(file), "once"]).out.startswith("2 created.")
 
 
 def test_the_password_is_never_shown_and_never_in_the_configuration(
@@ -159,30 +159,30 @@ def test_the_secrets_are_found_as_credentials_of_the_unit(
     assert config.customergauge.client_secret.get_secret_value() == "as-handed-over"
 
 
-@pytest.mark.parametrize("there", ["config.yaml", "client_secret", "source_password"])
+@pytest.mark.parametrize("name", ["config.yaml", "client_secret", "source_password"])
 def test_nothing_is_overwritten_without_force(
-    postgresql_url: str, tmp_path: Path, sandbox: Sandbox, there: str
+    postgresql_url: str, tmp_path: Path, sandbox: Sandbox, name: str
 ):
     with rows_in(postgresql_url) as rows:
         rows.add({"id": 1})
     source = reader_of(postgresql_url, privileged=True)
     made = tmp_path / "made"
     made.mkdir()
-    (made / there).write_text("mine")
-    (made / there).chmod(0o644)
+    (made / name).write_text("mine")
+    (made / name).chmod(0o644)
     ran = by_options(tmp_path, source, sandbox)
 
-    path = made / there if there != "config.yaml" else Path("made") / there
+    path = made / name if name != "config.yaml" else Path("made") / name
     assert (ran.code, ran.err) == (
         2,
         f"cdc-sync: {path} is there already. Add --force to write it anew.\n",
     )
-    assert [(file.name, file.read_text()) for file in made.iterdir()] == [(there, "mine")]
+    assert [(file.name, file.read_text()) for file in made.iterdir()] == [(name, "mine")]
     assert by_options(tmp_path, source, sandbox, "--force").code == 0
     assert mode_of(made / "client_secret") == 0o600
 
 
-def test_what_no_option_says_is_named_where_nobody_can_be_asked(tmp_path: Path, fresh: Installed):
+def test_what_no_option_says_is_named_where_nobody_can_be_asked(tmp_path: Path, fresh: Bench):
     nothing = alone(tmp_path, "--output", "made.yaml")
     some = alone(tmp_path, "--output", "made.yaml", "--source-url", "sqlite:///source.db")
 
@@ -195,7 +195,7 @@ def test_what_no_option_says_is_named_where_nobody_can_be_asked(tmp_path: Path, 
     assert not (tmp_path / "made.yaml").exists()
 
 
-def test_what_cannot_be_guessed_is_named(tmp_path: Path, fresh: Installed, sandbox: Sandbox):
+def test_what_cannot_be_guessed_is_named(tmp_path: Path, fresh: Bench, sandbox: Sandbox):
     fresh.source(
         "CREATE TABLE odd (number INTEGER PRIMARY KEY, who TEXT, stamp INTEGER)",
         "CREATE TABLE more_contracts AS SELECT * FROM contracts",
@@ -214,7 +214,7 @@ def test_what_cannot_be_guessed_is_named(tmp_path: Path, fresh: Installed, sandb
     assert not (tmp_path / "made").exists()
 
 
-def test_a_wrong_answer_is_asked_for_again(tmp_path: Path, fresh: Installed, sandbox: Sandbox):
+def test_a_wrong_answer_is_asked_for_again(tmp_path: Path, fresh: Bench, sandbox: Sandbox):
     answers = [
         ("Source database URL: ", "oracle://db/erp"),
         ("Source database URL: ", "sqlite:///nowhere.db"),
@@ -263,7 +263,7 @@ def test_a_wrong_answer_is_asked_for_again(tmp_path: Path, fresh: Installed, san
     ],
 )
 def test_an_option_that_cannot_work_is_told_and_writes_nothing(
-    tmp_path: Path, fresh: Installed, sandbox: Sandbox, option: str, value: str, says: str
+    tmp_path: Path, fresh: Bench, sandbox: Sandbox, option: str, value: str, says: str
 ):
     ran = by_options(tmp_path, "sqlite:///source.db", sandbox, option, value)
 
@@ -272,7 +272,7 @@ def test_an_option_that_cannot_work_is_told_and_writes_nothing(
     assert not (tmp_path / "made").exists()
 
 
-def test_a_conversation_that_is_broken_off_leaves_nothing(tmp_path: Path, fresh: Installed):
+def test_a_conversation_that_is_broken_off_leaves_nothing(tmp_path: Path, fresh: Bench):
     before = sorted(tmp_path.iterdir())
     answers = [("Source database URL: ", "sqlite:///source.db"), ("Table [1]: ", "\x04")]
     ran = talk(tmp_path, ["init", "--output", "made.yaml"], answers)
@@ -310,7 +310,7 @@ def test_a_password_is_given_once(url: str, why: str, tmp_path: Path, sandbox: S
 
 
 def test_a_configuration_that_is_valid_and_wrong_is_told_at_the_end(
-    tmp_path: Path, fresh: Installed, sandbox: Sandbox
+    tmp_path: Path, fresh: Bench, sandbox: Sandbox
 ):
     swapped = ["--start", "end_date", "--end", "start_date"]
     ran = by_options(tmp_path, "sqlite:///source.db", sandbox, *swapped)

@@ -5,9 +5,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.cli.test_daemon import running
-from tests.support.commands import Installed
-from tests.support.configs import write_config
+from tests.support.bench import Bench
 from tests.support.rows import Rows, rows_in
 from tests.support.sandbox import Sandbox
 from tests.support.wait import wait_until
@@ -33,17 +31,16 @@ def notify(rows: Rows, source: psycopg.Connection, row_id: int) -> None:
 def test_a_notification_is_delivered_long_before_the_next_poll(
     tmp_path: Path, rows: Rows, sandbox: Sandbox
 ) -> None:
-    config = write_config(
-        tmp_path / "config.yaml",
+    bench = Bench(
+        tmp_path,
+        sandbox,
         rows.url,
-        sandbox.url,
         source={"notify_channel": "Contracts changed"},
         schedule={"poll": "10m", "reconcile": "never"},
         web={"listen": "none"},
     )
-    there = Installed(config)
     plain = rows.url.replace("+psycopg", "")
-    with running(there) as daemon, psycopg.connect(plain, autocommit=True) as source:
+    with bench.daemon_process() as daemon, psycopg.connect(plain, autocommit=True) as source:
         wait_until(lambda: "listener.ready" in daemon.log(), "it listens")
         notify(rows, source, 1)
         wait_until(lambda: "erp-1" in sandbox.contracts(), "the change is delivered", 5)

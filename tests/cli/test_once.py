@@ -5,36 +5,33 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from tests.support.commands import Installed, installed
-from tests.support.configs import write_config
+from tests.support.bench import NOW, Bench
 from tests.support.rows import rows_in
 from tests.support.sandbox import Sandbox, running_sandbox
 from tests.support.wait import wait_until
 
-NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
-
 
 def test_an_id_of_another_type_makes_other_contracts(
-    postgresql_url: str, config_file: Path, sandbox: Sandbox
+    postgresql_url: str, tmp_path: Path, sandbox: Sandbox
 ) -> None:
     code = [
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("code", sa.String(20)),
     ]
     sections = {"source": {"id": "code"}, "mapping": {"reference": "erp-{id}"}}
-    there = Installed(write_config(config_file, postgresql_url, sandbox.url, **sections))
+    bench = Bench(tmp_path, sandbox, postgresql_url, **sections)
     with rows_in(postgresql_url, *code) as rows:
         rows.add({"id": 1, "code": "A1"}, {"id": 2, "code": "B2"})
-        first = there.run("once", "--json").document
+        first = bench.run("once", "--json").document
         sections = {"source": {"id": "id"}, "mapping": {"reference": "new-{id}"}}
-        write_config(config_file, postgresql_url, sandbox.url, **sections)
-        second = there.run("once", "--json").document
+        bench.configure(**sections)
+        second = bench.run("once", "--json").document
 
     assert (first["created"], second["created"], second["gone"]) == (2, 2, 2)
     assert (second["error"], second["rejected"]) == (None, 0)
 
 
-def test_a_once_beside_another_waits_for_its_end(synced: Installed, sandbox: Sandbox) -> None:
+def test_a_once_beside_another_waits_for_its_end(synced: Bench, sandbox: Sandbox) -> None:
     sandbox.strike("latency=1500ms")
     synced.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 1")
     first = threading.Thread(target=synced.run, args=("once",))
@@ -49,8 +46,8 @@ def test_a_once_beside_another_waits_for_its_end(synced: Installed, sandbox: San
     assert len(sandbox.puts()) == before + 1
 
 
-def test_a_source_that_is_away_is_told_as_json_too(synced: Installed) -> None:
-    (synced.config.parent / "source.db").unlink()
+def test_a_source_that_is_away_is_told_as_json_too(synced: Bench) -> None:
+    (synced.folder / "source.db").unlink()
     ran = synced.run("once", "--json")
 
     assert ran.code == 1
@@ -59,7 +56,7 @@ def test_a_source_that_is_away_is_told_as_json_too(synced: Installed) -> None:
 
 
 def test_what_nobody_can_reach_is_the_reason_why_contracts_wait(
-    fresh: Installed, sandbox: Sandbox
+    fresh: Bench, sandbox: Sandbox
 ) -> None:
     sandbox.strike("status=503")
     said = fresh.run("once").out
@@ -71,9 +68,11 @@ def test_what_nobody_can_reach_is_the_reason_why_contracts_wait(
 def test_a_first_few_are_sent_with_their_accounts(tmp_path: Path) -> None:
     with running_sandbox(strict_accounts=True) as strict:
         keys = {"create_missing_accounts": True}
-        there = installed(tmp_path, strict.url, customergauge={"base_url": strict.url, **keys})
-        first = there.run("once", "--limit", "2", "--json").document
-        rest = there.run("once", "--json").document
+        bench = Bench.with_contracts(
+            tmp_path, strict, customergauge={"base_url": strict.url, **keys}
+        )
+        first = bench.run("once", "--limit", "2", "--json").document
+        rest = bench.run("once", "--json").document
 
     assert (first["created"], first["left"] + first["waiting"]) == (2, 1)
     assert (rest["created"], rest["waiting"]) == (1, 0)

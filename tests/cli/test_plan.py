@@ -2,24 +2,25 @@
 
 from pathlib import Path
 
-from tests.support.commands import installed
+from tests.support.bench import NOW, Bench
 from tests.support.sandbox import Sandbox
-
-NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
 
 def test_a_plan_counts_gone_rows_as_gone_alone_and_tells_what_waits(
     tmp_path: Path, sandbox: Sandbox
 ) -> None:
-    there = installed(tmp_path, sandbox.url, source={"deleted_when": "plan = 'Gone'"})
-    there.capture(deliver=True)
+    bench = Bench.with_contracts(tmp_path, sandbox, source={"deleted_when": "plan = 'Gone'"})
+    bench.sync_once()
     sandbox.strike("status=503")
-    there.source(
+    bench.source(
         "UPDATE contracts SET plan = 'Gone' WHERE id = 3",
         f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 1",
     )
-    there.run("once")
-    full, words = there.run("plan", "--full", "--json").document, there.run("plan").out
+    bench.run("once")
+    bench.state(
+        "UPDATE contract SET next_attempt_at = '2099-01-01T00:00:00.000000Z' WHERE source_id = '1'"
+    )
+    full, words = bench.run("plan", "--full", "--json").document, bench.run("plan").out
 
     assert (full["rows"], full["unchanged"], full["gone"]) == (4, 3, 1)
     assert "1 more waits for its next try: cdc-sync contracts list --status pending" in words

@@ -10,27 +10,27 @@ import pytest
 from cdc_sync.demo.source import create_source
 from cdc_sync.operations.references import Line, parse
 from cdc_sync.state.lookup import ReferencePair
-from tests.support.commands import Installed, Ran
-from tests.support.configs import write_config
+from tests.support.bench import Bench
+from tests.support.commands import Ran
 from tests.support.sandbox import Sandbox
 
 MANY = 10_000
 
 
-def imported(there: Installed, content: str | bytes, *options: str) -> Ran:
-    file = there.config.parent / "refs.csv"
+def imported(bench: Bench, content: str | bytes, *options: str) -> Ran:
+    file = bench.folder / "refs.csv"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return there.run("references", "import", str(file), *options)
+    return bench.run("references", "import", str(file), *options)
 
 
-def pairs(there: Installed) -> list[tuple[str, str]]:
-    return there.state(
+def pairs(bench: Bench) -> list[tuple[str, str]]:
+    return bench.state(
         "SELECT source_id, reference FROM contract WHERE reference IS NOT NULL ORDER BY source_id"
     )
 
 
-def test_an_export_has_every_contract_that_customergauge_has(synced: Installed) -> None:
-    file = synced.config.parent / "out.csv"
+def test_an_export_has_every_contract_that_customergauge_has(synced: Bench) -> None:
+    file = synced.folder / "out.csv"
     ran = synced.run("references", "export", str(file))
     text = "source_id,reference\n1,erp-1\n2,erp-2\n3,erp-3\n"  # 4 was refused, and never sent
 
@@ -40,8 +40,8 @@ def test_an_export_has_every_contract_that_customergauge_has(synced: Installed) 
     assert synced.run("references", "export", "-").out == text
 
 
-def test_an_export_replaces_a_file_and_leaves_nothing_beside_it(synced: Installed) -> None:
-    folder = synced.config.parent / "out"
+def test_an_export_replaces_a_file_and_leaves_nothing_beside_it(synced: Bench) -> None:
+    folder = synced.folder / "out"
     folder.mkdir()
     (folder / "real.csv").write_text("old")
     (folder / "link.csv").symlink_to("real.csv")
@@ -52,8 +52,8 @@ def test_an_export_replaces_a_file_and_leaves_nothing_beside_it(synced: Installe
     assert (folder / "real.csv").read_text().startswith("source_id,reference\n")
 
 
-def test_an_export_that_cannot_be_written_says_why(synced: Installed) -> None:
-    folder = synced.config.parent
+def test_an_export_that_cannot_be_written_says_why(synced: Bench) -> None:
+    folder = synced.folder
     nowhere = synced.run("references", "export", str(folder / "no" / "out.csv"))
     no_file = synced.run("references", "export", str(folder))
     device = synced.run("references", "export", os.devnull)
@@ -65,11 +65,11 @@ def test_an_export_that_cannot_be_written_says_why(synced: Installed) -> None:
 
 
 def test_what_was_exported_is_imported_elsewhere_and_here_changes_nothing(
-    synced: Installed,
+    synced: Bench,
 ) -> None:
     text = synced.run("references", "export", "-").out
     here = imported(synced, text, "--json").document
-    (synced.config.parent / "state.db").unlink()
+    (synced.folder / "state.db").unlink()
     elsewhere = imported(synced, text, "--json").document
 
     assert here == {"imported": 0, "unchanged": 3, "errors": []}
@@ -86,9 +86,7 @@ def test_what_was_exported_is_imported_elsewhere_and_here_changes_nothing(
     ],
     ids=["spreadsheet", "blank line and no end", "quoted"],
 )
-def test_a_file_as_a_spreadsheet_or_a_person_writes_it(
-    fresh: Installed, content: str | bytes
-) -> None:
+def test_a_file_as_a_spreadsheet_or_a_person_writes_it(fresh: Bench, content: str | bytes) -> None:
     ran = imported(fresh, content)
 
     assert ran.code == 0
@@ -96,14 +94,14 @@ def test_a_file_as_a_spreadsheet_or_a_person_writes_it(
     assert pairs(fresh) == [("1", "CG-1"), ("2", "Ø-2")]
 
 
-def test_a_dry_run_names_what_it_would_do_and_does_nothing(fresh: Installed) -> None:
+def test_a_dry_run_names_what_it_would_do_and_does_nothing(fresh: Bench) -> None:
     ran = imported(fresh, "source_id,reference\n1,CG-1\n", "--dry-run")
 
     assert (ran.code, ran.out) == (0, "1 reference would be imported.\n")
     assert pairs(fresh) == []
 
 
-def test_one_wrong_line_keeps_the_whole_file_out(synced: Installed) -> None:
+def test_one_wrong_line_keeps_the_whole_file_out(synced: Bench) -> None:
     before = pairs(synced)
     content = "source_id,reference\n9,CG-9\n1,CG-1\n8,erp-2\n7,\n"
     ran = imported(synced, content)
@@ -122,7 +120,7 @@ def test_one_wrong_line_keeps_the_whole_file_out(synced: Installed) -> None:
     assert pairs(synced) == before
 
 
-def test_of_very_many_wrong_lines_the_first_are_told(fresh: Installed) -> None:
+def test_of_very_many_wrong_lines_the_first_are_told(fresh: Bench) -> None:
     ran = imported(fresh, "source_id,reference\n" + "1,\n" * 25)
 
     assert "Nothing was imported: 25 lines cannot be taken." in ran.out
@@ -141,9 +139,9 @@ def test_of_very_many_wrong_lines_the_first_are_told(fresh: Installed) -> None:
     ],
 )
 def test_a_file_that_is_no_such_csv_is_a_mistake(
-    fresh: Installed, content: bytes | None, says: str
+    fresh: Bench, content: bytes | None, says: str
 ) -> None:
-    missing = str(fresh.config.parent / "missing.csv")
+    missing = str(fresh.folder / "missing.csv")
     ran = (
         fresh.run("references", "import", missing) if content is None else imported(fresh, content)
     )
@@ -220,18 +218,16 @@ def test_the_id_of_a_composite_key_is_spelled_as_the_state_does(
     assert len(lines) + len(mistakes) == 1
 
 
-def test_a_composite_key_is_imported_as_its_row_is_captured(
-    fresh: Installed, sandbox: Sandbox
-) -> None:
+def test_a_composite_key_is_imported_as_its_row_is_captured(fresh: Bench, sandbox: Sandbox) -> None:
     text = fresh.config.read_text().replace('"id": "id"', '"id": ["plan", "id"]')
     fresh.config.write_text(text)
     imported(fresh, 'source_id,reference\n"[""Gold"", 1]",CG-1\n')
-    fresh.capture(deliver=True)
+    fresh.sync_once()
 
     assert set(sandbox.contracts()) == {"CG-1", "erp-2", "erp-3"}
 
 
-def test_an_imported_contract_is_planned_and_shown_as_what_it_is(fresh: Installed) -> None:
+def test_an_imported_contract_is_planned_and_shown_as_what_it_is(fresh: Bench) -> None:
     imported(fresh, "source_id,reference\n1,CG-1\n9,CG-9\n")
     plan = fresh.run("plan", "--json").document
     [one, other] = fresh.run("contracts", "list", "--json").document["contracts"]
@@ -249,12 +245,12 @@ def test_the_first_run_after_an_import_puts_each_contract_once_under_its_referen
     tmp_path: Path, sandbox: Sandbox
 ) -> None:
     create_source(tmp_path / "source.db", MANY)
-    there = Installed(write_config(tmp_path / "config.yaml", "sqlite:///source.db", sandbox.url))
+    bench = Bench(tmp_path, sandbox)
     lines = (f"{number},CG-{number:06}\n" for number in range(1, MANY + 1))
-    assert imported(there, "source_id,reference\n" + "".join(lines)).code == 0
-    there.capture(deliver=True)
+    assert imported(bench, "source_id,reference\n" + "".join(lines)).code == 0
+    bench.sync_once()
     puts = Counter(put.reference for put in sandbox.puts())
-    statuses = dict(there.state("SELECT status, count(*) FROM contract GROUP BY status"))
+    statuses = dict(bench.state("SELECT status, count(*) FROM contract GROUP BY status"))
 
     assert set(puts.values()) == {1}
     assert all(str(reference).startswith("CG-") for reference in puts)
@@ -263,9 +259,9 @@ def test_the_first_run_after_an_import_puts_each_contract_once_under_its_referen
 
 
 def test_a_contract_that_customergauge_has_counts_as_updated_and_one_it_lost_as_recreated(
-    fresh: Installed, sandbox: Sandbox, tmp_path: Path
+    fresh: Bench, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    fresh.capture(deliver=True)  # the earlier life of these contracts
+    fresh.sync_once()  # the earlier life of these contracts
     (tmp_path / "state.db").unlink()
     imported(fresh, "source_id,reference\n1,erp-1\n2,lost\n")
     said = fresh.run("once").out
@@ -277,7 +273,7 @@ def test_a_contract_that_customergauge_has_counts_as_updated_and_one_it_lost_as_
     assert totals["adopted"] == 1  # 3 is there under its reference, and was not imported
 
 
-def test_references_need_no_secret(fresh: Installed) -> None:
+def test_references_need_no_secret(fresh: Bench) -> None:
     text = fresh.config.read_text()
     fresh.config.write_text(
         text.replace('"client_secret": "sandbox"', '"client_secret": "${NOT_SET}"')

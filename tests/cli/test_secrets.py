@@ -10,9 +10,7 @@ import psycopg
 import pytest
 import requests
 
-from tests.cli.test_daemon import Process
-from tests.support.commands import Installed, installed
-from tests.support.configs import write_config
+from tests.support.bench import Bench
 from tests.support.rows import rows_in
 from tests.support.sandbox import Sandbox, running_sandbox
 from tests.support.wait import wait_until
@@ -40,7 +38,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def there(tmp_path: Path, postgresql_url: str, sandbox: Sandbox) -> Iterator[Installed]:
+def bench(tmp_path: Path, postgresql_url: str, sandbox: Sandbox) -> Iterator[Bench]:
     """Every secret in a file, and a reader whose password has every URL character."""
     with psycopg.connect(postgresql_url.replace("+psycopg", ""), autocommit=True) as server:
         server.execute("DROP ROLE IF EXISTS careful")
@@ -51,16 +49,15 @@ def there(tmp_path: Path, postgresql_url: str, sandbox: Sandbox) -> Iterator[Ins
         url = re.sub(r"//[^@]*@", "//careful:${file:password}@", postgresql_url)
         with rows_in(postgresql_url) as rows:
             rows.add({"id": 1}, {"id": 2, "account_name": ""})
-            config = write_config(
-                tmp_path / "config.yaml",
+            yield Bench(
+                tmp_path,
+                sandbox,
                 url,
-                sandbox.url,
                 customergauge={"client_secret": "${file:client}"},
                 web={"listen": "127.0.0.1:0", "token": "${file:page}"},
                 log={"level": "debug"},
                 schedule={"poll": "1s"},
             )
-            yield Installed(config)
         server.execute("DROP ROLE careful")
 
 
@@ -68,9 +65,9 @@ def forms(secret: str) -> set[str]:
     return {secret, quote(secret, safe=""), quote(secret)}
 
 
-def test_secrets_are_nowhere_but_in_their_files(there: Installed, sandbox: Sandbox) -> None:
+def test_secrets_are_nowhere_but_in_their_files(bench: Bench, sandbox: Sandbox) -> None:
     said = []
-    process = Process(there)
+    process = bench.start_daemon()
     try:
         wait_until(sandbox.contracts, "the first contract is delivered")
         (served,) = [line for line in process.log().splitlines() if "page.served" in line]
@@ -79,17 +76,17 @@ def test_secrets_are_nowhere_but_in_their_files(there: Installed, sandbox: Sandb
         said += [requests.get(page + path, timeout=20).text for path in paths]
         sandbox.strike("status=401 times=4", "status=500 path=token times=1")
         for command in COMMANDS:
-            ran = there.run(*command.split())
+            ran = bench.run(*command.split())
             said += [ran.out, ran.err]
         wait_until(lambda: sandbox.ledger.dump()["tokens"] >= 2, "tokens were renewed")
-        (there.config.parent / "client").write_text("wrong")
-        wrong = there.run("check")
+        (bench.folder / "client").write_text("wrong")
+        wrong = bench.run("check")
         said += [wrong.out, wrong.err, Path(f"/proc/{process.pid}/cmdline").read_text()]
         said.append(Path(f"/proc/{process.pid}/environ").read_text())
     finally:
         process.close()
     said.append(process.log())
-    for file in there.config.parent.glob("state.db*"):
+    for file in bench.folder.glob("state.db*"):
         said.append(file.read_bytes().decode("utf-8", "replace"))
     everything = "\n".join(said)
     assert "erp-1" in everything, "there is something to look through"
@@ -102,9 +99,9 @@ def test_no_secret_and_no_token_is_in_any_output_or_in_the_state(tmp_path: Path)
     keys = {"client_secret": "hush-hush-hush"}
     with running_sandbox(**keys) as sandbox:
         sandbox.strike("status=401 times=1", "status=500 times=1")
-        there = installed(tmp_path, sandbox.url, log={"level": "debug"}, customergauge=keys)
+        bench = Bench.with_contracts(tmp_path, sandbox, log={"level": "debug"}, customergauge=keys)
         commands = (["once"], ["status"], ["config", "show"], ["contracts", "list", "--json"])
-        ran = [there.run(*arguments) for arguments in commands]
+        ran = [bench.run(*arguments) for arguments in commands]
     token = json.loads((tmp_path / "token.json").read_text())["access_token"]
     held = b"".join(file.read_bytes() for file in tmp_path.glob("state.db*"))
 

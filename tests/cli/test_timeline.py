@@ -3,41 +3,40 @@
 import re
 from collections.abc import Iterator
 
-from tests.support.commands import Installed
+from tests.support.bench import NOW, Bench
 from tests.support.sandbox import Sandbox
 
-NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 TIME = re.compile(r"  (\d\d:\d\d:\d\d|\d{4}-\d\d-\d\d \d\d:\d\d)  (\S.*)")
 
 
-def lines(there: Installed, name: str) -> Iterator[str]:
+def lines(bench: Bench, name: str) -> Iterator[str]:
     """The lines that begin with a time, without it and with single spaces."""
-    shown = there.run("contracts", "show", name).out.splitlines()
+    shown = bench.run("contracts", "show", name).out.splitlines()
     found = [match for line in shown if (match := TIME.fullmatch(line))]
     assert [match[1] for match in found] == sorted(match[1] for match in found)
     return (re.sub(r"\s+", " ", match[2]) for match in found)
 
 
-def change(there: Installed, row_id: int, **values: str) -> None:
+def change(bench: Bench, row_id: int, **values: str) -> None:
     assignments = ", ".join(f"{name} = '{value}'" for name, value in values.items())
-    there.source(f"UPDATE contracts SET {assignments}, updated_at = {NOW} WHERE id = {row_id}")
+    bench.source(f"UPDATE contracts SET {assignments}, updated_at = {NOW} WHERE id = {row_id}")
 
 
-def due_now(there: Installed) -> None:
-    there.run("retry", "--all")
+def due_now(bench: Bench) -> None:
+    bench.run("retry", "--all")
 
 
-def test_the_story_of_a_contract_is_told_in_order(synced: Installed, sandbox: Sandbox) -> None:
+def test_the_story_of_a_contract_is_told_in_order(synced: Bench, sandbox: Sandbox) -> None:
     change(synced, 1, end_date="2027-12-31")
     sandbox.strike("status=503 times=2", "lost times=1")
-    synced.capture(deliver=True)
+    synced.sync_once()
     due_now(synced)
-    synced.capture(deliver=True)
+    synced.sync_once()
     waiting = list(lines(synced, "erp-1"))
     due_now(synced)
-    synced.capture(deliver=True)
+    synced.sync_once()
     due_now(synced)
-    synced.capture(deliver=True)
+    synced.sync_once()
     told = list(lines(synced, "erp-1"))
 
     end = "end 2026-12-31 → 2027-12-31"
@@ -55,7 +54,7 @@ def test_the_story_of_a_contract_is_told_in_order(synced: Installed, sandbox: Sa
     assert len(told) == 8
 
 
-def test_what_our_own_rules_refuse_and_what_is_gone_are_told(synced: Installed) -> None:
+def test_what_our_own_rules_refuse_and_what_is_gone_are_told(synced: Bench) -> None:
     assert list(lines(synced, "4")) == [
         "seen in the source, for the first time",
         "rejected account: must not be empty",
@@ -70,10 +69,10 @@ def test_what_our_own_rules_refuse_and_what_is_gone_are_told(synced: Installed) 
     ]
 
 
-def test_a_refusal_is_told_in_customergauges_words(synced: Installed, sandbox: Sandbox) -> None:
+def test_a_refusal_is_told_in_customergauges_words(synced: Bench, sandbox: Sandbox) -> None:
     sandbox.strike('status=422 times=1 body={"errors":{"start":["Too_old."]}}')
     change(synced, 2, plan="Silver")
-    synced.capture(deliver=True)
+    synced.sync_once()
 
     assert list(lines(synced, "2"))[-2:] == [
         "changed description Gold → Silver",
@@ -81,7 +80,7 @@ def test_a_refusal_is_told_in_customergauges_words(synced: Installed, sandbox: S
     ]
 
 
-def test_an_acknowledgement_outlives_its_history(synced: Installed) -> None:
+def test_an_acknowledgement_outlives_its_history(synced: Bench) -> None:
     synced.state("DELETE FROM delivery")
 
     assert list(lines(synced, "1")) == [
@@ -91,10 +90,10 @@ def test_an_acknowledgement_outlives_its_history(synced: Installed) -> None:
 
 
 def test_a_contract_that_was_lost_there_shows_that_it_was_made_anew(
-    synced: Installed, sandbox: Sandbox
+    synced: Bench, sandbox: Sandbox
 ) -> None:
     sandbox.ledger._contracts.clear()
     synced.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 1")
-    synced.capture(deliver=True)
+    synced.sync_once()
 
     assert "made anew, for CustomerGauge had lost it" in synced.run("contracts", "show", "1").out

@@ -5,16 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import Installed
-from tests.support.configs import write_config
+from tests.support.bench import NOW, Bench
 from tests.support.rows import rows_in
 from tests.support.sandbox import Sandbox
 
-NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
-
 
 def test_the_demo_shows_the_whole_system_and_proves_that_both_sides_agree(
-    fresh: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     left = tmp_path / "left"
     left.mkdir()
@@ -42,7 +39,7 @@ def test_the_demo_shows_the_whole_system_and_proves_that_both_sides_agree(
 
 
 def test_check_looks_at_everything_that_a_run_needs_and_names_what_comes_next(
-    fresh: Installed, sandbox: Sandbox
+    fresh: Bench, sandbox: Sandbox
 ):
     ran = fresh.run("check")
 
@@ -59,22 +56,22 @@ def test_check_looks_at_everything_that_a_run_needs_and_names_what_comes_next(
         ["ok", "token"],
         ["ok", "API"],
     ]
-    assert f"at {fresh.config.parent / 'source.db'}, contracts: 4 rows in scope" in ran.out
+    assert f"at {fresh.folder / 'source.db'}, contracts: 4 rows in scope" in ran.out
     assert "the first 4 rows give 3 valid payloads" in ran.out
     assert "The first that does not, 4: account: must not be empty" in ran.out
     assert "CREATE INDEX" in ran.out
     assert "state.db (new)" in ran.out
     assert lines[-1] == f"Ready, 2 notes. Next: cdc-sync --config {fresh.config} plan"
     assert sandbox.puts() == []
-    assert not (fresh.config.parent / "state.db").exists()
+    assert not (fresh.folder / "state.db").exists()
 
 
 def test_check_names_the_server_but_never_its_password(
-    postgresql_url: str, config_file: Path, sandbox: Sandbox
+    postgresql_url: str, tmp_path: Path, sandbox: Sandbox
 ):
     with rows_in(postgresql_url) as rows:
         rows.add({"id": 1})
-    ran = Installed(write_config(config_file, postgresql_url, sandbox.url)).run("check")
+    ran = Bench(tmp_path, sandbox, postgresql_url).run("check")
 
     assert ran.code == 0, ran.out
     assert re.search(r"ok    source     PostgreSQL \d+.* contracts: 1 row in scope", ran.out)
@@ -82,7 +79,7 @@ def test_check_names_the_server_but_never_its_password(
     assert re.search(r"none on \(updated_at, id\).*\n +CREATE INDEX CONCURRENTLY ON", ran.out)
 
 
-def test_plan_says_what_a_first_sync_would_do_and_does_nothing(fresh: Installed, sandbox: Sandbox):
+def test_plan_says_what_a_first_sync_would_do_and_does_nothing(fresh: Bench, sandbox: Sandbox):
     ran = fresh.run("plan", "--limit", "3")
 
     assert (ran.code, ran.err) == (0, "")
@@ -97,7 +94,7 @@ def test_plan_says_what_a_first_sync_would_do_and_does_nothing(fresh: Installed,
     assert sandbox.puts() == []
 
 
-def test_what_plan_says_is_what_once_sends(fresh: Installed, sandbox: Sandbox):
+def test_what_plan_says_is_what_once_sends(fresh: Bench, sandbox: Sandbox):
     planned = fresh.run("plan", "--json").document
     report = fresh.run("once", "--json").document
 
@@ -107,7 +104,7 @@ def test_what_plan_says_is_what_once_sends(fresh: Installed, sandbox: Sandbox):
     assert fresh.run("plan", "--exit-code").code == 0
 
 
-def test_a_careful_first_sync_sends_a_few_and_then_the_rest(fresh: Installed, sandbox: Sandbox):
+def test_a_careful_first_sync_sends_a_few_and_then_the_rest(fresh: Bench, sandbox: Sandbox):
     first = fresh.run("once", "--limit", "2")
     sent_first = len(sandbox.puts())
     rest = fresh.run("once")
@@ -124,7 +121,7 @@ def test_a_careful_first_sync_sends_a_few_and_then_the_rest(fresh: Installed, sa
     assert (first.code, rest.code) == (1, 1)
 
 
-def test_once_ends_with_0_when_every_contract_is_delivered(fresh: Installed, sandbox: Sandbox):
+def test_once_ends_with_0_when_every_contract_is_delivered(fresh: Bench, sandbox: Sandbox):
     fresh.source("DELETE FROM contracts WHERE id = 4")
     first, again = fresh.run("once"), fresh.run("once")
 
@@ -134,7 +131,7 @@ def test_once_ends_with_0_when_every_contract_is_delivered(fresh: Installed, san
 
 
 def test_a_rewind_says_what_it_means_asks_and_sends_nothing_without_need(
-    synced: Installed, sandbox: Sandbox
+    synced: Bench, sandbox: Sandbox
 ):
     synced.run("once")
     ran = synced.run("watermark", "rewind", "2h", "--reason", "the clock was wrong", answer="y\n")
@@ -143,7 +140,7 @@ def test_a_rewind_says_what_it_means_asks_and_sends_nothing_without_need(
     synced.run("once")
 
     assert ran.code == 0, ran.err
-    config, state = synced.config, synced.config.parent / "state.db"
+    config, state = synced.config, synced.folder / "state.db"
     lines = ran.out.splitlines()
     assert lines[0] == f"config {config}, state {state}"
     assert lines[1].startswith("from ")
@@ -155,7 +152,7 @@ def test_a_rewind_says_what_it_means_asks_and_sends_nothing_without_need(
     assert len(sandbox.puts()) == puts
 
 
-def test_a_reset_keeps_references_and_says_so(synced: Installed):
+def test_a_reset_keeps_references_and_says_so(synced: Bench):
     synced.run("once")
     ran = synced.run("watermark", "reset", "--yes")
 
@@ -164,7 +161,7 @@ def test_a_reset_keeps_references_and_says_so(synced: Installed):
 
 
 def test_status_at_3_a_m_says_what_is_wrong_and_that_nothing_is_lost(
-    synced: Installed, sandbox: Sandbox
+    synced: Bench, sandbox: Sandbox
 ):
     synced.source(f"UPDATE contracts SET end_date = '2027-12-31', updated_at = {NOW} WHERE id = 2")
     wrong_secret(synced)
@@ -177,7 +174,7 @@ def test_status_at_3_a_m_says_what_is_wrong_and_that_nothing_is_lost(
     assert "(unauthorized): CustomerGauge refuses our client (401 " in lines[0]
     assert "`customergauge.client_secret`. Nothing is lost, 1 contract waits." in lines[0]
     assert "1 contract is rejected: cdc-sync contracts list --status rejected" in lines[1]
-    where = f"  config  {synced.config}      state  {synced.config.parent / 'state.db'}"
+    where = f"  config  {synced.config}      state  {synced.folder / 'state.db'}"
     assert lines[2] == where
     assert re.match(r"  last poll     \d+ s ago, 1 row, 1 changed$", lines[3])
     assert re.match(r"  watermark     \S+ \(lookback, lag \d+ s\)$", lines[4])
@@ -185,7 +182,7 @@ def test_status_at_3_a_m_says_what_is_wrong_and_that_nothing_is_lost(
     assert lines[5] == f"  {balance}"
 
 
-def test_status_is_well_when_all_is_delivered(fresh: Installed):
+def test_status_is_well_when_all_is_delivered(fresh: Bench):
     fresh.source("DELETE FROM contracts WHERE id = 4")
     fresh.run("once")
     ran = fresh.run("status")
@@ -194,7 +191,7 @@ def test_status_is_well_when_all_is_delivered(fresh: Installed):
     assert ran.out.startswith("WELL; no daemon runs.\n")
 
 
-def test_one_contract_tells_its_whole_story(synced: Installed):
+def test_one_contract_tells_its_whole_story(synced: Bench):
     synced.source(f"UPDATE contracts SET end_date = '2027-12-31', updated_at = {NOW} WHERE id = 2")
     wrong_secret(synced)
     synced.run("once")
@@ -214,7 +211,7 @@ def test_one_contract_tells_its_whole_story(synced: Installed):
     assert re.search(r"  PUT +201  acknowledged: the whole contract$", ran.out, re.MULTILINE)
 
 
-def test_a_contract_that_is_not_known_is_told_why(synced: Installed):
+def test_a_contract_that_is_not_known_is_told_why(synced: Bench):
     synced.run("once")
     synced.source("INSERT INTO contracts VALUES (99998, 'Late', '2024-01-01', NULL, 'Gold', NULL)")
     unstamped = synced.run("contracts", "show", "99998")
@@ -228,9 +225,9 @@ def test_a_contract_that_is_not_known_is_told_why(synced: Installed):
     assert nowhere.out.startswith("The state does not know 99999. It is not in the source, either")
 
 
-def wrong_secret(there: Installed) -> None:
+def wrong_secret(bench: Bench) -> None:
     """From now on the client is refused, and there is no token left from before."""
-    for token in there.config.parent.glob("*token*"):
+    for token in bench.folder.glob("*token*"):
         token.unlink()
-    text = there.config.read_text()
-    there.config.write_text(text.replace('"client_secret": "sandbox"', '"client_secret": "no"'))
+    text = bench.config.read_text()
+    bench.config.write_text(text.replace('"client_secret": "sandbox"', '"client_secret": "no"'))

@@ -10,7 +10,7 @@ import pytest
 
 from cdc_sync.customergauge.token import DEFAULT_LIFE, Token, TokenKeeper
 from cdc_sync.errors import TokenMisplaced, TokenRefused, TokenThrottled, TokenUnavailable
-from tests.support.commands import installed
+from tests.support.bench import Bench
 from tests.support.sandbox import running_sandbox
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -279,8 +279,8 @@ def test_a_token_does_not_show_its_secret():
 def test_at_debug_no_secret_and_no_token_is_in_any_output_or_file(tmp_path, secret):
     with running_sandbox(client_secret=secret) as sandbox:
         keys = {"client_secret": secret}
-        there = installed(tmp_path, sandbox.url, log={"level": "debug"}, customergauge=keys)
-        ran = there.run("once")
+        bench = Bench.with_contracts(tmp_path, sandbox, log={"level": "debug"}, customergauge=keys)
+        ran = bench.run("once")
         assert len(sandbox.contracts()) == 3
     token = json.loads((tmp_path / "token.json").read_text())["access_token"]
     files = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}

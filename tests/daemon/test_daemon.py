@@ -7,63 +7,60 @@ from typing import Any
 import pytest
 
 from cdc_sync.capture.loop import save_reconcile
-from cdc_sync.capture.poll import poll
 from cdc_sync.errors import StateUnavailable
 from cdc_sync.operations.status import read_status
 from cdc_sync.source.reader import Scan
 from cdc_sync.state.history import STOPPED, Run
-from tests.support.there import There, all_synced, running
+from tests.support.bench import Bench
 from tests.support.wait import wait_until
 
-STILL = threading.Event()
 
-
-def test_delivery_goes_on_when_our_clock_is_set_back(there: There, monkeypatch: pytest.MonkeyPatch):
-    there.rows.add({"id": 1})
+def test_delivery_goes_on_when_our_clock_is_set_back(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    bench.rows.add({"id": 1})
     ahead = [timedelta(days=1)]
     monkeypatch.setattr("cdc_sync.sync.utc_now", lambda: datetime.now(UTC) + ahead[-1])
-    there.sandbox.strike("status=429 retry_after=600 times=1")
-    with there.open(customergauge={"rate_limit": "5/s"}) as sync:
-        poll(sync.capture, STILL)
-        with running(sync):
+    bench.sandbox.strike("status=429 retry_after=600 times=1")
+    with bench.open(customergauge={"rate_limit": "5/s"}) as sync:
+        bench.poll()
+        with bench.daemon_thread():
             wait_until(lambda: sync.delivery.gate.shut_until, "everybody waits")
             ahead.append(timedelta())
-            wait_until(lambda: all_synced(sync, 1), "the contract was delivered")
+            wait_until(lambda: bench.is_synced(1), "the contract was delivered")
 
 
-def test_a_thread_that_dies_ends_the_daemon(there: There, monkeypatch: pytest.MonkeyPatch):
+def test_a_thread_that_dies_ends_the_daemon(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Scan, "full_page", lambda *_: 1 / 0)
-    with there.open() as sync, running(sync) as daemon:
+    with bench.open(), bench.daemon_thread() as daemon:
         daemon.join(20)
         assert not daemon.is_alive()
-    assert isinstance(daemon.failed[0], ZeroDivisionError)  # type: ignore[attr-defined]
+    assert isinstance(daemon.error, ZeroDivisionError)
 
 
-def test_a_reconcile_that_was_stopped_begins_anew_with_the_next_daemon(there: There):
-    there.rows.add({"id": 1})
-    with there.open() as sync:
-        poll(sync.capture, STILL)
+def test_a_reconcile_that_was_stopped_begins_anew_with_the_next_daemon(bench: Bench):
+    bench.rows.add({"id": 1})
+    with bench.open() as sync:
+        bench.poll()
         now = datetime.now(UTC)
         save_reconcile(sync.capture, Run("reconcile", now).ended(now, STOPPED))
-        with running(sync):
+        with bench.daemon_thread():
             wait_until(
                 lambda: read_status(sync.state, now)["last_reconcile"]["error"] is None, "it ended"
             )
 
 
 def test_a_nightly_reconcile_that_dies_ends_the_daemon(
-    there: There, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ):
-    with there.open(schedule={"reconcile": "1s"}) as sync:
-        poll(sync.capture, STILL)
+    with bench.open(schedule={"reconcile": "1s"}):
+        bench.poll()
         monkeypatch.setattr(Scan, "full_page", lambda *_: 1 / 0)
-        with running(sync) as daemon:
+        with bench.daemon_thread() as daemon:
             daemon.join(20)
             assert not daemon.is_alive()
 
 
 def test_a_daemon_stops_in_time_while_a_page_of_the_source_hangs(
-    there: There, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ):
     hangs, released = threading.Event(), threading.Event()
 
@@ -73,9 +70,9 @@ def test_a_daemon_stops_in_time_while_a_page_of_the_source_hangs(
         raise StateUnavailable("too late")
 
     monkeypatch.setattr(Scan, "full_page", hang)
-    with there.open(customergauge={"timeout": "1s"}) as sync:
+    with bench.open(customergauge={"timeout": "1s"}):
         try:
-            with running(sync):
+            with bench.daemon_thread():
                 assert hangs.wait(20)
         finally:
             released.set()

@@ -2,8 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +12,7 @@ from cdc_sync.errors import SourceUnavailable
 from cdc_sync.operations.status import read_status
 from cdc_sync.state.history import Run
 from cdc_sync.sync import Sync
-from tests.support.rows import rows_in
-from tests.support.sandbox import Sandbox
-from tests.support.there import There, all_synced, running
+from tests.support.bench import Bench
 from tests.support.wait import wait_until
 
 STILL = threading.Event()
@@ -24,10 +20,9 @@ SCHEDULE = {"poll": "1h", "reconcile": "never"}
 
 
 @pytest.fixture
-def there(tmp_path: Path, sandbox: Sandbox) -> Iterator[There]:
-    with rows_in(f"sqlite:///{tmp_path / 'source.db'}") as rows:
-        rows.add(*({"id": number} for number in range(1, 4)))
-        yield There(tmp_path, rows, sandbox)
+def bench(bench: Bench) -> Bench:
+    bench.rows.add(*({"id": number} for number in range(1, 4)))
+    return bench
 
 
 def fail(_capture: Capture, *_arguments: object) -> Run:
@@ -35,12 +30,12 @@ def fail(_capture: Capture, *_arguments: object) -> Run:
 
 
 def test_status_shows_the_error_of_the_last_poll_after_a_reconcile(
-    there: There, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ):
     def last_poll(sync: Sync) -> dict[str, object]:
         return read_status(sync.state, sync.capture.now())["last_poll"] or {"rows": None}
 
-    with there.open(schedule=SCHEDULE) as sync, running(sync):
+    with bench.open(schedule=SCHEDULE) as sync, bench.daemon_thread():
         wait_until(lambda: last_poll(sync)["rows"] == 3, "the first poll is shown")
         monkeypatch.setattr("cdc_sync.capture.loop.poll", fail)
         assert ask_daemon(sync.state, "once")["error"] == "The source went away."
@@ -49,8 +44,8 @@ def test_status_shows_the_error_of_the_last_poll_after_a_reconcile(
         assert (last_poll(sync)["error"], last_poll(sync)["rows"]) == ("The source went away.", 0)
 
 
-def test_a_reconcile_does_not_count_as_a_good_poll(there: There, monkeypatch: pytest.MonkeyPatch):
-    with there.open(schedule=SCHEDULE) as sync:
+def test_a_reconcile_does_not_count_as_a_good_poll(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    with bench.open(schedule=SCHEDULE) as sync:
         loops = Loops.of(sync.capture)
         loop = loops.polls
         loop.poll(STILL)
@@ -83,7 +78,7 @@ def watchdog(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_hung_poll_is_seen_while_reconciles_go_on(
-    there: There, watchdog: list[float], monkeypatch: pytest.MonkeyPatch
+    bench: Bench, watchdog: list[float], monkeypatch: pytest.MonkeyPatch
 ):
     hung, go_on = threading.Event(), threading.Event()
 
@@ -96,8 +91,8 @@ def test_a_hung_poll_is_seen_while_reconciles_go_on(
         assert ask_daemon(sync.state, "reconcile")["error"] is None
         return time.monotonic() - watchdog[0] > 4
 
-    with there.open(schedule={**SCHEDULE, "poll": "1s"}) as sync, running(sync):
-        wait_until(lambda: all_synced(sync, 3), "the first poll")
+    with bench.open(schedule={**SCHEDULE, "poll": "1s"}) as sync, bench.daemon_thread():
+        wait_until(lambda: bench.is_synced(3), "the first poll")
         monkeypatch.setattr("cdc_sync.capture.loop.poll", hang)
         try:
             assert hung.wait(20)
@@ -107,7 +102,7 @@ def test_a_hung_poll_is_seen_while_reconciles_go_on(
 
 
 def test_a_hung_reconcile_is_seen_while_polls_go_on(
-    there: There, watchdog: list[float], monkeypatch: pytest.MonkeyPatch
+    bench: Bench, watchdog: list[float], monkeypatch: pytest.MonkeyPatch
 ):
     hung, go_on = threading.Event(), threading.Event()
 
@@ -117,7 +112,7 @@ def test_a_hung_reconcile_is_seen_while_polls_go_on(
         raise SourceUnavailable("It was let go.")
 
     monkeypatch.setattr("cdc_sync.capture.loop.reconcile", hang)
-    with there.open(schedule={"poll": "1s", "reconcile": "1s"}) as sync, running(sync):
+    with bench.open(schedule={"poll": "1s", "reconcile": "1s"}) as sync, bench.daemon_thread():
         try:
             assert hung.wait(20)
             wait_until(

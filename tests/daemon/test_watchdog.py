@@ -16,14 +16,14 @@ from cdc_sync.errors import StateUnavailable
 from cdc_sync.operations.status import read_status
 from cdc_sync.state.history import Run
 from cdc_sync.sync import Sync, open_sync, redaction_of
-from tests.support.commands import installed
+from tests.support.bench import Bench
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
 def sync(tmp_path: Path) -> Iterator[Sync]:
-    config = load_config(installed(tmp_path, "http://127.0.0.1:1").config, {})
+    config = load_config(Bench.with_contracts(tmp_path).config, {})
     with open_sync(config, redaction_of(config)) as sync:
         yield sync
 

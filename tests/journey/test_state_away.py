@@ -7,8 +7,6 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from cdc_sync.capture.poll import poll
-from cdc_sync.capture.reconcile import reconcile
 from cdc_sync.clock import utc_now
 from cdc_sync.errors import StateUnavailable
 from cdc_sync.operations.status import read_status
@@ -16,14 +14,12 @@ from cdc_sync.state import contracts, outbox
 from cdc_sync.state.database import Database
 from cdc_sync.state.lease import ADVISORY_LOCK
 from cdc_sync.sync import Sync
-from tests.support.there import There, all_synced, running
+from tests.support.bench import Bench
 from tests.support.wait import wait_until
-
-STILL = threading.Event()
 
 
 def test_delivery_outlives_a_state_that_fails_between_two_turns(
-    there: There, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ):
     failed = threading.Event()
     next_due_at = outbox.next_due_at
@@ -34,35 +30,35 @@ def test_delivery_outlives_a_state_that_fails_between_two_turns(
             raise StateUnavailable("The state's server restarts.")
         return next_due_at(tx)
 
-    with there.open() as sync, running(sync):
+    with bench.open() as sync, bench.daemon_thread():
         wait_until(lambda: sync.delivery.came_round, "delivery turns")
         monkeypatch.setattr(outbox, "next_due_at", fail_once)
         assert failed.wait(20)
-        there.rows.add({"id": 1})
-        reconcile(sync.capture, STILL)
-        wait_until(lambda: all_synced(sync, 1), "the contract was delivered")
+        bench.rows.add({"id": 1})
+        bench.reconcile()
+        wait_until(lambda: bench.is_synced(1), "the contract was delivered")
 
 
-def test_a_full_disk_loses_nothing_and_delivery_goes_on_with_room(there: There):
-    there.rows.add(*({"id": n} for n in range(50)))
-    with there.open() as sync:
-        poll(sync.capture, STILL)
+def test_a_full_disk_loses_nothing_and_delivery_goes_on_with_room(bench: Bench):
+    bench.rows.add(*({"id": n} for n in range(50)))
+    with bench.open() as sync:
+        bench.poll()
         _pages_at_most(sync.state, 1)
         with pytest.raises(StateUnavailable, match="full"):
-            _fill(there, sync)
+            _fill(bench, sync)
         _pages_at_most(sync.state, 1_000_000)
-        run = poll(sync.capture, STILL)
-        sync.delivery.drain(STILL)
+        run = bench.poll()
+        bench.deliver()
         assert run.error is None
         with sync.state.read() as tx:
             known = sum(contracts.count_by_status(tx).values())
-    assert len(there.sandbox.contracts()) == len(there.sandbox.puts()) == known
+    assert len(bench.sandbox.contracts()) == len(bench.sandbox.puts()) == known
 
 
-def _fill(there: There, sync: Sync) -> None:
+def _fill(bench: Bench, sync: Sync) -> None:
     for n in range(1, 100):
-        there.rows.add(*({"id": 1000 * n + k} for k in range(100)))
-        poll(sync.capture, STILL)
+        bench.rows.add(*({"id": 1000 * n + k} for k in range(100)))
+        bench.poll()
 
 
 def _pages_at_most(state: Database, pages: int) -> None:
@@ -72,27 +68,27 @@ def _pages_at_most(state: Database, pages: int) -> None:
 
 
 @pytest.fixture
-def with_state_server(there: There, postgresql_url: str) -> dict[str, dict[str, Any]]:
+def with_state_server(bench: Bench, postgresql_url: str) -> dict[str, dict[str, Any]]:
     return {"state": {"url": postgresql_url}}
 
 
 def test_a_state_server_that_drops_everybody_costs_no_put_and_no_lock(
-    there: There, with_state_server: dict[str, dict[str, Any]]
+    bench: Bench, with_state_server: dict[str, dict[str, Any]]
 ):
     sections = {**with_state_server, "schedule": {"poll": "1s"}}
-    with there.open(**sections) as sync, running(sync):
-        there.rows.add({"id": 1})
-        wait_until(lambda: all_synced(sync, 1), "the first contract was delivered")
+    with bench.open(**sections), bench.daemon_thread():
+        bench.rows.add({"id": 1})
+        wait_until(lambda: bench.is_synced(1), "the first contract was delivered")
         _drop_all_sessions(with_state_server["state"]["url"])
-        there.rows.add({"id": 2})
-        wait_until(lambda: all_synced(sync, 2), "what was captured since was delivered")
+        bench.rows.add({"id": 2})
+        wait_until(lambda: bench.is_synced(2), "what was captured since was delivered")
         address = with_state_server["state"]["url"]
         wait_until(lambda: _is_locked(address), "the lock is ours again")
-    assert len(there.sandbox.puts()) == 2
+    assert len(bench.sandbox.puts()) == 2
 
 
 def test_a_daemon_whose_lock_another_process_took_stands_by_until_it_is_free(
-    there: There, with_state_server: dict[str, dict[str, Any]]
+    bench: Bench, with_state_server: dict[str, dict[str, Any]]
 ):
     address = with_state_server["state"]["url"]
 
@@ -100,8 +96,8 @@ def test_a_daemon_whose_lock_another_process_took_stands_by_until_it_is_free(
         return next((one["role"] for one in read_status(sync.state, utc_now())["instances"]), None)
 
     with (
-        there.open(**with_state_server) as sync,
-        running(sync) as daemon,
+        bench.open(**with_state_server) as sync,
+        bench.daemon_thread() as daemon,
         psycopg.connect(address.replace("+psycopg", ""), autocommit=True) as thief,
     ):
         wait_until(lambda: role() == "active", "the daemon runs")

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from cdc_sync.state.tables import REVISION
-from tests.support.commands import Installed
-from tests.support.configs import write_config
+from tests.support.bench import Bench
 from tests.support.sandbox import Sandbox
 
 DUMP = (Path(__file__).parent / "first_version.sql").read_text()
@@ -23,28 +22,28 @@ COUNTS = {"pending": 4, "synced": 2, "rejected": 2, "waiting": 1, "held": 1, "go
 
 
 @pytest.fixture
-def first(tmp_path: Path, sandbox: Sandbox) -> Installed:
+def first(tmp_path: Path, sandbox: Sandbox) -> Bench:
     """The state with the source and the configuration that it was made with."""
-    there = Installed(write_config(tmp_path / "config.yaml", "sqlite:///source.db", sandbox.url))
+    bench = Bench(tmp_path, sandbox)
     with closing(sqlite3.connect(tmp_path / "state.db")) as state:
         state.executescript(DUMP)
-    there.source(
+    bench.source(
         "CREATE TABLE contracts (id INTEGER PRIMARY KEY, account_name TEXT, start_date TEXT,"
         " end_date TEXT, plan TEXT, updated_at TEXT)",
         "INSERT INTO contracts SELECT column1, column2, '2024-01-01', column3, column4,"
         f" '2026-11-24 12:12:00.000' FROM (VALUES {ROWS})",
     )
-    return there
+    return bench
 
 
 @pytest.fixture
-def adopted(first: Installed) -> Installed:
+def adopted(first: Bench) -> Bench:
     """The same, of the sandbox that a test has started."""
     assert first.run("db", "adopt", "--yes").code == 0
     return first
 
 
-def test_it_is_upgraded_after_a_copy(first: Installed) -> None:
+def test_it_is_upgraded_after_a_copy(first: Bench) -> None:
     before = first.run("db", "current", "--json").document
     ran = first.run("db", "upgrade")
     copy = first.config.with_name("state.db.before-0001")
@@ -56,17 +55,16 @@ def test_it_is_upgraded_after_a_copy(first: Installed) -> None:
         assert kept.execute("SELECT count(*) FROM contract").fetchone() == (11,)
 
 
-def test_its_tables_are_then_those_of_a_new_one(first: Installed, tmp_path: Path) -> None:
+def test_its_tables_are_then_those_of_a_new_one(first: Bench, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
-    new = Installed(tmp_path / "new" / "config.yaml")
-    new.config.write_text(first.config.read_text())
+    new = Bench(tmp_path / "new", first.sandbox)
     tables = "SELECT type, name, sql FROM sqlite_master ORDER BY type, name"
 
     assert (first.run("db", "upgrade").code, new.run("db", "upgrade").code) == (0, 0)
     assert first.state(tables) == new.state(tables)
 
 
-def test_what_it_knew_is_known(first: Installed) -> None:
+def test_what_it_knew_is_known(first: Bench) -> None:
     status = first.run("status", "--json").document
     mark = first.run("watermark", "show", "--json").document
     (move,) = first.run("watermark", "history", "--json").document["moves"]
@@ -78,7 +76,7 @@ def test_what_it_knew_is_known(first: Installed) -> None:
     assert [one["http_status"] for one in story["history"]] == [201]
 
 
-def test_it_belongs_to_whom_it_belonged(first: Installed, sandbox: Sandbox) -> None:
+def test_it_belongs_to_whom_it_belonged(first: Bench, sandbox: Sandbox) -> None:
     ran = first.run("once")
 
     assert ran.code == 2
@@ -86,7 +84,7 @@ def test_it_belongs_to_whom_it_belonged(first: Installed, sandbox: Sandbox) -> N
     assert sandbox.puts() == []
 
 
-def test_polls_and_delivery_go_on(adopted: Installed, sandbox: Sandbox) -> None:
+def test_polls_and_delivery_go_on(adopted: Bench, sandbox: Sandbox) -> None:
     adopted.source(
         "UPDATE contracts SET plan = 'Silver',"
         " updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE id = 1"
@@ -100,7 +98,7 @@ def test_polls_and_delivery_go_on(adopted: Installed, sandbox: Sandbox) -> None:
     assert len(sandbox.puts()) == len(sent)
 
 
-def test_what_was_held_and_refused_can_be_let_go(adopted: Installed, sandbox: Sandbox) -> None:
+def test_what_was_held_and_refused_can_be_let_go(adopted: Bench, sandbox: Sandbox) -> None:
     released = adopted.run("approve", "--yes", "--json").document
     retried = adopted.run("retry", "8", "--json").document
     adopted.run("once")

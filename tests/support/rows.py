@@ -17,12 +17,14 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)  # a stamp that every horizon has pa
 class Rows:
     """The table `contracts` of a source, or one of another name and other columns."""
 
-    def __init__(self, url: str, table: sa.Table) -> None:
+    def __init__(self, url: str, *columns: sa.Column[Any], name: str = "contracts") -> None:
+        """Makes the table; further columns, or others of the same name."""
         self.url = url
-        self.table = table
+        all_columns = {column.name: column for column in (*_columns(), *columns)}
+        self.table = sa.Table(name, sa.MetaData(), *all_columns.values())
         self._engine = sa.create_engine(url, poolclass=sa.NullPool)
         self._stamp = datetime.now(UTC)
-        table.metadata.create_all(self._engine)
+        self.table.metadata.create_all(self._engine)
 
     def add(self, *rows: dict[str, Any]) -> None:
         """Inserts rows; what a row leaves out is valid, and its stamp is later than all before."""
@@ -79,10 +81,8 @@ def _defaults(row: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def rows_in(url: str, *columns: sa.Column[Any], name: str = "contracts") -> Iterator[Rows]:
-    """A table in the database at a URL; further columns, or others of the same name."""
-    given = {column.name: column for column in columns}
-    all_columns = {column.name: column for column in _columns()} | given
-    yield Rows(url, sa.Table(name, sa.MetaData(), *all_columns.values()))
+    """Rows in the database at a URL."""
+    yield Rows(url, *columns, name=name)
 
 
 def _columns() -> list[sa.Column[Any]]:

@@ -8,13 +8,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.commands import installed
+from tests.support.bench import NOW, Bench
 from tests.support.sandbox import Sandbox
 from tests.support.systemd import Lab
 from tests.support.wait import wait_until
 
 COMMAND = "/opt/cdc-sync/bin/cdc-sync"
-NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
 
 class Service:
@@ -30,7 +29,7 @@ class Service:
         self._log = f"/run/lab/{self.unit}.log"
         self._folder = lab.path(f"/opt/source/{self.unit}")
         self._folder.mkdir()
-        self._source = installed(self._folder, sandbox.url, schedule={"poll": "1s"})
+        self._source = Bench.with_contracts(self._folder, sandbox, schedule={"poll": "1s"})
         self._configure()
 
     def _configure(self) -> None:

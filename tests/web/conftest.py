@@ -16,8 +16,8 @@ from cdc_sync.config.load import load_config
 from cdc_sync.daemon.daemon import Daemon
 from cdc_sync.log import RecentLog
 from cdc_sync.sync import Sync, open_sync, redaction_of
+from tests.support.bench import Bench
 from tests.support.browser import TOKEN, chromium, log_in, looking
-from tests.support.commands import Installed, installed
 from tests.support.sandbox import Sandbox, running_sandbox
 from tests.support.wait import wait_until
 
@@ -60,7 +60,7 @@ class Watched:
     """A daemon that runs in this process, with its page."""
 
     url: str
-    there: Installed
+    bench: Bench
     sandbox: Sandbox
     sync: Sync
     recent: RecentLog
@@ -82,9 +82,9 @@ class Watched:
 
 
 @contextmanager
-def watched(there: Installed, sandbox: Sandbox, **daemon: Any) -> Iterator[Watched]:
+def watched(bench: Bench, sandbox: Sandbox, **daemon: Any) -> Iterator[Watched]:
     """The daemon of an installation, once its page is served."""
-    config = load_config(there.config, os.environ)
+    config = load_config(bench.config, os.environ)
     stop, served, recent, urls = threading.Event(), threading.Event(), RecentLog(), []
 
     def page_served(url: str) -> None:
@@ -97,7 +97,7 @@ def watched(there: Installed, sandbox: Sandbox, **daemon: Any) -> Iterator[Watch
         thread.start()
         try:
             assert served.wait(TIMEOUT)
-            yield Watched(urls[0], there, sandbox, sync, recent)
+            yield Watched(urls[0], bench, sandbox, sync, recent)
         finally:
             stop.set()
             thread.join(TIMEOUT)
@@ -109,14 +109,14 @@ def start():
     return watched
 
 
-def _there(folder: Path, sandbox: Sandbox) -> Installed:
+def _there(folder: Path, sandbox: Sandbox) -> Bench:
     web = {"listen": "127.0.0.1:0", "token": TOKEN}
-    return installed(folder, sandbox.url, schedule={"poll": "1s"}, web=web)
+    return Bench.with_contracts(folder, sandbox, schedule={"poll": "1s"}, web=web)
 
 
 @contextmanager
-def _delivered(there: Installed, sandbox: Sandbox) -> Iterator[Watched]:
-    with watched(there, sandbox) as running:
+def _delivered(bench: Bench, sandbox: Sandbox) -> Iterator[Watched]:
+    with watched(bench, sandbox) as running:
         running.await_counts(synced=3, rejected=1)
         status = lambda: running.visit().get("/api/status").json()  # noqa: E731
         wait_until(lambda: status()["watermark"]["lag_seconds"] is not None, "a poll has ended")
@@ -124,15 +124,15 @@ def _delivered(there: Installed, sandbox: Sandbox) -> Iterator[Watched]:
 
 
 @pytest.fixture
-def there(tmp_path: Path, sandbox: Sandbox) -> Installed:
+def bench(tmp_path: Path, sandbox: Sandbox) -> Bench:
     """Three good contracts and one without account; the page has a token."""
     return _there(tmp_path, sandbox)
 
 
 @pytest.fixture
-def daemon(there: Installed, sandbox: Sandbox) -> Iterator[Watched]:
+def daemon(bench: Bench, sandbox: Sandbox) -> Iterator[Watched]:
     """Its first run is delivered."""
-    with _delivered(there, sandbox) as running:
+    with _delivered(bench, sandbox) as running:
         yield running
 
 
@@ -140,8 +140,8 @@ def daemon(there: Installed, sandbox: Sandbox) -> Iterator[Watched]:
 def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """The same for all tests of a module that change nothing."""
     with running_sandbox() as sandbox:
-        there = _there(tmp_path_factory.mktemp("standing"), sandbox)
-        with _delivered(there, sandbox) as running:
+        bench = _there(tmp_path_factory.mktemp("standing"), sandbox)
+        with _delivered(bench, sandbox) as running:
             yield running
 
 

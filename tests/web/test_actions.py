@@ -4,10 +4,9 @@ import re
 
 import pytest
 
-from tests.support.commands import installed
+from tests.support.bench import NOW, Bench
 from tests.support.wait import wait_until
 
-NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 TOKEN = "correct-horse-battery"
 WEB = {"listen": "127.0.0.1:0", "token": TOKEN}
 ACTIONS = ["pause", "resume", "retry", "resend", "approve", "discard", "reconcile", "watermark/preview", "watermark/rewind"]  # fmt: skip
@@ -41,7 +40,7 @@ def test_delivery_is_paused_and_goes_on(daemon):
     assert "Delivery is paused." in visit.text(led.headers["location"])
     assert "Delivery is paused." not in visit.text(led.headers["location"])
     assert "paused by a person" in visit.text("/")
-    daemon.there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 2")
+    daemon.bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 2")
     daemon.await_counts(pending=1)
     assert visit.post("/resume").headers["location"] == "/"
     daemon.await_counts(pending=0, synced=3)
@@ -65,9 +64,9 @@ def test_a_contract_that_is_nobodys_is_told(daemon):
     assert "The state knows no contract by the id or reference nobody" in answer.text
 
 
-def test_a_group_of_refusals_is_retried_when_its_cause_is_mended(there, sandbox, start):
+def test_a_group_of_refusals_is_retried_when_its_cause_is_mended(bench, sandbox, start):
     sandbox.strike("status=422 times=2")
-    with start(there, sandbox) as daemon:
+    with start(bench, sandbox) as daemon:
         daemon.await_counts(rejected=3, synced=1)
         visit = daemon.visit(logged_in=True)
         html = visit.text("/refusals")
@@ -80,9 +79,9 @@ def test_a_group_of_refusals_is_retried_when_its_cause_is_mended(there, sandbox,
         daemon.await_counts(rejected=1, synced=3)
 
 
-def test_everything_that_is_stuck_is_retried_at_once(there, sandbox, start):
+def test_everything_that_is_stuck_is_retried_at_once(bench, sandbox, start):
     sandbox.strike("status=422 times=3")
-    with start(there, sandbox) as daemon:
+    with start(bench, sandbox) as daemon:
         daemon.await_counts(rejected=4)
         visit = daemon.visit(logged_in=True)
 
@@ -94,13 +93,13 @@ def test_everything_that_is_stuck_is_retried_at_once(there, sandbox, start):
 @pytest.fixture
 def held(tmp_path, sandbox, start):
     """Three contracts are known, and two of them, which is more than 20 %, are held."""
-    there = installed(
-        tmp_path, sandbox.url, schedule={"poll": "1s"}, guard={"min_contracts": 3}, web=WEB
+    bench = Bench.with_contracts(
+        tmp_path, sandbox, schedule={"poll": "1s"}, guard={"min_contracts": 3}, web=WEB
     )
-    there.source("DELETE FROM contracts WHERE id = 4")
-    with start(there, sandbox) as daemon:
+    bench.source("DELETE FROM contracts WHERE id = 4")
+    with start(bench, sandbox) as daemon:
         daemon.await_counts(synced=3)
-        there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id < 3")
+        bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id < 3")
         daemon.await_counts(held=2)
         yield daemon
 
@@ -136,7 +135,7 @@ def test_an_approval_of_no_run_changes_nothing(held, run):
 
 def test_what_is_held_is_dropped_when_the_source_is_mended(held):
     visit = held.visit(logged_in=True)
-    held.there.source("UPDATE contracts SET plan = 'Gold' WHERE id < 3")
+    held.bench.source("UPDATE contracts SET plan = 'Gold' WHERE id < 3")
     assert visit.post("/discard", {"typed": "no"}).headers["location"] == "/guard"
     assert held.counts()["held"] == 2
     assert visit.post("/discard", {"typed": "discard"}).status_code == 303
@@ -146,7 +145,7 @@ def test_what_is_held_is_dropped_when_the_source_is_mended(held):
 
 
 def test_everything_is_compared_on_demand_and_leaves_one_request_however_often(daemon):
-    daemon.there.source("UPDATE contracts SET plan = 'Silver' WHERE id = 2")
+    daemon.bench.source("UPDATE contracts SET plan = 'Silver' WHERE id = 2")
     visit = daemon.visit(logged_in=True)
     assert visit.post("/reconcile").headers["location"] == "/runs"
     visit.post("/reconcile")
@@ -154,7 +153,7 @@ def test_everything_is_compared_on_demand_and_leaves_one_request_however_often(d
     wait_until(
         lambda: daemon.sandbox.contracts()["erp-2"]["description"] == "Silver", "it is found"
     )
-    requests = daemon.there.state("SELECT count(*) FROM control WHERE key LIKE 'request:%'")
+    requests = daemon.bench.state("SELECT count(*) FROM control WHERE key LIKE 'request:%'")
     assert requests == [(1,)]
     wait_until(lambda: "reconcile" in visit.text("/runs"), "the run is listed")
 
@@ -163,11 +162,11 @@ def test_the_watermark_is_rewound_after_a_preview(daemon):
     visit = daemon.visit(logged_in=True)
     html = visit.post("/watermark/preview", {"by": "30d", "reason": "the <clock>"}).text
     assert re.search(r"<b>\d rows</b>\s+(is|are) read again", html)
-    assert daemon.there.run("watermark", "history", "--json").document["moves"] == []
+    assert daemon.bench.run("watermark", "history", "--json").document["moves"] == []
 
     move = {"to": hidden(html, "to"), "reason": "the <clock>"}
     assert visit.post("/watermark/rewind", move).headers["location"] == "/watermark"
-    (made,) = daemon.there.run("watermark", "history", "--json").document["moves"]
+    (made,) = daemon.bench.run("watermark", "history", "--json").document["moves"]
     assert (made["kind"], made["reason"], made["to"]) == ("rewind", "the <clock>", move["to"])
     assert made["who"] == "status page, from 127.0.0.1"
     assert "the &lt;clock&gt;" in visit.text("/watermark")
@@ -188,7 +187,7 @@ def test_a_rewind_by_nonsense_is_told_beside_what_was_typed(daemon, by):
 def test_a_number_that_changed_while_it_was_typed_is_told(held):
     visit = held.visit(logged_in=True)
     run = hidden(visit.text("/guard"), "run")
-    held.there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 3")
+    held.bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 3")
     held.await_counts(held=3)
     visit.post("/approve", {"run": run, "held": "2", "typed": "2"})
 
@@ -205,7 +204,7 @@ def test_the_page_moves_no_watermark_forward(daemon, to):
     visit = daemon.visit(logged_in=True)
 
     assert visit.post("/watermark/rewind", {"to": to}).status_code == 400
-    assert daemon.there.run("watermark", "history", "--json").document["moves"] == []
+    assert daemon.bench.run("watermark", "history", "--json").document["moves"] == []
 
 
 @pytest.mark.parametrize("back", ["//evil.example", "https://evil.example", "\\evil"])

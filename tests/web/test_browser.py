@@ -7,12 +7,11 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.support.bench import NOW, Bench
 from tests.support.browser import PATIENCE, TOKEN, log_in, looking, sees
-from tests.support.commands import Installed, installed
 from tests.support.wait import wait_until
 
 WEB = {"listen": "127.0.0.1:0", "token": TOKEN}
-NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 HOSTILE = "<script>window.struck = true</script><img src=x onerror='window.struck = true'>"
 
 
@@ -28,7 +27,7 @@ def stayed(page: Page) -> bool:
 def test_a_change_in_the_source_arrives_on_the_page_without_a_reload(page: Page, daemon):
     stay(page)
     sees(page, "#statuses", "3synced")
-    daemon.there.source(f"INSERT INTO contracts VALUES (9, 'Hooli', '2024-01-01', NULL, '', {NOW})")
+    daemon.bench.source(f"INSERT INTO contracts VALUES (9, 'Hooli', '2024-01-01', NULL, '', {NOW})")
 
     sees(page, "#statuses", "4synced")
     assert stayed(page)
@@ -38,7 +37,7 @@ def test_a_contracts_story_goes_on_before_the_eyes(page: Page, daemon):
     page.goto("/contract?id=2")
     stay(page)
     sees(page, "#standing", "Gold")
-    daemon.there.source(f"UPDATE contracts SET plan = 'Platinum', updated_at = {NOW} WHERE id = 2")
+    daemon.bench.source(f"UPDATE contracts SET plan = 'Platinum', updated_at = {NOW} WHERE id = 2")
 
     sees(page, "#standing", "Platinum")
     sees(page, "#standing", "Gold → Platinum")
@@ -54,9 +53,9 @@ def test_delivery_is_paused_and_goes_on(page: Page, daemon):
     expect(page.get_by_role("button", name="Pause delivery")).to_be_visible()
 
 
-def test_a_refusal_is_mended_and_retried_by_its_button(browser: Browser, there, sandbox, start):
+def test_a_refusal_is_mended_and_retried_by_its_button(browser: Browser, bench, sandbox, start):
     sandbox.strike("status=422 times=3")
-    with start(there, sandbox) as daemon, looking(browser, daemon.url) as page:
+    with start(bench, sandbox) as daemon, looking(browser, daemon.url) as page:
         daemon.await_counts(rejected=4)
         log_in(page)
         page.goto("/refusals")
@@ -68,21 +67,21 @@ def test_a_refusal_is_mended_and_retried_by_its_button(browser: Browser, there, 
 
 
 @pytest.fixture
-def guarded(browser: Browser, tmp_path, sandbox, start) -> Iterator[tuple[Installed, Page]]:
+def guarded(browser: Browser, tmp_path, sandbox, start) -> Iterator[tuple[Bench, Page]]:
     """Three contracts, of which one may change at once, and somebody who has logged in."""
-    there = installed(
-        tmp_path, sandbox.url, schedule={"poll": "1s"}, guard={"min_contracts": 3}, web=WEB
+    bench = Bench.with_contracts(
+        tmp_path, sandbox, schedule={"poll": "1s"}, guard={"min_contracts": 3}, web=WEB
     )
-    there.source("DELETE FROM contracts WHERE id = 4")
-    with start(there, sandbox) as daemon, looking(browser, daemon.url) as page:
+    bench.source("DELETE FROM contracts WHERE id = 4")
+    with start(bench, sandbox) as daemon, looking(browser, daemon.url) as page:
         daemon.await_counts(synced=3)
         log_in(page)
-        yield there, page
+        yield bench, page
 
 
-def test_what_the_guard_holds_is_approved(guarded: tuple[Installed, Page], sandbox):
-    there, page = guarded
-    there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id < 3")
+def test_what_the_guard_holds_is_approved(guarded: tuple[Bench, Page], sandbox):
+    bench, page = guarded
+    bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id < 3")
     sees(page, "#verdict", "2 contracts are held by the guard.")
     page.get_by_role("link", name="look at them").click()
     page.get_by_label("Type how many: 2").fill("2")
@@ -124,16 +123,16 @@ def test_a_hostile_name_is_text_also_where_the_page_follows(browser: Browser, da
         log_in(page)
         page.goto("/contracts")
         hostile = HOSTILE.replace("'", "''")
-        daemon.there.source(f"UPDATE contracts SET account_name = '{hostile}', plan = '{hostile}', updated_at = {NOW} WHERE id = 2")  # fmt: skip
+        daemon.bench.source(f"UPDATE contracts SET account_name = '{hostile}', plan = '{hostile}', updated_at = {NOW} WHERE id = 2")  # fmt: skip
         sees(page, "#found", HOSTILE)
         page.goto("/contract?id=2")
         sees(page, "#standing", HOSTILE)
         assert page.evaluate("window.struck") is None
 
 
-def test_it_is_back_by_itself_after_a_restart(browser: Browser, there, sandbox, start):
+def test_it_is_back_by_itself_after_a_restart(browser: Browser, bench, sandbox, start):
     with browser.new_context() as context, ExitStack() as until_restart:
-        first = until_restart.enter_context(start(there, sandbox))
+        first = until_restart.enter_context(start(bench, sandbox))
         first.await_counts(synced=3)
         page = context.new_page()
         page.goto(first.url)
@@ -141,26 +140,26 @@ def test_it_is_back_by_itself_after_a_restart(browser: Browser, there, sandbox, 
         sees(page, "#statuses", "3synced")
         until_restart.close()
         expect(page.locator("#away")).to_be_visible(timeout=PATIENCE)
-        listen_at(there, first.url)
-        with start(there, sandbox):
+        listen_at(bench, first.url)
+        with start(bench, sandbox):
             expect(page.locator("#away")).to_be_hidden(timeout=PATIENCE)
-            there.source(
+            bench.source(
                 f"INSERT INTO contracts VALUES (9, 'Hooli', '2024-01-01', NULL, '', {NOW})"
             )
             sees(page, "#statuses", "4synced")
             assert stayed(page)
 
 
-def listen_at(there: Installed, url: str) -> None:
-    config = json.loads(there.config.read_text())
+def listen_at(bench: Bench, url: str) -> None:
+    config = json.loads(bench.config.read_text())
     config["web"]["listen"] = url.removeprefix("http://")
-    there.config.write_text(json.dumps(config))
+    bench.config.write_text(json.dumps(config))
 
 
 def test_what_is_typed_is_not_lost_while_the_page_follows(page: Page, daemon):
     page.goto("/contracts")
     page.get_by_role("searchbox").fill("half a na")
-    daemon.there.source(f"INSERT INTO contracts VALUES (9, 'Hooli', '2024-01-01', NULL, '', {NOW})")
+    daemon.bench.source(f"INSERT INTO contracts VALUES (9, 'Hooli', '2024-01-01', NULL, '', {NOW})")
     sees(page, "#found", "Hooli")
 
     expect(page.get_by_role("searchbox")).to_have_value("half a na")
@@ -185,7 +184,7 @@ def test_tabs_that_nobody_sees_keep_no_connection_from_the_others(browser: Brows
             tab.goto("/", wait_until="domcontentloaded")
             sees(tab, "#statuses", "3synced")
             tab.evaluate("hide(true)")
-        daemon.there.source(
+        daemon.bench.source(
             f"INSERT INTO contracts VALUES (9, 'Hooli', '2024-01-01', NULL, '', {NOW})"
         )
         daemon.await_counts(synced=4)
@@ -198,7 +197,7 @@ def test_what_is_selected_and_scrolled_stays_while_the_page_follows(page: Page, 
     page.goto("/contracts")
     page.locator("#found .wide").evaluate("element => { element.scrollLeft = 90; }")
     page.get_by_role("cell", name="Initech").select_text()
-    daemon.there.source(f"INSERT INTO contracts VALUES (9, 'Hooli', '2024-01-01', NULL, '', {NOW})")
+    daemon.bench.source(f"INSERT INTO contracts VALUES (9, 'Hooli', '2024-01-01', NULL, '', {NOW})")
     wait_until(lambda: page.evaluate("waiting.has('found')"), "the news is here, and waits")
 
     assert page.evaluate("getSelection().toString()").strip() == "Initech"
@@ -208,21 +207,21 @@ def test_what_is_selected_and_scrolled_stays_while_the_page_follows(page: Page, 
     assert page.locator("#found .wide").evaluate("element => element.scrollLeft") == 90
 
 
-def test_the_guards_page_follows_and_keeps_what_is_typed(guarded: tuple[Installed, Page]):
-    there, page = guarded
+def test_the_guards_page_follows_and_keeps_what_is_typed(guarded: tuple[Bench, Page]):
+    bench, page = guarded
     page.goto("/guard")
     sees(page, "#held", "Nothing is held.")
-    there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id < 3")
+    bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id < 3")
     page.get_by_label("Type how many: 2").fill("2")
-    there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 3")
+    bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 3")
     sees(page, "#held", "3 contracts held.")
     page.get_by_role("button", name="Approve").click()
     sees(page, ".said", "Meanwhile it is another number: 3 contracts are held now.")
 
 
-def test_a_button_that_has_nothing_left_to_do_goes(browser: Browser, there, sandbox, start):
+def test_a_button_that_has_nothing_left_to_do_goes(browser: Browser, bench, sandbox, start):
     sandbox.strike("status=422 times=3")
-    with start(there, sandbox) as daemon, looking(browser, daemon.url) as page:
+    with start(bench, sandbox) as daemon, looking(browser, daemon.url) as page:
         daemon.await_counts(rejected=4)
         log_in(page)
         page.goto("/refusals")

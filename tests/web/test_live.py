@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import pytest
 import requests
 
+from tests.support.bench import NOW
 from tests.support.wait import wait_until
 
-NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 TOKEN = "correct-horse-battery"
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.support.bench import NOW
 from tests.support.browser import log_in, looking, sees
 from tests.support.wait import wait_until
 
 AXE = Path(__file__).with_name("vendor") / "axe.min.js"
-NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 VIEWS = ["/", "/?window=day", "/contracts", "/contracts?q=globex", "/contract?id=2", "/contract?id=99", "/refusals", "/guard", "/watermark", "/runs", "/log", "/configuration", "/login"]  # fmt: skip
 
 

@@ -10,10 +10,9 @@ from cdc_sync.rules.gate import ApiStatus
 from cdc_sync.rules.verdict import ApiState
 from cdc_sync.state import control
 from cdc_sync.web import flash, render
-from tests.support.commands import installed
+from tests.support.bench import NOW, Bench
 from tests.support.wait import wait_until
 
-NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 PAGES = ["/", "/?window=day", "/contracts", "/refusals", "/guard", "/watermark", "/runs", "/log", "/configuration"]  # fmt: skip
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
 SECRETS = ["correct-horse-battery", "sandbox-secret-of-a-client"]
@@ -76,7 +75,7 @@ def test_the_verdict_and_a_wait_have_their_times_as_everywhere(daemon):
 
 def test_a_direction_that_a_name_sets_ends_with_the_name(daemon, visit):
     turned = "\u202eTurned"
-    daemon.there.source(f"UPDATE contracts SET account_name = '{turned}', plan = '{turned}', updated_at = {NOW} WHERE id = 2")  # fmt: skip
+    daemon.bench.source(f"UPDATE contracts SET account_name = '{turned}', plan = '{turned}', updated_at = {NOW} WHERE id = 2")  # fmt: skip
     wait_until(lambda: turned in visit.text("/contract?id=2"), "it is known")
     unknown = visit.get("/contract?id=%E2%80%AETurned").text
 
@@ -86,7 +85,7 @@ def test_a_direction_that_a_name_sets_ends_with_the_name(daemon, visit):
 
 
 def test_the_overview_is_well_when_all_is(daemon):
-    daemon.there.source(f"UPDATE contracts SET account_name = 'Hooli', updated_at = {NOW} WHERE id = 4")  # fmt: skip
+    daemon.bench.source(f"UPDATE contracts SET account_name = 'Hooli', updated_at = {NOW} WHERE id = 4")  # fmt: skip
     daemon.await_counts(synced=4)
 
     wait_until(lambda: "All is well." in daemon.visit().text("/"), "the page says so")
@@ -135,7 +134,7 @@ def test_a_search_and_a_status_hold_together(standing):
 
 def test_many_contracts_come_in_pages(daemon):
     rows = ", ".join(f"({n}, 'A{n}', '2024-01-01', NULL, '', {NOW})" for n in range(100, 260))
-    daemon.there.source(f"INSERT INTO contracts VALUES {rows}")
+    daemon.bench.source(f"INSERT INTO contracts VALUES {rows}")
     daemon.await_counts(synced=163)
 
     path, seen = "/contracts?status=synced", []
@@ -148,7 +147,7 @@ def test_many_contracts_come_in_pages(daemon):
 
 
 def test_a_contracts_story_has_both_sides_and_every_try(daemon):
-    daemon.there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 2")
+    daemon.bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 2")
     wait_until(lambda: "200" in text_of(daemon.visit().text("/contract?id=2")), "it is sent")
     said = text_of(daemon.visit().text("/contract?id=erp-2"))
 
@@ -161,7 +160,7 @@ def test_a_contracts_story_has_both_sides_and_every_try(daemon):
 
 def test_what_differs_is_marked(daemon):
     daemon.visit(logged_in=True).post("/pause")
-    daemon.there.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 2")
+    daemon.bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 2")
     daemon.await_counts(pending=1)
     html = daemon.visit().text("/contract?id=2")
 
@@ -185,7 +184,7 @@ def test_refusals_are_grouped_and_what_only_the_source_can_mend_has_no_button(da
 
 def test_a_limit_stays_in_a_reason_that_many_have(daemon, visit):
     for row, length in ((2, 2100), (3, 2200)):
-        daemon.there.source(f"UPDATE contracts SET account_name = '{'x' * length}', updated_at = {NOW} WHERE id = {row}")  # fmt: skip
+        daemon.bench.source(f"UPDATE contracts SET account_name = '{'x' * length}', updated_at = {NOW} WHERE id = {row}")  # fmt: skip
     daemon.await_counts(rejected=3)
 
     said = text_of(visit.text("/refusals"))
@@ -197,7 +196,7 @@ def test_the_configuration_is_shown_without_secrets_and_folders(daemon, visit):
 
     assert "erp-{id}" in text_of(html)
     assert "sqlite:///…/state.db" in text_of(html)
-    assert str(daemon.there.config.parent) not in html
+    assert str(daemon.bench.folder) not in html
 
 
 def test_the_log_shows_events_with_their_fields_and_no_folders(daemon, visit):
@@ -218,16 +217,16 @@ def test_runs_are_listed(standing):
 
 
 def test_a_hostile_name_is_text_on_every_page(tmp_path, sandbox, start):
-    there = installed(
+    bench = Bench.with_contracts(
         tmp_path,
-        sandbox.url,
+        sandbox,
         schedule={"poll": "1s"},
         mapping={"reference": "{id}-{plan}"},
         web={"listen": "127.0.0.1:0", "token": "correct-horse-battery"},
     )
     hostile = HOSTILE.replace("'", "''")
-    there.source(f"UPDATE contracts SET account_name = '{hostile}', plan = '{hostile}'", "UPDATE contracts SET start_date = '<script>' WHERE id = 4")  # fmt: skip
-    with start(there, sandbox) as daemon:
+    bench.source(f"UPDATE contracts SET account_name = '{hostile}', plan = '{hostile}'", "UPDATE contracts SET start_date = '<script>' WHERE id = 4")  # fmt: skip
+    with start(bench, sandbox) as daemon:
         daemon.await_counts(synced=3, rejected=1)
         visit = daemon.visit(logged_in=True)
         found = [*PAGES, "/contract?id=1", "/contracts?q=%3Cscript%3E", "/contract?id=%3Cscript%3E"]
@@ -257,7 +256,7 @@ def test_a_defect_is_logged_and_told_without_a_trace(daemon, monkeypatch):
 
 
 def test_the_page_comes_back_when_the_state_does(daemon):
-    state = daemon.there.config.with_name("state.db")
+    state = daemon.bench.config.with_name("state.db")
     with daemon.sync.state.begin() as tx:
         tx.exec_driver_sql("ALTER TABLE watermark RENAME TO elsewhere")
     try:
