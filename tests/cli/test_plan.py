@@ -1,7 +1,9 @@
 """`plan`: what a run would do."""
 
+from datetime import timedelta
 from pathlib import Path
 
+from cdc_sync.clock import utc_now
 from tests.support.bench import NOW, Bench
 from tests.support.sandbox import Sandbox
 
@@ -17,9 +19,8 @@ def test_a_plan_counts_gone_rows_as_gone_alone_and_tells_what_waits(
         f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 1",
     )
     bench.run("once")
-    bench.state(
-        "UPDATE contract SET next_attempt_at = '2099-01-01T00:00:00.000000Z' WHERE source_id = '1'"
-    )
+    in_five_minutes = f"{utc_now() + timedelta(minutes=5):%FT%T.%fZ}"
+    bench.state(f"UPDATE contract SET next_attempt_at = '{in_five_minutes}' WHERE source_id = '1'")
     full, words = bench.run("plan", "--full", "--json").document, bench.run("plan").out
 
     assert (full["rows"], full["unchanged"], full["gone"]) == (4, 3, 1)

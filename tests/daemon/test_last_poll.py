@@ -112,7 +112,7 @@ def test_a_hung_reconcile_is_seen_while_polls_go_on(
         raise SourceUnavailable("It was let go.")
 
     monkeypatch.setattr("cdc_sync.capture.loop.reconcile", hang)
-    with bench.open(schedule={"poll": "1s", "reconcile": "1s"}) as sync, bench.daemon_thread():
+    with bench.open(schedule={"poll": "1s", "reconcile": "1s"}), bench.daemon_thread():
         try:
             assert hung.wait(20)
             wait_until(
