@@ -19,7 +19,7 @@ def test_a_plan_counts_gone_rows_as_gone_alone_and_tells_what_waits(
         f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 1",
     )
     bench.run("once")
-    in_five_minutes = f"{utc_now() + timedelta(minutes=5):%FT%T.%fZ}"
+    in_five_minutes = f"{utc_now() + timedelta(minutes=5):%F %T.%f}"
     bench.state(f"UPDATE contract SET next_attempt_at = '{in_five_minutes}' WHERE source_id = '1'")
     full, words = bench.run("plan", "--full", "--json").document, bench.run("plan").out
 

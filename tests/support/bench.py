@@ -29,7 +29,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from cdc_sync.capture.page import Capture
 from cdc_sync.capture.poll import poll as poll_source
@@ -54,6 +54,8 @@ NEVER = threading.Event()  # for what can be stopped, and is not
 NOWHERE = "http://127.0.0.1:1"  # where nobody answers
 ENDS_WITHIN = 20.0  # seconds
 ACCOUNTS = ((1, "ACME"), (2, "Globex"), (3, "Initech"), (4, ""))
+
+V = TypeVar("V")
 
 
 class Bench:
@@ -344,7 +346,7 @@ class Bench:
             return contracts.count_by_status(tx)[Status.SYNCED] == count
         return False
 
-    def control(self, key: str) -> Any:
-        """One value of the state's table `control`."""
+    def stored(self, kind: type[V]) -> V | None:
+        """The value of this type in the state's table `control`."""
         with self._borrowed() as sync, sync.state.read() as tx:
-            return control.get(tx, key)
+            return control.load(tx, kind)
