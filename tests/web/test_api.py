@@ -33,7 +33,7 @@ def measured(daemon) -> dict[tuple, float]:
 
 
 def test_the_status_is_that_of_the_command(daemon):
-    command = daemon.there.run("status", "--json").document
+    command = daemon.bench.run("status", "--json").document
     served = daemon.visit().get("/api/status").json()
 
     assert served.keys() == command.keys()
@@ -69,7 +69,7 @@ def test_the_dashboard_shows_every_metric(daemon):
 
 def test_what_was_sent_is_counted_and_timed(daemon):
     before = measured(daemon)
-    daemon.there.source("UPDATE contracts SET plan = 'Silver', updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE id = 2")  # fmt: skip
+    daemon.bench.source("UPDATE contracts SET plan = 'Silver', updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE id = 2")  # fmt: skip
     wait_until(
         lambda: daemon.sandbox.contracts()["erp-2"]["description"] == "Silver", "it is delivered"
     )
@@ -90,7 +90,7 @@ def test_what_was_sent_is_counted_and_timed(daemon):
 
 
 def test_what_is_sent_once_more_has_not_changed(daemon):
-    assert daemon.there.run("contracts", "resend", "1").code == 0
+    assert daemon.bench.run("contracts", "resend", "1").code == 0
     wait_until(lambda: len(daemon.sandbox.puts("erp-1")) == 2, "it is sent once more")
     wait_until(lambda: measured(daemon)["cdc_sync_put_seconds_count",] == 4, "it is measured")
 
@@ -104,34 +104,34 @@ def test_it_is_healthy_while_polls_succeed(daemon):
 
 
 def test_a_source_that_is_away_is_told_with_the_reason(daemon):
-    daemon.there.source("ALTER TABLE contracts RENAME TO elsewhere")
+    daemon.bench.source("ALTER TABLE contracts RENAME TO elsewhere")
     visit = daemon.visit()
     wait_until(lambda: visit.get("/healthz").status_code == 503, "it is not healthy")
 
     assert "No poll has ended well for" in visit.get("/healthz").text
-    daemon.there.source("ALTER TABLE elsewhere RENAME TO contracts")
+    daemon.bench.source("ALTER TABLE elsewhere RENAME TO contracts")
     wait_until(lambda: visit.get("/healthz").status_code == 200, "it is healthy again")
 
 
-def test_a_taken_port_ends_nothing_and_is_served_when_it_is_free(tmp_path, sandbox, there, start):
+def test_a_taken_port_ends_nothing_and_is_served_when_it_is_free(tmp_path, sandbox, bench, start):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        config = json.loads(there.config.read_text())
+        config = json.loads(bench.config.read_text())
         config["web"]["listen"] = f"127.0.0.1:{port}"
-        there.config.write_text(json.dumps(config))
+        bench.config.write_text(json.dumps(config))
         taken.listen()
-        ran = there.run("status")
+        ran = bench.run("status")
         assert ran.code == 0, ran.err
-        _expect_delivery_without_a_page(there, sandbox)
+        _expect_delivery_without_a_page(bench, sandbox)
 
 
-def _expect_delivery_without_a_page(there, sandbox):
+def _expect_delivery_without_a_page(bench, sandbox):
     import os
     import signal
     import subprocess
     import sys
 
-    command = [sys.executable, "-m", "cdc_sync", "--config", str(there.config), "run"]
+    command = [sys.executable, "-m", "cdc_sync", "--config", str(bench.config), "run"]
     with subprocess.Popen(command, env=os.environ, stderr=subprocess.PIPE, text=True) as process:
         try:
             wait_until(lambda: len(sandbox.contracts()) == 3, "it delivers all the same")

@@ -26,7 +26,7 @@ def stream(daemon, path: str, **headers: str) -> Iterator[Iterator[dict[str, str
 def test_the_overview_begins_with_everything_and_goes_on_with_what_changes(daemon):
     with stream(daemon, "/live?view=overview") as events:
         assert set(next(events)) == {"verdict", "statuses", "progress", "charts"}
-        daemon.there.source(f"UPDATE contracts SET account_name = 'Hooli', updated_at = {NOW} WHERE id = 4")  # fmt: skip
+        daemon.bench.source(f"UPDATE contracts SET account_name = 'Hooli', updated_at = {NOW} WHERE id = 4")  # fmt: skip
         found = next(e["statuses"] for e in events if "<b>4</b>" in e.get("statuses", ""))
 
     assert 'href="/contracts?status=synced"' in found
@@ -42,7 +42,7 @@ def test_only_who_may_act_is_sent_buttons(daemon):
 def test_other_pages_are_told_that_something_changed(daemon):
     with stream(daemon, "/live") as events:
         wait_until(lambda: viewers(daemon) >= 1, "the stream has begun")
-        daemon.there.source(f"UPDATE contracts SET account_name = 'Hooli', updated_at = {NOW} WHERE id = 4")  # fmt: skip
+        daemon.bench.source(f"UPDATE contracts SET account_name = 'Hooli', updated_at = {NOW} WHERE id = 4")  # fmt: skip
 
         assert set(next(events)) == {"page"}
 
@@ -51,8 +51,8 @@ def viewers(daemon) -> int:
     return 1 if daemon.counts() else 0
 
 
-def test_viewers_do_not_delay_the_end(there, sandbox, start):
-    with start(there, sandbox) as daemon, stream(daemon, "/live?view=overview") as events:
+def test_viewers_do_not_delay_the_end(bench, sandbox, start):
+    with start(bench, sandbox) as daemon, stream(daemon, "/live?view=overview") as events:
         next(events)
         # The end of `start` asserts that the daemon has stopped.
 

@@ -52,7 +52,7 @@ def test_it_is_used_by_the_keyboard(page: Page):
 
 def test_long_names_burst_no_page(browser: Browser, daemon):
     long = "x" * 200
-    daemon.there.source(f"UPDATE contracts SET account_name = '{long}', plan = '{long}', updated_at = {NOW} WHERE id = 2")  # fmt: skip
+    daemon.bench.source(f"UPDATE contracts SET account_name = '{long}', plan = '{long}', updated_at = {NOW} WHERE id = 2")  # fmt: skip
     wait_until(lambda: long in daemon.visit().text("/contract?id=2"), "it is known")
     views = ["/contracts", "/contract?id=2", f"/contract?id={long}", f"/contracts?q={long}", "/refusals"]  # fmt: skip
     for size in ({"width": 360, "height": 740}, {"width": 1180, "height": 860}):
