@@ -50,7 +50,7 @@ def run(context: typer.Context) -> None:
         lambda: config_of(context),
         lambda new: configure_log(new.log.level, new.log.format, redact, recent),
     )
-    signal.signal(signal.SIGHUP, lambda _number, _frame: reload.ask())
+    signal.signal(signal.SIGHUP, lambda _number, _frame: reload.request())
     with open_sync(config, redact, _token_folder(), standby=True) as sync:
         Daemon(sync, recent, reload=reload).run(until_signal())
 

@@ -1,4 +1,4 @@
-"""What one daemon alone does for a state: polls, reconciles, requests of commands, housekeeping."""
+"""What the one daemon with the lease does: polls, reconciles, requests of commands, pruning."""
 
 import threading
 from collections import Counter, deque
@@ -26,7 +26,7 @@ from cdc_sync.sync import Sync
 log = structlog.get_logger()
 PRUNED_AT_ONCE = 5000
 Start = Callable[[str, Callable[[threading.Event], None], threading.Event], threading.Thread]
-LOOK_EVERY_SECONDS = 0.5
+REQUEST_POLL_SECONDS = 0.5
 REST_WITHIN_SECONDS = 3600.0
 ABANDONED_AFTER = timedelta(minutes=1)
 # Its defaults drop a job that is a second late; missed runs are joined, never two at once.
@@ -46,11 +46,11 @@ class Capturing:
 
     @property
     def ending(self) -> bool:
-        """Whether something that was told to stop is still at work."""
+        """Whether a thread that was told to stop is still at work."""
         return not self.running and any(thread.is_alive() for thread in self._threads)
 
     def begin(self) -> None:
-        """Starts everything; where another captured until now, nothing it did is taken as known."""
+        """Starts all threads. Another daemon may have captured: nothing is taken as known."""
         self._stop = stop = threading.Event()
         self._loops.reconciles.clear_wakes()
         self._sync.capture.reset()
@@ -63,13 +63,14 @@ class Capturing:
             "requests": Requests(self._sync, self._loops).run,
             "reconcile": self._loops.reconciles.run,
         }
-        work["listener"] = self._listen
+        if self._sync.config.source.notify_channel is not None:
+            work["listener"] = self._listen
         self._threads = [self._start(name, run, stop) for name, run in work.items()]
         self._schedule.start()
         self.running = True
 
     def end(self) -> list[threading.Thread]:
-        """Tells everything to stop; the threads that are to be waited for."""
+        """Tells all threads to stop and returns them, to be joined."""
         if not self.running:
             return []
         self.running = False
@@ -80,7 +81,7 @@ class Capturing:
         return self._threads
 
     def reschedule(self) -> None:
-        """The configured schedule is another one now."""
+        """Applies a schedule that was changed in the configuration."""
         if self.running:
             self._schedule.shutdown(wait=False)
             self._schedule = self._build_schedule()
@@ -122,17 +123,17 @@ class Capturing:
 
 
 class Requests:
-    """Looks for requests and answers them, one after the other."""
+    """Runs what commands ask for through the state, one after the other, and reports."""
 
     def __init__(self, sync: Sync, loops: Loops) -> None:
         self._sync = sync
-        self._begun: deque[str] = deque(maxlen=1000)  # the latest requests, answered or not
+        self._begun_ids: deque[str] = deque(maxlen=1000)  # the latest requests, answered or not
         self._loops = loops
 
     def run(self, stop: threading.Event) -> None:
-        """Answers until `stop`. What was asked long before has nobody who waits for it."""
+        """Serves requests until `stop`. First it drops those whose command has given up."""
         is_first = True
-        while not stop.wait(LOOK_EVERY_SECONDS):
+        while not stop.wait(REQUEST_POLL_SECONDS):
             try:
                 if is_first:
                     with self._sync.state.begin() as tx:
@@ -143,14 +144,14 @@ class Requests:
                 with self._sync.state.read() as tx:
                     waiting = control.unanswered_requests(tx)
                 for name, request in waiting.items():
-                    if request.id not in self._begun:
-                        self._begin(name, request, stop)
+                    if request.id not in self._begun_ids:
+                        self._run(name, request, stop)
             except StateUnavailable:
-                continue  # the loops tell it; the request is still there afterwards
+                continue  # the loops log it; the request is still there afterwards
 
-    def _begin(self, name: str, request: Request, stop: threading.Event) -> None:
-        """Does it; delivery is waited for beside the next request."""
-        self._begun.append(request.id)
+    def _run(self, name: str, request: Request, stop: threading.Event) -> None:
+        """Runs it; its report waits for delivery in a thread of its own, beside the next one."""
+        self._begun_ids.append(request.id)
         before = Counter(self._sync.delivery.counts)
         kind, started = request.kind, self._sync.capture.now()
         try:

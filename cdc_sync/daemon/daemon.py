@@ -1,4 +1,25 @@
-"""The process that stays: starts and stops its threads in order, and says that it is there."""
+"""The process that stays: starts and stops its threads, and says that it is there.
+
+    thread     what it owns                              woken by             ends by
+    main       lease, presence, systemd, reload          each second          SIGTERM
+    delivery   claims, outcomes, gate, pace              capture, web, http   stop
+    http       the connections to CustomerGauge          delivery             delivery's end
+    token      one request for a token                   delivery starts it   its answer
+    alerts     what people were alerted to               its interval         stop
+    web        the page, and who looks at it             requests             main closes it
+    query      one query of the source for the page      web starts it        its answer
+
+    and while this daemon holds the lease:
+    capture    polls                                     scheduler, listener  stop
+    reconcile  reconciles                                scheduler            stop
+    requests   runs that commands ask for                twice a second       stop
+    answer     the report of such a run                  requests starts it   delivery rests
+    listener   the LISTEN of `source.notify_channel`     NOTIFY               stop
+    scheduler  when polls, reconciles, pruning are due   the clock            shutdown
+
+Main joins those that end by a stop; an error in one of them ends the daemon, and systemd starts it
+again.
+"""
 
 import os
 import socket
@@ -17,7 +38,7 @@ from cdc_sync.config.model import Config
 from cdc_sync.contract import Status
 from cdc_sync.daemon.capturing import Capturing
 from cdc_sync.daemon.reload import Reload
-from cdc_sync.daemon.systemd import notify, polls_of, status_line, watchdog_seconds
+from cdc_sync.daemon.systemd import describe_polls, format_status_line, notify, watchdog_seconds
 from cdc_sync.errors import CdcSyncError, StateUnavailable
 from cdc_sync.log import RecentLog
 from cdc_sync.source.dialects.base import STATEMENT_TIMEOUT_SECONDS
@@ -32,13 +53,13 @@ from cdc_sync.web.server import serving
 log = structlog.get_logger()
 BEAT_SECONDS = 1.0
 PRESENCE_SECONDS = 4.0  # the longest silence of the presence row while nothing happens
-FORGOTTEN_AFTER = timedelta(minutes=10)
-REFUSED = "The changed configuration is wrong, and the old one in force: see the log"
+PRESENCE_REMOVED_AFTER = timedelta(minutes=10)
+RELOAD_REFUSED = "The changed configuration is wrong, and the old one in force: see the log"
 HUNG_AFTER_SECONDS = STATEMENT_TIMEOUT_SECONDS + 120.0  # one page of the source may take so long
-AGAIN_AFTER_SECONDS = 10.0
+RETRY_PAGE_SECONDS = 10.0
 
 
-class _Told(NamedTuple):
+class _Reported(NamedTuple):
     """What the state was last told of this daemon."""
 
     role: str | None = None
@@ -47,7 +68,7 @@ class _Told(NamedTuple):
 
 
 class Daemon:
-    """A sync that runs until it is told to stop."""
+    """A sync that runs until it is reported to stop."""
 
     def __init__(
         self,
@@ -71,8 +92,8 @@ class Daemon:
         )
         self._threads: list[threading.Thread] = []
         self._broken: BaseException | None = None
-        self._told = _Told()
-        self._told_at = 0.0
+        self._reported = _Reported()
+        self._reported_at = 0.0
         self._page_context = PageContext(
             sync.config,
             sync.state,
@@ -83,7 +104,7 @@ class Daemon:
             now=sync.capture.now,
             sandbox_url=sandbox_url,
         )
-        self._page = Page(self._page_context, page_served)
+        self._page = PageServer(self._page_context, page_served)
 
     def run(self, stop: threading.Event) -> None:
         """Works until `stop`; then ends within one request's time, with nothing lost.
@@ -98,15 +119,15 @@ class Daemon:
         notify(READY="1", STATUS="running")
         log.info("daemon.started", pid=os.getpid(), state=self._sync.state.name)
         try:
-            self._beat()  # the page is to find us there
+            self._beat()  # the page shows the daemon from its first request on
             with self._page:
                 while not stop.wait(BEAT_SECONDS) and self._broken is None:
                     self._beat()
                     self._page.beat()
                     if self._reload is not None:
-                        self._reload.when_asked(self._sync.config, self._apply_config)
+                        self._reload.apply_if_requested(self._sync.config, self._apply_config)
         finally:
-            self._tell_stopping()
+            self._notify_stopping()
             self._stop.set()
             self._end()
         if self._broken is not None:
@@ -123,7 +144,7 @@ class Daemon:
     def _start(
         self, name: str, work: Callable[[threading.Event], None], stop: threading.Event
     ) -> threading.Thread:
-        def guarded() -> None:
+        def run() -> None:
             try:
                 work(stop)
             except BaseException as error:  # a thread's end is the daemon's
@@ -131,12 +152,12 @@ class Daemon:
                 self._broken = error
 
         # A statement that hangs must not keep the process: nothing is lost with it.
-        thread = threading.Thread(target=guarded, name=name, daemon=True)
+        thread = threading.Thread(target=run, name=name, daemon=True)
         thread.start()
         return thread
 
-    def _take_or_leave(self, *, held: bool) -> None:
-        """Captures where the lease is held, and else stands by; another may have captured since."""
+    def _follow_lease(self, *, held: bool) -> None:
+        """Begins to capture when the lease is taken, and ends when it is lost."""
         if held and not self._capturing.running:
             log.info("capture.taken")
             self._capturing.begin()
@@ -144,7 +165,7 @@ class Daemon:
             log.warning("capture.lost")
             self._threads += self._capturing.end()
 
-    def _tell_stopping(self) -> None:
+    def _notify_stopping(self) -> None:
         # Where a request may take longer than TimeoutStopSec=, it is waited for all the same.
         micros = int((self._longest_stop() + 5) * 1e6)
         notify(STOPPING="1", STATUS="stopping", EXTEND_TIMEOUT_USEC=str(micros))
@@ -168,15 +189,15 @@ class Daemon:
         log.info("daemon.stopped")
 
     def _beat(self) -> None:
-        """Says that we are there, to `status` and to systemd."""
+        """Follows the lease, and tells `status` and systemd that the daemon is there."""
         try:
-            # What captured before must have ended: it would write in the name of the new lease.
-            self._take_or_leave(held=not self._capturing.ending and self._sync.lease.keep())
-            self._tell()
+            # What captured before must have ended: it would write under the new lease.
+            self._follow_lease(held=not self._capturing.ending and self._sync.lease.keep())
+            self._report()
         except StateUnavailable:
-            pass  # the loops tell it, and wait for it: `status` misses a beat, systemd none
+            pass  # the loops log it and wait for it; the watchdog is to hear of hangs alone
         interval = watchdog_seconds()
-        if interval is not None and not self._hung(interval):
+        if interval is not None and not self._is_hung(interval):
             notify(WATCHDOG="1")
 
     @property
@@ -192,7 +213,7 @@ class Daemon:
             is_capturing=self._capturing.running,
         )
 
-    def _hung(self, interval: float) -> bool:
+    def _is_hung(self, interval: float) -> bool:
         """Whether a loop, or a run of one, has made no progress for too long."""
         seen = [self._sync.delivery.came_round]
         if self._capturing.running:
@@ -201,28 +222,28 @@ class Daemon:
                 seen.append(reconciles)
         return time.monotonic() - min(seen) > max(HUNG_AFTER_SECONDS, interval)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         last = self._loops.polls.last
-        told = _Told(self._role)
+        reported = _Reported(self._role)
         if self._capturing.running:
             poll = last.report() if last else None
-            told = _Told(self._role, poll, horizon_report(self._sync.capture))
-        age = time.monotonic() - self._told_at
-        if told == self._told and age < PRESENCE_SECONDS:
+            reported = _Reported(self._role, poll, horizon_report(self._sync.capture))
+        age = time.monotonic() - self._reported_at
+        if reported == self._reported and age < PRESENCE_SECONDS:
             return
-        is_news = last is None or last.run.changed or self._told.horizon is None
+        is_news = last is None or last.run.changed or self._reported.horizon is None
         if age < 2 * BEAT_SECONDS and not is_news:
             return
-        self._told, self._told_at = told, time.monotonic()
+        self._reported, self._reported_at = reported, time.monotonic()
         with self._sync.state.begin() as tx:
             presence = self._presence()
             control.save(tx, presence, self._name)
             if self._capturing.running:
-                for report in (told.poll, told.horizon):
-                    if report is not None:  # until then that of the one before still holds
+                for report in (reported.poll, reported.horizon):
+                    if report is not None:  # until then the report of the daemon before is right
                         control.save(tx, report)
                 control.save(tx, presence)
-                control.remove_presences(tx, self._sync.capture.now() - FORGOTTEN_AFTER)
+                control.remove_presences(tx, self._sync.capture.now() - PRESENCE_REMOVED_AFTER)
         notify(STATUS=self._status_line())
 
     def _presence(self) -> Presence:
@@ -236,25 +257,27 @@ class Daemon:
         )
 
     def _status_line(self) -> str:
-        counted = self._page_context.snapshots.taken()["contracts"]  # the page is glad of it, too
+        counted = self._page_context.snapshots.taken()["contracts"]  # the page shares it
         counts = {Status(name): count for name, count in counted.items()}
         last, lag, now = self._loops.polls.last, self._loops.polls.lag(), self._sync.capture.now()
         is_refused = self._reload is not None and self._reload.refused
         troubles = (
             self._sync.delivery.stopped_by(),
-            REFUSED if is_refused else None,
+            RELOAD_REFUSED if is_refused else None,
             last.run.error if last else None,
         )
-        polls = polls_of(last, lag, now) if self._capturing.running else ["another daemon polls"]
-        return status_line(counts, polls, troubles)
+        polls = (
+            describe_polls(last, lag, now) if self._capturing.running else ["another daemon polls"]
+        )
+        return format_status_line(counts, polls, troubles)
 
 
-class Page:
+class PageServer:
     """The page at `web.listen`, inside a `with`; `beat` tries again while its port is taken."""
 
-    def __init__(self, context: PageContext, told: Callable[[str], None]) -> None:
+    def __init__(self, context: PageContext, announce: Callable[[str], None]) -> None:
         self._page_context = context
-        self._told = told
+        self._announce = announce
         self._served = ExitStack()
         self._due: float | None = 0.0
         self._failed = False
@@ -276,11 +299,11 @@ class Page:
         try:
             url = self._served.enter_context(serve)
         except CdcSyncError as error:
-            self._due = time.monotonic() + AGAIN_AFTER_SECONDS
+            self._due = time.monotonic() + RETRY_PAGE_SECONDS
             if not self._failed:
                 log.warning("page.unavailable", reason=error.message, mend="See `web.listen`.")
             self._failed = True
         else:
             self._due = None
             log.info("page.served", url=url)
-            self._told(url)
+            self._announce(url)

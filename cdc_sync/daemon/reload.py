@@ -1,4 +1,4 @@
-"""SIGHUP: the configuration is read again. What may change at work does; a wrong one is refused."""
+"""SIGHUP: reads the configuration again, applies the keys that may change, refuses a wrong one."""
 
 import threading
 import time
@@ -14,8 +14,8 @@ from cdc_sync.errors import ConfigMistake
 
 log = structlog.get_logger()
 
-# What is asked for anew at every use. All else is part of something open, or shapes the payloads.
-AT_WORK = frozenset(
+# Keys that are read at every use. All others are part of something open, or shape the payloads.
+RELOADABLE = frozenset(
     {
         ("schedule", "poll"),
         ("schedule", "reconcile"),
@@ -29,7 +29,7 @@ AT_WORK = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ReloadPlan:
     """What a new configuration means for a running daemon."""
 
     config: Config  #: the one from now on: the old one with what may change
@@ -37,49 +37,49 @@ class Change:
     kept: list[str]  #: the keys that change with the next start
 
 
-def change(old: Config, new: Config) -> Change:
-    """The old configuration with those keys of the new one that may change at work."""
+def plan_reload(old: Config, new: Config) -> ReloadPlan:
+    """Plans the old configuration with those keys of the new one that may change at once."""
     differing = [
         (section, key)
         for section, model in SECTIONS.items()
         for key in model.model_fields
         if getattr(getattr(old, section), key) != getattr(getattr(new, section), key)
     ]
-    applied = [place for place in differing if place in AT_WORK]
+    applied = [place for place in differing if place in RELOADABLE]
     sections = {section: getattr(old, section) for section, _ in applied}
     for section, key in applied:
         value = getattr(getattr(new, section), key)
         sections[section] = sections[section].model_copy(update={key: value})
-    return Change(
+    return ReloadPlan(
         old.model_copy(update=sections),
         [".".join(place) for place in applied],
-        [".".join(place) for place in differing if place not in AT_WORK],
+        [".".join(place) for place in differing if place not in RELOADABLE],
     )
 
 
 class Reload:
-    """Asked for by a signal, done between two beats; `read` raises ConfigMistake."""
+    """Requested by a signal, done between two beats; `read` raises ConfigMistake."""
 
     def __init__(
         self, read: Callable[[], Config], applied: Callable[[Config], None] = lambda _config: None
     ) -> None:
         self._read = read
         self._applied = applied
-        self._asked = threading.Event()
+        self._requested = threading.Event()
         self.refused = False  #: the configuration in its file is wrong, and an older one in force
 
-    def ask(self) -> None:
-        """The configuration may have changed."""
-        self._asked.set()
+    def request(self) -> None:
+        """Requests a reload. Safe in a signal handler."""
+        self._requested.set()
 
-    def when_asked(self, config: Config, apply: Callable[[Config], None]) -> None:
-        """Where somebody asked: reads the configuration and applies what may change, or nothing."""
-        if not self._asked.is_set():
+    def apply_if_requested(self, config: Config, apply: Callable[[Config], None]) -> None:
+        """Reads the configuration if that was requested, and applies what may change at once."""
+        if not self._requested.is_set():
             return
-        self._asked.clear()
+        self._requested.clear()
         notify(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000))
         try:
-            new = change(config, self._read())
+            new = plan_reload(config, self._read())
         except ConfigMistake as error:
             self.refused = True
             log.error(  # noqa: TRY400  # a person's mistake, in words

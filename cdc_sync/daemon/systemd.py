@@ -13,7 +13,7 @@ _SHOWN_IF_ANY = (Status.PENDING, Status.REJECTED, Status.WAITING, Status.HELD)
 
 
 def notify(**fields: str) -> None:
-    """Tells systemd these fields, by their names in sd_notify(3)."""
+    """Sends systemd these fields, by their names in sd_notify(3)."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -26,29 +26,29 @@ def notify(**fields: str) -> None:
 
 
 def watchdog_seconds() -> float | None:
-    """How often systemd wants a sign of life; None where it does not watch us."""
+    """Returns how often systemd wants a sign of life; None where it does not watch this process."""
     micros = os.environ.get("WATCHDOG_USEC")
     if not micros or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     return int(micros) / 1_000_000
 
 
-def status_line(
+def format_status_line(
     counts: Mapping[Status, int],
     polls: Sequence[str],
     troubles: Iterable[str | None],
 ) -> str:
-    """What is wrong, if anything is; then counts, and how the polls stand."""
+    """Returns the line of `systemctl status`: what is wrong, then counts, then the polls."""
     shown = [Status.SYNCED, *(status for status in _SHOWN_IF_ANY if counts[status])]
     wrong = [trouble.rstrip(".") for trouble in troubles if trouble]
     parts = [*wrong, ", ".join(f"{status.value} {counts[status]:,}" for status in shown), *polls]
     return "; ".join(parts).replace("\n", " ")
 
 
-def polls_of(last: LastPoll | None, lag: float | None, now: datetime) -> list[str]:
-    """How long ago the last poll was, and how far behind the source."""
+def describe_polls(last: LastPoll | None, lag: float | None, now: datetime) -> list[str]:
+    """Says how long ago the last poll was, and how far behind the source."""
     if last is None:
         return ["no poll yet"]
     ago = (now - (last.run.finished or last.run.started)).total_seconds()
-    said = [f"last poll {max(0.0, ago):.0f} s ago"]
-    return said if lag is None or last.run.error else [*said, f"lag {lag:.0f} s"]
+    parts = [f"last poll {max(0.0, ago):.0f} s ago"]
+    return parts if lag is None or last.run.error else [*parts, f"lag {lag:.0f} s"]

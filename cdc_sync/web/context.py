@@ -77,7 +77,7 @@ class SourceQueries:
             raise SourceUnavailable("The source has not answered what it was asked before.")
         answer: Future[T] = Future()
         # Not the interpreter's own pool: that one waits at the end for what hangs.
-        threading.Thread(target=self._run, args=(query, answer), daemon=True).start()
+        threading.Thread(target=self._run, args=(query, answer), name="query", daemon=True).start()
         try:
             return answer.result(ANSWERS_WITHIN)
         except TimeoutError:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from cdc_sync.config.load import load_config
 from cdc_sync.config.model import Config
-from cdc_sync.daemon.reload import AT_WORK, Reload, change
+from cdc_sync.daemon.reload import RELOADABLE, Reload, plan_reload
 from tests.support.configs import write_config
 
 pytestmark = pytest.mark.quick
@@ -41,7 +41,7 @@ CHANGED: dict[tuple[str, str], str | int] = {
 
 
 def test_every_key_that_may_change_is_tried():
-    assert set(CHANGED) == AT_WORK
+    assert set(CHANGED) == RELOADABLE
 
 
 @pytest.mark.parametrize("place", sorted(CHANGED), ids=".".join)
@@ -49,7 +49,7 @@ def test_a_key_that_may_change_changes_at_once(tmp_path: Path, place: tuple[str,
     section, key = place
     new = config(tmp_path, **{section: {key: CHANGED[place]}})
 
-    found = change(config(tmp_path), new)
+    found = plan_reload(config(tmp_path), new)
 
     assert found.config == new
     assert (found.applied, found.kept) == ([f"{section}.{key}"], [])
@@ -64,7 +64,7 @@ def test_what_is_part_of_something_open_waits_for_a_restart(tmp_path: Path):
         schedule={"poll": "3s"},
     )
 
-    found = change(old, new)
+    found = plan_reload(old, new)
 
     assert found.config == old.model_copy(update={"schedule": new.schedule})
     assert found.applied == ["schedule.poll"]
@@ -75,7 +75,7 @@ def test_nobody_asked_and_nothing_is_read(tmp_path: Path):
     def read() -> Config:
         raise AssertionError
 
-    Reload(read).when_asked(config(tmp_path), lambda _config: None)
+    Reload(read).apply_if_requested(config(tmp_path), lambda _config: None)
 
 
 def test_a_good_configuration_is_applied_once(tmp_path: Path):
@@ -85,11 +85,11 @@ def test_a_good_configuration_is_applied_once(tmp_path: Path):
     )
     applied: list[Config] = []
     reload = Reload(lambda: new)
-    reload.ask()
+    reload.request()
 
     with capture_logs() as logs:
-        reload.when_asked(old, applied.append)
-        reload.when_asked(old, applied.append)
+        reload.apply_if_requested(old, applied.append)
+        reload.apply_if_requested(old, applied.append)
 
     assert [one.schedule for one in applied] == [new.schedule]
     assert [(line["event"], line.get("changed"), line.get("keys")) for line in logs] == [
@@ -106,14 +106,14 @@ def test_a_wrong_configuration_is_refused_in_words_until_it_is_mended(tmp_path: 
     document = json.loads(path.read_text())
 
     path.write_text(json.dumps({**document, "schedule": {"pol": "3s"}}))
-    reload.ask()
+    reload.request()
     with capture_logs() as logs:
-        reload.when_asked(old, applied.append)
+        reload.apply_if_requested(old, applied.append)
     assert (reload.refused, applied) == (True, [])
     assert [line["event"] for line in logs] == ["config.refused"]
     assert "`schedule.poll`" in logs[0]["reason"]
 
     path.write_text(json.dumps({**document, "schedule": {"poll": "3s"}}))
-    reload.ask()
-    reload.when_asked(old, applied.append)
+    reload.request()
+    reload.apply_if_requested(old, applied.append)
     assert (reload.refused, len(applied)) == (False, 1)

@@ -6,7 +6,7 @@ import pytest
 
 from cdc_sync.capture.loop import LastPoll
 from cdc_sync.contract import Status
-from cdc_sync.daemon.systemd import polls_of, status_line
+from cdc_sync.daemon.systemd import describe_polls, format_status_line
 from cdc_sync.state.history import Run
 
 pytestmark = pytest.mark.quick
@@ -22,7 +22,9 @@ def line(
 ) -> str:
     run = Run("poll", NOW - timedelta(seconds=5)).ended(NOW - timedelta(seconds=3), error)
     found = {status: counts.get(status.value, 0) for status in Status}
-    return status_line(found, polls_of(LastPoll(run, NOW), lag, NOW), [*troubles, error])
+    return format_status_line(
+        found, describe_polls(LastPoll(run, NOW), lag, NOW), [*troubles, error]
+    )
 
 
 def test_it_has_counts_age_and_lag():
@@ -38,7 +40,10 @@ def test_it_leaves_out_what_there_is_none_of():
 def test_before_the_first_poll_it_says_so():
     counts = dict.fromkeys(Status, 0)
 
-    assert status_line(counts, polls_of(None, None, NOW), [None]) == "synced 0; no poll yet"
+    assert (
+        format_status_line(counts, describe_polls(None, None, NOW), [None])
+        == "synced 0; no poll yet"
+    )
 
 
 def test_what_is_wrong_comes_first_and_stays_on_the_line():

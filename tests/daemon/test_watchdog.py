@@ -32,7 +32,7 @@ def sync(tmp_path: Path) -> Iterator[Sync]:
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     monkeypatch.setenv("WATCHDOG_USEC", "120000000")
-    monkeypatch.setattr(Daemon, "_take_or_leave", lambda _daemon, **_held: None)
+    monkeypatch.setattr(Daemon, "_follow_lease", lambda _daemon, **_held: None)
     monkeypatch.setattr(module, "notify", lambda **fields: found.extend(fields))
     return found
 
@@ -43,7 +43,7 @@ def test_a_state_that_is_away_is_waited_for_and_not_taken_for_a_hang(
     def away(_daemon: Daemon) -> None:
         raise StateUnavailable("The state database does not work.")
 
-    monkeypatch.setattr(Daemon, "_tell", away)
+    monkeypatch.setattr(Daemon, "_report", away)
 
     Daemon(sync)._beat()
 
@@ -59,7 +59,7 @@ def test_a_delivery_that_hangs_is_not_covered_up(sync: Sync, heard: list[str]):
 
 
 def test_a_stop_asks_for_the_time_that_a_request_may_take(sync: Sync, heard: list[str]):
-    Daemon(sync)._tell_stopping()
+    Daemon(sync)._notify_stopping()
 
     assert heard == ["STOPPING", "STATUS", "EXTEND_TIMEOUT_USEC"]
 
@@ -75,6 +75,6 @@ def test_until_its_first_poll_the_last_one_of_the_daemon_before_is_told(
     daemon._capturing.running = True
     daemon._beat()
 
-    told = read_status(sync.state, sync.capture.now())["last_poll"]
-    assert told["finished"] is not None
-    assert told["good_age_seconds"] < 60  # it has not been late for the time without a daemon
+    reported = read_status(sync.state, sync.capture.now())["last_poll"]
+    assert reported["finished"] is not None
+    assert reported["good_age_seconds"] < 60  # it has not been late for the time without a daemon
