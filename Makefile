@@ -6,24 +6,24 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 BIN := .venv/bin
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
-# A name, and the misspellings that tests are about.
+# A name, and the misspellings that tests use.
 MEANT := bellweather,schedul,selekt,tabel
 
-help:  ## what can be made
+help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: .venv/.setup  ## the virtual environment .venv, with all that tests and linters need
+setup: .venv/.setup  ## make .venv, with everything that tests and linters need
 
-demo: .venv/.installed  ## the whole system on this machine, with contracts that keep changing
+demo: .venv/.installed  ## run the whole system on this machine, with contracts that keep changing
 	@$(BIN)/cdc-sync demo
 
-test: .venv/.setup  ## every test, on real databases
+test: .venv/.setup  ## run every test, on real databases
 	$(BIN)/pytest -n 4
 
-quick: .venv/.setup  ## the pure tests alone, in seconds
+quick: .venv/.setup  ## run the pure tests only, in seconds
 	$(BIN)/pytest -m quick
 
-lint: style types layers spelling  ## ruff, mypy, the layers, the spelling
+lint: style types layers spelling  ## run ruff, mypy, the layers' check and the spell checker
 
 style: .venv/.setup
 	$(BIN)/ruff check
@@ -38,11 +38,11 @@ layers: .venv/.setup
 spelling: .venv/.setup
 	$(BIN)/codespell --ignore-words-list=$(MEANT)
 
-format: .venv/.setup  ## the code as the style wants it
+format: .venv/.setup  ## format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-wheel: .venv/.setup  ## sdist and wheel in dist/; the wheel is tried in an environment of its own
+wheel: .venv/.setup  ## build sdist and wheel in dist/, and try the wheel in an environment of its own
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && wheel=$$(ls "$$PWD"/dist/*.whl) && \
@@ -50,16 +50,16 @@ wheel: .venv/.setup  ## sdist and wheel in dist/; the wheel is tried in an envir
 	cd "$$folder" && venv/bin/cdc-sync demo --seconds 5 && \
 	venv/bin/cdc-sync service install --dry-run 2>/dev/null | grep ExecStart=
 
-screenshots: .venv/.setup  ## pictures of every view of the status page, into docs/
+screenshots: .venv/.setup  ## take pictures of every view of the status page, into docs/
 	$(BIN)/python -m tests.web.screenshots
 
-bench: .venv/.setup  ## timings on this machine; nothing depends on them
+bench: .venv/.setup  ## measure timings on this machine; no test depends on them
 	@for bench in $(sort $(wildcard bench/*.py)); do echo "$$bench"; $(BIN)/python "$$bench" || exit 1; done
 
-docs: .venv/.setup  ## the pages of docs/ that the program says itself
+docs: .venv/.setup  ## write the generated parts of docs/
 	$(BIN)/python -m docs.generate
 
-clean:  ## removes what was made, the virtual environment too
+clean:  ## remove everything that was made, .venv too
 	rm -rf .venv build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
