@@ -59,12 +59,12 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one contract's fields and history, or why it is not known."""
-    from cdc_sync.operations.contracts import story_of, why_unknown
+    from cdc_sync.operations.contracts import explain_unknown, show_contract
 
     with state_of(context) as state:
-        story = story_of(state, name)
+        story = show_contract(state, name)
         if story is None:
-            reason = why_unknown(state, name, lambda: config_with_source(context))
+            reason = explain_unknown(state, name, lambda: config_with_source(context))
             emit({"id": name, "known": False, "reason": reason}, reason, as_json=as_json)
             raise typer.Exit(1)
     emit(story, told(story, utc_now()), as_json=as_json)

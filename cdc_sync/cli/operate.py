@@ -55,7 +55,7 @@ def resume(context: typer.Context, as_json: Json = False) -> None:
 
     with state_of(context) as state:
         was_paused = actions.resume(state, utc_now())
-        waits = actions.everybody_waits(state, utc_now())
+        waits = actions.throttled_until(state, utc_now())
     human = "Delivery goes on." if was_paused else "Delivery was not paused."
     if waits is not None:
         human += f" CustomerGauge asks everybody to wait until {waits:%H:%M:%S}Z."

@@ -16,7 +16,7 @@ from cdc_sync.errors import UserMistake
 from cdc_sync.wording import format_count
 
 if TYPE_CHECKING:
-    from cdc_sync.operations.references import Imported
+    from cdc_sync.operations.references import ImportResult
 
 LINES_TOLD = 20
 
@@ -99,7 +99,7 @@ def _replacing(target: Path) -> Iterator[TextIO]:
             new.unlink(missing_ok=True)
 
 
-def _said(done: "Imported", *, dry_run: bool) -> str:
+def _said(done: "ImportResult", *, dry_run: bool) -> str:
     if done.mistakes:
         told = [f"  line {line}: {shown(says)}" for line, says in done.mistakes[:LINES_TOLD]]
         more = len(done.mistakes) - LINES_TOLD
@@ -112,7 +112,7 @@ def _said(done: "Imported", *, dry_run: bool) -> str:
     return "\n".join([head, *([] if dry_run else _next(done))])
 
 
-def _next(done: "Imported") -> list[str]:
+def _next(done: "ImportResult") -> list[str]:
     found = []
     if done.not_met:
         found.append(

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 @app.command()
 def show(context: typer.Context, as_json: Json = False) -> None:
     """Show the watermark and the horizon."""
-    from cdc_sync.operations.watermark import watermark_document  # SQLAlchemy costs 200 ms
+    from cdc_sync.operations.watermark import show_watermark  # SQLAlchemy costs 200 ms
 
     with state_of(context) as state:
-        document = watermark_document(state)
+        document = show_watermark(state)
     emit(document, described(document, utc_now()), as_json=as_json)
 
 
@@ -86,10 +86,10 @@ def history(
     as_json: Json = False,
 ) -> None:
     """List who moved the watermark by hand, when and why, the latest first."""
-    from cdc_sync.operations.watermark import moves_document
+    from cdc_sync.operations.watermark import list_moves
 
     with state_of(context) as state:
-        document = moves_document(state, limit)
+        document = list_moves(state, limit)
     emit(document, history_lines(document, utc_now()), as_json=as_json)
 
 
@@ -107,13 +107,13 @@ def _move(
 
     config = config_with_source(context)
     with state_of(context) as state:
-        move = watermark.planned(config, state, kind, target)
+        move = watermark.plan_move(config, state, kind, target)
         place = f"config {config_path(context)}, state {state.name}"
         typer.echo(f"{place}\n{proposed(move)}", err=as_json)
         if not confirm("Move it?", yes=yes):
             typer.echo("Nothing was moved.", err=as_json)
             raise typer.Exit(1)
-        version = watermark.carry_out(state, move, who(), reason, utc_now())
+        version = watermark.apply_move(state, move, who(), reason, utc_now())
         done = f"Moved (version {version}) by {who()}. {_then(state, config.schedule.poll)}"
     emit(move.document(version), done, as_json=as_json)
 

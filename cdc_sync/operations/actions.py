@@ -1,4 +1,4 @@
-"""What a person asks of delivery, by hand: retry, resend, pause, resume."""
+"""What a person does by hand: retry, resend, pause, resume and approve."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -19,50 +19,25 @@ _MakeDue: TypeAlias = Callable[[Connection, Sequence[SourceId] | None, datetime]
 
 
 def retry(state: Database, names: Sequence[str] | None, now: datetime) -> int:
-    """Makes what is rejected, waiting or backing off due now, and the next probe; None: all of it.
+    """Makes rejected, waiting and backing-off contracts due now, with `names` None all of them.
 
-    `names` are source ids or references. Raises UserMistake where one is nobody's; then nothing
-    is changed.
+    `names` are source ids or references. The next probe is due, too. Returns how many are due.
+    Raises UserMistake, and changes nothing, where a name is unknown.
     """
     return _make_due(state, names, now, outbox.retry)
 
 
 def resend(state: Database, names: Sequence[str] | None, now: datetime) -> int:
-    """Makes synced contracts due once more; otherwise as `retry`."""
+    """Makes synced contracts due once more; otherwise does as `retry`."""
     return _make_due(state, names, now, outbox.resend)
 
 
-def retry_these(state: Database, ids: Sequence[SourceId], now: datetime) -> int:
-    """As `retry`, for contracts that are known by their id: none of them is looked up."""
+def retry_ids(state: Database, ids: Sequence[SourceId], now: datetime) -> int:
+    """Does as `retry` for contracts whose source ids are known."""
     with state.begin() as tx:
         count = outbox.retry(tx, ids, now)
         _probe_at_once(tx, now)
     return count
-
-
-def pause(state: Database) -> bool:
-    """Stops delivery until `resume`; whether that is new."""
-    with state.begin() as tx:
-        is_new = not control.is_paused(tx)
-        control.save(tx, PAUSED)
-    return is_new
-
-
-def resume(state: Database, now: datetime) -> bool:
-    """Starts delivery again, its next probe at once; whether it was paused."""
-    with state.begin() as tx:
-        was_paused = control.is_paused(tx)
-        control.remove(tx, Paused)
-        _probe_at_once(tx, now)
-    return was_paused
-
-
-def everybody_waits(state: Database, now: datetime) -> datetime | None:
-    """Until when a 429 makes everybody wait, which nobody shortens; None where none does."""
-    with state.read() as tx:
-        api = control.load(tx, ApiStatus) or ApiStatus()
-    until = api.paused_until if api.state is ApiState.THROTTLED else None
-    return until if until is not None and until > now else None
 
 
 def _make_due(
@@ -72,10 +47,6 @@ def _make_due(
         count = make_due(tx, None if names is None else _ids_of(tx, names), now)
         _probe_at_once(tx, now)
     return count
-
-
-def _probe_at_once(tx: Connection, now: datetime) -> None:
-    control.save(tx, ProbeRequest(now))
 
 
 def _ids_of(tx: Connection, names: Sequence[str]) -> list[SourceId]:
@@ -89,8 +60,37 @@ def _ids_of(tx: Connection, names: Sequence[str]) -> list[SourceId]:
     return ids
 
 
+def _probe_at_once(tx: Connection, now: datetime) -> None:
+    control.save(tx, ProbeRequest(now))
+
+
+def throttled_until(state: Database, now: datetime) -> datetime | None:
+    """Returns until when a 429 stops all delivery, which nobody can shorten; else None."""
+    with state.read() as tx:
+        api = control.load(tx, ApiStatus) or ApiStatus()
+    until = api.paused_until if api.state is ApiState.THROTTLED else None
+    return until if until is not None and until > now else None
+
+
+def pause(state: Database) -> bool:
+    """Stops delivery until `resume`; returns whether it was running."""
+    with state.begin() as tx:
+        is_new = not control.is_paused(tx)
+        control.save(tx, PAUSED)
+    return is_new
+
+
+def resume(state: Database, now: datetime) -> bool:
+    """Starts delivery again, with a probe at once; returns whether it was paused."""
+    with state.begin() as tx:
+        was_paused = control.is_paused(tx)
+        control.remove(tx, Paused)
+        _probe_at_once(tx, now)
+    return was_paused
+
+
 def held_document(state: Database) -> dict[str, Any] | None:
-    """What is held: how much in all, and the latest run with its examples; None for nothing."""
+    """Returns how many contracts are held, and the latest run with examples; None for none."""
     with state.read() as tx:
         count = contracts.count_with_status(tx, Status.HELD)
         latest = control.load(tx, HoldReport)
@@ -99,7 +99,7 @@ def held_document(state: Database) -> dict[str, Any] | None:
 
 
 def approve(state: Database, until_run: int, *, ends: bool, now: datetime) -> dict[str, int]:
-    """Releases what was held up to this run; what came later stays held.
+    """Releases what was held up to this run; what a later run held stays held.
 
     With `ends` contracts that are gone are ended in CustomerGauge first (`deletes.policy: end`).
     """

@@ -1,4 +1,7 @@
-"""Contracts as the commands tell of them: lists, and one contract's whole story."""
+"""Contracts as people look at them: lists, one contract's story, groups of stuck ones.
+
+For an id that the state does not know, the source is asked why.
+"""
 
 import hashlib
 import json
@@ -11,7 +14,7 @@ from typing import Any
 from cdc_sync.config.model import Config
 from cdc_sync.contract import Payload, SourceId, Status, WatermarkValue, changed_fields, fields_of
 from cdc_sync.errors import CdcSyncError
-from cdc_sync.operations.actions import retry_these
+from cdc_sync.operations.actions import retry_ids
 from cdc_sync.rules.mapping import mapped_columns
 from cdc_sync.rules.watermark import write_watermark
 from cdc_sync.source.reader import Source
@@ -42,7 +45,7 @@ _PARTICULAR = re.compile(r"(?<!at most )(?<!\d)\d+|'[^']*'|\"[^\"]*\"|“[^”]*
 def list_contracts(
     state: Database, status: Status | None, after: str | None, limit: int
 ) -> dict[str, Any]:
-    """`contracts list --json`, key for key; `next` is the cursor to go on from."""
+    """Returns `contracts list --json`, key for key; `next` is the cursor of the next page."""
     with state.read() as tx:
         rows = contracts.list_page(tx, status, after, limit + 1)
     shown = [_listed(row) for row in rows[:limit]]
@@ -52,9 +55,9 @@ def list_contracts(
 def find_contracts(
     state: Database, text: str, limit: int, status: Status | None = None
 ) -> dict[str, Any]:
-    """Those of this id or reference, and those whose account begins so, in any case of letters.
+    """Returns the contracts of this id or reference, and those whose account begins so.
 
-    With a status those of it alone. `more`: there are more of them than were asked for.
+    Upper and lower case are one. With a status only those of it; `more` says that there are more.
     """
     with state.read() as tx:
         named = contracts.find(tx, text)
@@ -66,8 +69,8 @@ def find_contracts(
     return {"contracts": shown, "more": len(found) > limit}
 
 
-def story_of(state: Database, name: str) -> dict[str, Any] | None:
-    """`contracts show --json`, key for key, by id or reference; None for one that is not known."""
+def show_contract(state: Database, name: str) -> dict[str, Any] | None:
+    """Returns `contracts show --json`, key for key, by id or reference; None for an unknown one."""
     with state.read() as tx:
         row = contracts.find(tx, name)
         if row is None:
@@ -95,7 +98,7 @@ def _problems(text: str | None) -> list[dict[str, str]] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SourceRow:
     """A row of the source; `value` is None where its watermark is neither a time nor a number."""
 
     in_scope: bool
@@ -104,8 +107,8 @@ class Found:
     value: WatermarkValue | None
 
 
-def why_unknown(state: Database, source_id: str, load: Callable[[], Config]) -> str:
-    """The reason in words; that the source cannot be asked is one, too.
+def explain_unknown(state: Database, source_id: str, load: Callable[[], Config]) -> str:
+    """Returns why the state does not know an id, or that the source cannot be asked.
 
     `load` gives a configuration with the source's secrets; it may raise ConfigMistake.
     """
@@ -122,7 +125,7 @@ def why_unknown(state: Database, source_id: str, load: Callable[[], Config]) -> 
     return f"{start} {_reason(config, found, known)}"
 
 
-def _look(config: Config, source_id: str) -> Found | None:
+def _look(config: Config, source_id: str) -> SourceRow | None:
     source = Source(config.source, mapped_columns(config.mapping))
     try:
         with source.scan() as scan:
@@ -130,12 +133,12 @@ def _look(config: Config, source_id: str) -> Found | None:
             if found is None:
                 return None
             row, raw, in_scope = found
-            return Found(in_scope, row.gone, raw is None, scan.column.value_of(raw))
+            return SourceRow(in_scope, row.gone, raw is None, scan.column.value_of(raw))
     finally:
         source.close()
 
 
-def _reason(config: Config, found: Found, known: WatermarkValue | None) -> str:
+def _reason(config: Config, found: SourceRow, known: WatermarkValue | None) -> str:
     source, later = config.source, next_reconcile(config.schedule.reconcile)
     written = f"{source.watermark} ({write_watermark(found.value)})"
     if not found.in_scope:
@@ -159,7 +162,7 @@ def _reason(config: Config, found: Found, known: WatermarkValue | None) -> str:
 
 
 def next_reconcile(schedule: str) -> str:
-    """When everything is compared next: the hour of a daily line, else the line itself."""
+    """Returns when everything is compared next: the hour of a daily schedule, else the schedule."""
     if schedule == "never":
         return "a reconcile (none is scheduled: cdc-sync reconcile)"
     minute, hour, *days = (*schedule.split(), "", "")[:5]
@@ -175,8 +178,8 @@ def _is_from(value: WatermarkValue, known: WatermarkValue) -> bool:
 
 
 @dataclass(slots=True)
-class Group:
-    """Contracts with one reason; `by_us`: our own rules refuse them, so only the source helps."""
+class StuckGroup:
+    """Contracts that are stuck for one reason; `by_us`: our own rules refuse them."""
 
     key: str
     reason: str
@@ -185,11 +188,11 @@ class Group:
     examples: list[dict[str, Any]] = field(default_factory=list)
 
 
-def groups(state: Database, status: Status) -> list[Group]:
-    """The reasons of what is rejected, or the accounts that are waited for; the greatest first."""
-    found: dict[str, Group] = {}
+def group_stuck(state: Database, status: Status) -> list[StuckGroup]:
+    """Groups rejected contracts by reason or waiting ones by account, the largest group first."""
+    found: dict[str, StuckGroup] = {}
     for one, reason, key in _each(state, status):
-        group = found.setdefault(key, Group(key, reason, one.http_status is None))
+        group = found.setdefault(key, StuckGroup(key, reason, one.http_status is None))
         group.count += 1
         if len(group.examples) < EXAMPLES:
             name = one.reference or one.source_id
@@ -199,9 +202,9 @@ def groups(state: Database, status: Status) -> list[Group]:
 
 
 def retry_group(state: Database, status: Status, key: str, now: datetime) -> int:
-    """Makes the contracts of one group due now; how many those were."""
+    """Makes the contracts of one group due now and returns how many those are."""
     ids = [SourceId(one.source_id) for one, _, its_key in _each(state, status) if its_key == key]
-    return retry_these(state, ids, now) if ids else 0
+    return retry_ids(state, ids, now) if ids else 0
 
 
 def _each(state: Database, status: Status) -> Iterator[tuple[Stuck, str, str]]:

@@ -1,4 +1,7 @@
-"""References of contracts that CustomerGauge already has: CSV in, whole or not at all; CSV out."""
+"""References of contracts that CustomerGauge already has, as CSV: exported, and imported.
+
+A file is imported as a whole, or not at all where one of its lines is wrong.
+"""
 
 import csv
 import io
@@ -24,33 +27,33 @@ HEADER = ["source_id", "reference"]
 _PAGE = 1000
 
 
-class Line(NamedTuple):
-    """A pair of the file, and the line on which it begins."""
+class ReferenceLine(NamedTuple):
+    """An id and its reference from the file, and the line on which they begin."""
 
     number: int
     pair: ReferencePair
 
 
 class Mistake(NamedTuple):
-    """Why a line cannot be taken."""
+    """Why a line cannot be imported."""
 
     line: int
     message: str
 
 
-class _Judged(NamedTuple):
-    line: Line
-    holder: StoredReference | None
+class _JudgedLine(NamedTuple):
+    line: ReferenceLine
+    stored: StoredReference | None
     problem: str | None
 
     @property
     def changes(self) -> bool:
-        return self.problem is None and (self.holder is None or not self.holder.sent)
+        return self.problem is None and (self.stored is None or not self.stored.sent)
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
-    """What an import did, or with mistakes would have had to do and did not."""
+class ImportResult:
+    """What an import did; with mistakes it did nothing."""
 
     imported: int
     unchanged: int
@@ -59,7 +62,7 @@ class Imported:
     mistakes: Sequence[Mistake]
 
     def document(self) -> dict[str, Any]:
-        """`references import --json`, key for key."""
+        """Returns `references import --json`, key for key."""
         return {
             "imported": self.imported,
             "unchanged": self.unchanged,
@@ -68,7 +71,7 @@ class Imported:
 
 
 def export(state: Database, to: TextIO) -> int:
-    """Writes every contract that CustomerGauge has or may have, by id; says how many."""
+    """Writes every contract that CustomerGauge has or may have, by id, and returns how many."""
     writer = csv.writer(to, lineterminator="\n")
     writer.writerow(HEADER)
     count = 0
@@ -80,33 +83,33 @@ def export(state: Database, to: TextIO) -> int:
 
 def import_file(
     state: Database, path: Path, id_columns: int, now: datetime, *, dry_run: bool
-) -> Imported:
-    """Takes the whole file in one transaction, or nothing where a line is wrong.
+) -> ImportResult:
+    """Imports the file in one transaction, or nothing of it where a line is wrong.
 
     Raises UserMistake for a file that is no CSV with the header `source_id,reference`.
     """
-    lines, mistakes = parse(_text_of(path), id_columns)
+    lines, mistakes = parse(_read_text(path), id_columns)
     with state.begin() as tx:
         lookup.lock_table(tx)
-        judged = list(_judged(tx, lines))
+        judged = list(_judge(tx, lines))
         wrong = [Mistake(one.line.number, one.problem) for one in judged if one.problem]
-        mistakes = sorted([*mistakes, *wrong, *_taken(tx, judged)])
+        mistakes = sorted([*mistakes, *wrong, *_find_taken(tx, judged)])
         changing = [] if mistakes else [one for one in judged if one.changes]
-        new = [one.line.pair for one in changing if one.holder is None]
-        known = [one.line.pair for one in changing if one.holder is not None]
+        new = [one.line.pair for one in changing if one.stored is None]
+        known = [one.line.pair for one in changing if one.stored is not None]
         if not dry_run:
             lookup.insert_imported(tx, new, now)
             lookup.assign_references(tx, known)
-    return Imported(
+    return ImportResult(
         imported=len(changing),
         unchanged=sum(one.problem is None and not one.changes for one in judged),
         not_met=len(new),
-        refused_by_us=sum(one.holder is not None and one.holder.refused_by_us for one in changing),
+        refused_by_us=sum(one.stored is not None and one.stored.refused_by_us for one in changing),
         mistakes=mistakes,
     )
 
 
-def _text_of(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -121,8 +124,8 @@ def _text_of(path: Path) -> str:
         ) from error
 
 
-def parse(text: str, id_columns: int) -> tuple[list[Line], list[Mistake]]:
-    """The pairs of a CSV text, ids spelled as the state spells them, and the lines that are none.
+def parse(text: str, id_columns: int) -> tuple[list[ReferenceLine], list[Mistake]]:
+    """Returns the pairs of a CSV text, ids as the state spells them, and what is wrong with others.
 
     Raises UserMistake where its first line is not the header.
     """
@@ -133,21 +136,21 @@ def parse(text: str, id_columns: int) -> tuple[list[Line], list[Mistake]]:
             "The first line is not the header `source_id,reference`; nothing was imported.",
             hint="Begin the file with it, the columns in this order and separated by commas.",
         )
-    lines: list[Line] = []
+    lines: list[ReferenceLine] = []
     mistakes: list[Mistake] = []
     first: dict[tuple[str, str], int] = {}  # where each id and each reference was met first
     for number, fields in records:
         pair = fields if isinstance(fields, str) else _pair(fields, id_columns)
-        message = pair if isinstance(pair, str) else _twice(first, number, pair)
+        message = pair if isinstance(pair, str) else _find_repeated(first, number, pair)
         if message is not None:
             mistakes.append(Mistake(number, message))
         elif isinstance(pair, ReferencePair):
-            lines.append(Line(number, pair))
+            lines.append(ReferenceLine(number, pair))
     return lines, mistakes
 
 
 def _records(text: str) -> Iterator[tuple[int, list[str] | str]]:
-    """Every record with the line on which it begins; instead of one that is no CSV, the reason."""
+    """Yields each record, or why it is no CSV, with the line on which it begins."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     while True:
         number = reader.line_num + 1
@@ -163,19 +166,19 @@ def _records(text: str) -> Iterator[tuple[int, list[str] | str]]:
 
 
 def _pair(fields: Sequence[str], id_columns: int) -> ReferencePair | str:
-    """The pair of a record, or what is wrong with it."""
+    """Returns the pair of a record, or what is wrong with it."""
     if len(fields) != len(HEADER):
         return (
             f"has {len(fields)} fields, not {len(HEADER)}: a field that has a comma stands in"
             ' double quotes, its own quotes doubled, such as "[""ACME"",17]"'
         )
     source_id, message = _source_id(fields[0], id_columns)
-    message = message or _wrong_reference(fields[1])
+    message = message or _why_no_reference(fields[1])
     return message or ReferencePair(source_id, Reference(fields[1]))
 
 
 def _source_id(text: str, id_columns: int) -> tuple[SourceId, str | None]:
-    """The id as the state spells it, and what is wrong with it."""
+    """Returns the id as the state spells it, and what is wrong with it."""
     if not text:
         return SourceId(""), "the source_id is empty"
     if id_columns == 1:
@@ -198,7 +201,7 @@ def _parts(text: str) -> list[object] | None:
     return parts if fits else None
 
 
-def _wrong_reference(text: str) -> str | None:
+def _why_no_reference(text: str) -> str | None:
     if not text:
         return "the reference is empty"
     if text != text.strip():
@@ -210,7 +213,9 @@ def _wrong_reference(text: str) -> str | None:
     return None
 
 
-def _twice(first: dict[tuple[str, str], int], number: int, pair: ReferencePair) -> str | None:
+def _find_repeated(
+    first: dict[tuple[str, str], int], number: int, pair: ReferencePair
+) -> str | None:
     for name, value in zip(HEADER, pair, strict=True):
         earlier = first.setdefault((name, value), number)
         if earlier != number:
@@ -218,23 +223,23 @@ def _twice(first: dict[tuple[str, str], int], number: int, pair: ReferencePair) 
     return None
 
 
-def _judged(tx: Connection, lines: Iterable[Line]) -> Iterator[_Judged]:
+def _judge(tx: Connection, lines: Iterable[ReferenceLine]) -> Iterator[_JudgedLine]:
     for page in _pages(lines):
-        holders = lookup.find_stored(tx, [line.pair.source_id for line in page])
+        stored = lookup.find_stored(tx, [line.pair.source_id for line in page])
         for line in page:
-            holder = holders.get(line.pair.source_id)
-            yield _Judged(line, holder, _conflict(line.pair, holder))
+            held = stored.get(line.pair.source_id)
+            yield _JudgedLine(line, held, _why_not_changed(line.pair, held))
 
 
-def _conflict(pair: ReferencePair, holder: StoredReference | None) -> str | None:
-    """A reference never changes after its first PUT."""
-    if holder is None or not holder.sent or holder.reference == pair.reference:
+def _why_not_changed(pair: ReferencePair, held: StoredReference | None) -> str | None:
+    """Returns why an id cannot have this reference: none changes after its first PUT."""
+    if held is None or not held.sent or held.reference == pair.reference:
         return None
-    return f"{pair.source_id} was sent under the reference {holder.reference} already"
+    return f"{pair.source_id} was sent under the reference {held.reference} already"
 
 
-def _taken(tx: Connection, judged: Sequence[_Judged]) -> Iterator[Mistake]:
-    """Lines whose reference belongs to a contract that does not get another one by this file."""
+def _find_taken(tx: Connection, judged: Sequence[_JudgedLine]) -> Iterator[Mistake]:
+    """Yields lines whose reference belongs to a contract that does not get another by this file."""
     moving = {one.line.pair.source_id for one in judged if one.changes}
     for page in _pages(one.line for one in judged if one.problem is None):
         owners = contracts.find_owners(tx, [line.pair.reference for line in page])
@@ -244,7 +249,7 @@ def _taken(tx: Connection, judged: Sequence[_Judged]) -> Iterator[Mistake]:
                 yield Mistake(number, f"the reference {pair.reference} belongs to {owner}")
 
 
-def _pages(lines: Iterable[Line]) -> Iterator[list[Line]]:
+def _pages(lines: Iterable[ReferenceLine]) -> Iterator[list[ReferenceLine]]:
     rest = iter(lines)
     while page := list(islice(rest, _PAGE)):
         yield page

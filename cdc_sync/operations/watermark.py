@@ -1,4 +1,7 @@
-"""The watermark moved by hand: what a move would mean, told before it is made, and the move."""
+"""The watermark as people see it, and as they move it by hand.
+
+A move is planned first, so that a person sees what it would read again, and then applied.
+"""
 
 import re
 from collections.abc import Callable
@@ -29,120 +32,8 @@ from cdc_sync.state.values import HorizonReport
 _NUMBER = re.compile("[0-9]{1,18}")  # what fits every database's integers
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where the watermark stands and what the source says; `horizon` is None while it is away."""
-
-    known: Watermark
-    type: WatermarkType | None
-    zone: ZoneInfo
-    horizon: Horizon | None
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A move that waits for a person's yes; `rows` is how many would be read again.
-
-    `rows` is None where the source could not be asked, and `unasked` says why.
-    """
-
-    kind: str
-    known: Watermark
-    to: WatermarkValue | None
-    type: WatermarkType | None
-    zone: ZoneInfo
-    rows: int | None
-    unasked: str | None
-
-    @property
-    def goes_forward(self) -> bool:
-        """Whether it leaves out what no poll may have read yet."""
-        return self.to is not None and _greater(self.to, self.known.value)
-
-    def document(self, version: int) -> dict[str, Any]:
-        """The move made, as JSON."""
-        return {
-            "kind": self.kind,
-            "from": write_watermark(self.known.value),
-            "to": write_watermark(self.to),
-            "rows": self.rows,
-            "version": version,
-        }
-
-
-Target: TypeAlias = Callable[[Standing], WatermarkValue | None]
-
-
-def planned(config: Config, state: Database, kind: str, target: Target) -> Move:
-    """The move to a target. Raises UserMistake where it makes no sense, and moves nothing.
-
-    A source that cannot be asked is no reason to refuse, but for what only it can say.
-    """
-    with state.read() as tx:
-        known = watermark.read(tx)
-        carry_over = watermark.load_carry_over(tx)
-    source = Source(config.source, mapped_columns(config.mapping))
-    try:
-        with source.scan() as scan:
-            horizon = scan.horizon(carry_over, utc_now())
-            standing = Standing(known, scan.column.type, scan.zone, horizon)
-            return _move(kind, standing, target, scan)
-    except SourceUnavailable as error:
-        standing = Standing(known, known.type, ZoneInfo("UTC"), None)
-        return _move(kind, standing, target, error)
-    except OverflowError:
-        raise UserMistake("So far back or ahead the watermark cannot go.") from None
-    finally:
-        source.close()
-
-
-def carry_out(state: Database, move: Move, who: str, reason: str | None, now: datetime) -> int:
-    """Makes the move and records it; the watermark's new version. A poll under way heeds it."""
-    with state.begin() as tx:
-        moved = watermark.move(
-            tx, move.to, type_=move.type, kind=move.kind, who=who, reason=reason, now=now
-        )
-    return moved.version
-
-
-def to_value(text: str, *, force: bool) -> Target:
-    """The watermark that a person writes; beyond the horizon only by `force`."""
-
-    def target(standing: Standing) -> WatermarkValue:
-        value = _parsed(text, standing)
-        _expect_not_future(value, standing)
-        if not force:
-            _expect_within_horizon(value, standing)
-        return value
-
-    return target
-
-
-def back_by(text: str) -> Target:
-    """So far back from where the watermark stands: a duration, or a number for a number."""
-
-    def target(standing: Standing) -> WatermarkValue:
-        value = standing.known.value
-        if value is None:
-            raise UserMistake(
-                "There is no watermark yet to go back from: the next poll reads everything."
-            )
-        if (standing.type is WatermarkType.INTEGER) != isinstance(value, int):
-            raise UserMistake(
-                "The watermark column has changed its type since the watermark was stored.",
-                hint="Run: cdc-sync watermark reset",
-            )
-        return move_back(value, _amount(text))
-
-    return target
-
-
-def to_nothing(_standing: Standing) -> None:
-    """No watermark: everything is read once more."""
-
-
-def watermark_document(state: Database) -> dict[str, Any]:
-    """`watermark show --json`, key for key."""
+def show_watermark(state: Database) -> dict[str, Any]:
+    """Returns `watermark show --json`, key for key."""
     with state.read() as tx:
         known = watermark.read(tx)
         horizon = control.load(tx, HorizonReport) or HorizonReport()
@@ -159,19 +50,133 @@ def watermark_document(state: Database) -> dict[str, Any]:
     }
 
 
-def moves_document(state: Database, limit: int) -> dict[str, Any]:
-    """`watermark history --json`, key for key; the newest first."""
+def list_moves(state: Database, limit: int) -> dict[str, Any]:
+    """Returns `watermark history --json`, key for key, the newest move first."""
     with state.read() as tx:
         return {"moves": watermark.history(tx, limit)}
 
 
-def _move(kind: str, standing: Standing, target: Target, asked: Scan | SourceUnavailable) -> Move:
-    to = target(standing)
+@dataclass(frozen=True, slots=True)
+class WatermarkContext:
+    """The stored watermark and what the source says; `horizon` is None while it is away."""
+
+    known: Watermark
+    type: WatermarkType | None
+    zone: ZoneInfo
+    horizon: Horizon | None
+
+
+Target: TypeAlias = Callable[[WatermarkContext], WatermarkValue | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A planned move; `rows` is how many rows would be read again.
+
+    `rows` is None where the source could not be asked, and `unasked` says why.
+    """
+
+    kind: str
+    known: Watermark
+    to: WatermarkValue | None
+    type: WatermarkType | None
+    zone: ZoneInfo
+    rows: int | None
+    unasked: str | None
+
+    @property
+    def goes_forward(self) -> bool:
+        """Whether it passes rows that no poll may have read yet."""
+        return self.to is not None and _greater(self.to, self.known.value)
+
+    def document(self, version: int) -> dict[str, Any]:
+        """Returns the applied move as JSON."""
+        return {
+            "kind": self.kind,
+            "from": write_watermark(self.known.value),
+            "to": write_watermark(self.to),
+            "rows": self.rows,
+            "version": version,
+        }
+
+
+def plan_move(config: Config, state: Database, kind: str, target: Target) -> Move:
+    """Returns the move to a target. Raises UserMistake where it makes no sense.
+
+    A source that cannot be asked prevents a move only where it alone knows the answer.
+    """
+    with state.read() as tx:
+        known = watermark.read(tx)
+        carry_over = watermark.load_carry_over(tx)
+    source = Source(config.source, mapped_columns(config.mapping))
+    try:
+        with source.scan() as scan:
+            horizon = scan.horizon(carry_over, utc_now())
+            context = WatermarkContext(known, scan.column.type, scan.zone, horizon)
+            return _move(kind, context, target, scan)
+    except SourceUnavailable as error:
+        context = WatermarkContext(known, known.type, ZoneInfo("UTC"), None)
+        return _move(kind, context, target, error)
+    except OverflowError:
+        raise UserMistake("So far back or ahead the watermark cannot go.") from None
+    finally:
+        source.close()
+
+
+def _move(
+    kind: str, context: WatermarkContext, target: Target, asked: Scan | SourceUnavailable
+) -> Move:
+    to = target(context)
     if isinstance(asked, Scan):
         rows, unasked = asked.count_from(to), None
     else:
         rows, unasked = None, asked.message
-    return Move(kind, standing.known, to, standing.type, standing.zone, rows, unasked)
+    return Move(kind, context.known, to, context.type, context.zone, rows, unasked)
+
+
+def apply_move(state: Database, move: Move, who: str, reason: str | None, now: datetime) -> int:
+    """Moves the watermark and returns its new version; a poll that is running then gives way."""
+    with state.begin() as tx:
+        moved = watermark.move(
+            tx, move.to, type_=move.type, kind=move.kind, who=who, reason=reason, now=now
+        )
+    return moved.version
+
+
+def to_value(text: str, *, force: bool) -> Target:
+    """Returns the target that a person writes; beyond the horizon only with `force`."""
+
+    def target(context: WatermarkContext) -> WatermarkValue:
+        value = _parsed(text, context)
+        _expect_not_future(value, context)
+        if not force:
+            _expect_within_horizon(value, context)
+        return value
+
+    return target
+
+
+def back_by(text: str) -> Target:
+    """Returns the target that lies a duration, or a number, before the watermark."""
+
+    def target(context: WatermarkContext) -> WatermarkValue:
+        value = context.known.value
+        if value is None:
+            raise UserMistake(
+                "There is no watermark yet to go back from: the next poll reads everything."
+            )
+        if (context.type is WatermarkType.INTEGER) != isinstance(value, int):
+            raise UserMistake(
+                "The watermark column has changed its type since the watermark was stored.",
+                hint="Run: cdc-sync watermark reset",
+            )
+        return move_back(value, _amount(text))
+
+    return target
+
+
+def to_nothing(_context: WatermarkContext) -> None:
+    """The target of a reset, no watermark: everything is read once more."""
 
 
 def _amount(text: str) -> int | timedelta:
@@ -184,18 +189,18 @@ def _amount(text: str) -> int | timedelta:
     return amount
 
 
-def _parsed(text: str, standing: Standing) -> WatermarkValue:
-    if standing.type is None:
+def _parsed(text: str, context: WatermarkContext) -> WatermarkValue:
+    if context.type is None:
         raise UserMistake(
             "There is no watermark yet, and the source, which says what its column holds,"
             " cannot be asked now."
         )
-    if standing.horizon is None and not _has_zone(text, standing.type):
+    if context.horizon is None and not _has_zone(text, context.type):
         raise UserMistake(
             "The source cannot be asked now in which zone its times are.",
             hint="Write the value with its zone, as 2026-11-23T12:00:00Z.",
         )
-    return parse_watermark(text, standing.type, standing.zone)
+    return parse_watermark(text, context.type, context.zone)
 
 
 def _has_zone(text: str, type_: WatermarkType) -> bool:
@@ -206,18 +211,18 @@ def _has_zone(text: str, type_: WatermarkType) -> bool:
     )
 
 
-def _expect_not_future(value: WatermarkValue, standing: Standing) -> None:
-    if isinstance(value, datetime) and standing.horizon and value > standing.horizon.clock:
+def _expect_not_future(value: WatermarkValue, context: WatermarkContext) -> None:
+    if isinstance(value, datetime) and context.horizon and value > context.horizon.clock:
         raise UserMistake(
             f"{write_watermark(value)} lies in the future: the source's clock says"
-            f" {write_watermark(standing.horizon.clock)}, and changes until then would be missed."
+            f" {write_watermark(context.horizon.clock)}, and changes until then would be missed."
         )
 
 
-def _expect_within_horizon(value: WatermarkValue, standing: Standing) -> None:
-    horizon = None if standing.horizon is None else standing.horizon.value
+def _expect_within_horizon(value: WatermarkValue, context: WatermarkContext) -> None:
+    horizon = None if context.horizon is None else context.horizon.value
     # Back from where it stands is always safe, also while nobody can say where the horizon is.
-    if not _greater(value, standing.known.value) or not _greater(value, horizon):
+    if not _greater(value, context.known.value) or not _greater(value, horizon):
         return
     raise UserMistake(
         f"{write_watermark(value)} lies beyond the horizon"

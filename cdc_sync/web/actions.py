@@ -102,13 +102,13 @@ def rewind(context: PageContext, request: Request, form: Form) -> Response:
         raise UserMistake("The page moves the watermark back, never forward.")
     address = request.client.host if request.client else "unknown"
     reason = form.get("reason", "").strip()[:LONGEST_REASON] or None
-    watermark.carry_out(context.state, move, f"status page, from {address}", reason, context.now())
+    watermark.apply_move(context.state, move, f"status page, from {address}", reason, context.now())
     return _done(context, request, form, "/watermark", "moved")
 
 
 def _planned(context: PageContext, target: watermark.Target) -> watermark.Move:
     def ask() -> watermark.Move:
-        return watermark.planned(context.config, context.state, "rewind", target)
+        return watermark.plan_move(context.config, context.state, "rewind", target)
 
     return context.source_queries.run(ask)
 

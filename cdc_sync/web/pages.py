@@ -12,13 +12,13 @@ from cdc_sync.errors import SourceUnavailable
 from cdc_sync.operations.actions import held_document
 from cdc_sync.operations.contracts import (
     MOST,
+    explain_unknown,
     find_contracts,
-    groups,
+    group_stuck,
     list_contracts,
-    story_of,
-    why_unknown,
+    show_contract,
 )
-from cdc_sync.operations.watermark import moves_document
+from cdc_sync.operations.watermark import list_moves
 from cdc_sync.state import history
 from cdc_sync.web.access import SESSION_LIFETIME, Form, cookie_name, safe_path
 from cdc_sync.web.context import PageContext
@@ -51,7 +51,7 @@ def contract(context: PageContext, request: Request) -> Response:
     name = request.query_params.get("id", "").strip()[:LONGEST_SOUGHT]
     if not name:
         return RedirectResponse("/contracts", 303)
-    story = story_of(context.state, name)
+    story = show_contract(context.state, name)
     why = None if story else _why_unknown(context, name)
     variables = {"contract": story, "name": name, "why": why}
     return page(context, request, "contract.html", variables, 200 if story else 404)
@@ -59,7 +59,7 @@ def contract(context: PageContext, request: Request) -> Response:
 
 def _why_unknown(context: PageContext, name: str) -> str:
     def ask() -> str:
-        return why_unknown(context.state, name, lambda: context.config)
+        return explain_unknown(context.state, name, lambda: context.config)
 
     try:
         return context.source_queries.run(ask)
@@ -70,8 +70,8 @@ def _why_unknown(context: PageContext, name: str) -> str:
 def refusals(context: PageContext, request: Request) -> Response:
     """Refusals by their reason, and the accounts that are waited for."""
     variables = {
-        "rejected": groups(context.state, Status.REJECTED),
-        "waiting": groups(context.state, Status.WAITING),
+        "rejected": group_stuck(context.state, Status.REJECTED),
+        "waiting": group_stuck(context.state, Status.WAITING),
         "most": MOST,
     }
     return page(context, request, "refusals.html", variables)
@@ -96,7 +96,7 @@ def watermark_variables(context: PageContext) -> dict[str, Any]:
     """What the page of the watermark shows while nobody is about to move it."""
     return {
         "mark": context.snapshots.latest()["watermark"],
-        "moves": moves_document(context.state, MOVES_SHOWN)["moves"],
+        "moves": list_moves(context.state, MOVES_SHOWN)["moves"],
         "move": None,
         "by": "",
         "reason": "",

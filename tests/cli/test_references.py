@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cdc_sync.demo.source import create_source
-from cdc_sync.operations.references import Line, parse
+from cdc_sync.operations.references import ReferenceLine, parse
 from cdc_sync.state.lookup import ReferencePair
 from tests.support.bench import Bench
 from tests.support.commands import Ran
@@ -170,7 +170,7 @@ def test_a_line_that_is_no_pair_is_named_with_its_reason(line: str, says: str) -
     text = f'source_id,reference\n"two\nlines",CG-0\n{line}'
     lines, [mistake] = parse(text, 1)
 
-    assert lines == [Line(2, ReferencePair("two\nlines", "CG-0"))]
+    assert lines == [ReferenceLine(2, ReferencePair("two\nlines", "CG-0"))]
     assert mistake.line == 4
     assert says in mistake.message
 

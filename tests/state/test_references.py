@@ -186,7 +186,7 @@ def test_a_dry_run_says_the_same_and_leaves_the_state_as_it_is(state, take):
     see(state)
     before = facts(state)
 
-    assert take("1,CG-1", "2,CG-2", dry_run=True) == files.Imported(2, 0, 1, 0, [])
+    assert take("1,CG-1", "2,CG-2", dry_run=True) == files.ImportResult(2, 0, 1, 0, [])
     assert facts(state) == before
     assert exported(state) == "source_id,reference\n"
 
@@ -242,7 +242,7 @@ def test_an_import_waits_for_a_claim_that_is_not_committed_yet(
     see(ours)
     path = tmp_path / "references.csv"
     path.write_text("source_id,reference\n1,CG-1\n")
-    done: list[files.Imported] = []
+    done: list[files.ImportResult] = []
 
     def imports() -> None:
         done.append(files.import_file(theirs, path, 1, NOW, dry_run=False))
