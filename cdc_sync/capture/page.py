@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from cdc_sync.config.model import Config
 from cdc_sync.contract import Known, Mapped, Payload, Problem, Reference, SourceId
 from cdc_sync.measures import Measures
-from cdc_sync.rules.compare import Action, Change, compare, gone
+from cdc_sync.rules.compare import Action, Change, compare, compare_gone
 from cdc_sync.rules.mapping import RowMapper, compile_mapping
 from cdc_sync.rules.watermark import Horizon, ReadTo, WatermarkType, is_before
 from cdc_sync.source.reader import Page, Scan, Source
@@ -131,7 +131,7 @@ def compare_absent(
     """Returns what it changes that these contracts are not in the source."""
     rows = (contracts.find_rows(tx, absent) | contracts.lock_rows(tx, absent)).values()
     found = [
-        gone(contracts.to_known(row), ends_on=ends_on, ignore_previous=ignore_previous)
+        compare_gone(contracts.to_known(row), ends_on=ends_on, ignore_previous=ignore_previous)
         for row in rows
     ]
     return [change for change in found if change is not None]

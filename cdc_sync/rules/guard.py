@@ -1,4 +1,4 @@
-"""The guard: whether a run would change so much that a person must look at it first."""
+"""Decides whether a run would change so much that a person must look at it first."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from cdc_sync.rules.compare import IMPORTED, Change
 
 
 class Effect(StrEnum):
-    """As what a change counts."""
+    """What a change does to what CustomerGauge holds."""
 
     UPDATED = "updated"  #: CustomerGauge holds the contract, and holds another payload
     GONE = "gone"  #: CustomerGauge holds the contract, and the source has it no more
@@ -20,7 +20,7 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The changes of one run, by what they count as."""
+    """The numbers of changes of one run, by their effect."""
 
     updated: int = 0
     gone: int = 0
@@ -28,13 +28,13 @@ class Tally:
 
     @property
     def changes(self) -> int:
-        """How many change what CustomerGauge holds."""
+        """How many change what CustomerGauge holds already."""
         return self.updated + self.gone
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What of a run waits for a person."""
+    """Which changes of a run wait for a person."""
 
     changes: bool = False
     new: bool = False
@@ -47,7 +47,7 @@ class Held:
 
 
 def effect_of(change: Change) -> Effect | None:
-    """What a change counts as; None for one that is never held.
+    """Returns the effect of a change; None for a change that is never held.
 
     That is what our own rules refuse, what goes back to the acknowledged payload, what is held
     already, what CustomerGauge never had and never will have, and the first PUT of a contract
@@ -64,13 +64,13 @@ def effect_of(change: Change) -> Effect | None:
 
 
 def tally_changes(changes: Iterable[Change]) -> Tally:
-    """The tally of changes in hand."""
+    """Counts changes by their effect."""
     effects = [effect_of(change) for change in changes]
     return Tally(*(effects.count(effect) for effect in Effect))
 
 
 def judge(guard: GuardConfig, tally: Tally, known: int) -> Held:
-    """What a run with this tally may not do by itself, where `known` contracts are acknowledged.
+    """Returns what of a run is held, where `known` contracts are acknowledged.
 
     Changes are held where they are more than the share of the known contracts, new contracts
     where they would more than double them.
@@ -81,9 +81,10 @@ def judge(guard: GuardConfig, tally: Tally, known: int) -> Held:
 
 
 def count_limit(guard: GuardConfig, tally: Tally) -> int:
-    """So many known contracts decide as any greater number would; 0 where none are to be counted.
+    """Returns how many known contracts it is enough to count; 0 if they need not be counted.
 
-    It makes the cost of a judgement follow the changes, however many contracts there are.
+    Any greater number decides as this one does. So a judgement costs as much as its changes,
+    however many contracts there are.
     """
     least = least_known(guard)
     if guard.max_changes is None or not judge(guard, tally, least):
@@ -94,7 +95,7 @@ def count_limit(guard: GuardConfig, tally: Tally) -> int:
 
 
 def least_known(guard: GuardConfig) -> int:
-    """How many contracts must be known for anything to be held: of none there is no share."""
+    """Returns how many contracts must be known for anything to be held: none have no share."""
     return max(1, guard.min_contracts)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from cdc_sync.contract import SourceId, Status, changed_fields
-from cdc_sync.rules.compare import gone
+from cdc_sync.rules.compare import compare_gone
 from cdc_sync.rules.guard import Held, Tally
 from cdc_sync.state import contracts, control
 from cdc_sync.state.tables import contract
@@ -113,7 +113,7 @@ def _end(tx: Connection, which: ColumnElement[bool], now: datetime) -> None:
     while rows := tx.execute(found).all():  # every one of them leaves `which`
         for row in rows:
             known = contracts.to_known(row)
-            change = gone(known, ends_on=row.gone_at.date(), ignore_previous=True)
+            change = compare_gone(known, ends_on=row.gone_at.date(), ignore_previous=True)
             if change is None:
                 raise AssertionError("a contract that is not gone yet can go")
             values = {**_as(change.status), "payload": change.payload}

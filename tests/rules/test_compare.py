@@ -14,7 +14,7 @@ from cdc_sync.contract import (
     Status,
     payload_of,
 )
-from cdc_sync.rules.compare import Action, compare, gone
+from cdc_sync.rules.compare import Action, compare, compare_gone
 
 pytestmark = pytest.mark.quick
 A, B = (payload_of({"account": name, "end": None}) for name in "AB")
@@ -166,7 +166,7 @@ def test_policy_end_ends_what_was_acknowledged_not_what_was_pending():
     ],
 )
 def test_policy_end_sends_nothing_for_what_was_never_there_or_has_ended(facts):
-    change = gone(known(**facts), ends_on=TODAY)
+    change = compare_gone(known(**facts), ends_on=TODAY)
 
     assert change is not None
     assert change.status is Status.GONE
@@ -174,14 +174,14 @@ def test_policy_end_sends_nothing_for_what_was_never_there_or_has_ended(facts):
 
 def test_policy_end_sends_an_earlier_end_again_when_in_doubt():
     ended = payload_of({"account": "A", "end": "2020-01-01"})
-    change = gone(known(acknowledged=ended, in_doubt=True), ends_on=TODAY)
+    change = compare_gone(known(acknowledged=ended, in_doubt=True), ends_on=TODAY)
 
     assert outcome(change) == (Action.GONE, Status.PENDING, ended)
 
 
 @pytest.mark.parametrize("facts", [{"status": Status.GONE}, {"ends_gone": True}])
 def test_what_is_gone_already_stays_gone(facts):
-    assert gone(known(**facts), ends_on=TODAY) is None
+    assert compare_gone(known(**facts), ends_on=TODAY) is None
 
 
 @pytest.mark.parametrize(

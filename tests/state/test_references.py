@@ -9,7 +9,7 @@ import pytest
 
 from cdc_sync.contract import Mapped, Problem, Reference, SourceId, payload_of
 from cdc_sync.operations import references as files
-from cdc_sync.rules.compare import Action, compare, gone
+from cdc_sync.rules.compare import Action, compare, compare_gone
 from cdc_sync.rules.outcome import Attempt, Kind, settle
 from cdc_sync.rules.verdict import Accepted, Refused
 from cdc_sync.state import contracts, lookup, outbox
@@ -93,7 +93,7 @@ def test_an_imported_contract_that_the_source_never_shows_is_never_due(state, ta
 
     with state.read() as tx:
         assert outbox.count_due(tx, NOW + timedelta(days=9)) == 0
-    assert gone(known(state), ends_on=TODAY) is None
+    assert compare_gone(known(state), ends_on=TODAY) is None
     assert facts(state) == ("CG-77", "gone", "{}", "{}")
 
 
@@ -195,7 +195,7 @@ def test_the_end_of_an_imported_contract_that_is_gone_is_sent_with_the_whole_con
     take("1,CG-1")
     see(state)
 
-    change = gone(known(state), ends_on=TODAY)
+    change = compare_gone(known(state), ends_on=TODAY)
 
     assert change.status == "pending"
     assert change.payload == payload_of({"account": "A", "start": "2024-01-01", "end": str(TODAY)})
@@ -205,7 +205,7 @@ def test_an_imported_contract_that_our_own_rules_refuse_is_gone_without_a_put(st
     take("1,CG-1")
     see(state, problems=BROKEN)
 
-    assert gone(known(state), ends_on=TODAY).status == "gone"
+    assert compare_gone(known(state), ends_on=TODAY).status == "gone"
 
 
 def test_an_imported_contract_keeps_its_reference_while_it_is_refused_and_after(state, take):
