@@ -24,7 +24,7 @@ from cdc_sync.cli.output import (
 from cdc_sync.clock import utc_now
 from cdc_sync.wording import format_count, sort_fields, value_or_dash
 
-_HEEDED = "A running daemon heeds it within a second."
+_HEEDED = "A running daemon obeys within a second."
 
 
 def retry(

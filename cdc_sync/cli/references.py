@@ -116,8 +116,8 @@ def _next(done: "ImportResult") -> list[str]:
     found = []
     if done.not_met:
         found.append(
-            f"{done.not_met:,} of them were not met in the source yet: where an id is spelled as it"
-            " is there, `cdc-sync plan` now says update, and not create."
+            f"{done.not_met:,} of them have not been seen in the source yet. If their ids are"
+            " spelled as in the source, `cdc-sync plan` now says update, not create."
         )
     if done.refused_by_us:
         found.append(

@@ -121,7 +121,10 @@ def explain_unknown(state: Database, source_id: str, load: Callable[[], Config])
     except CdcSyncError as error:
         return f"{start} Why, the source could not be asked: {error}"
     if found is None:
-        return f"{start} It is not in the source, either (a reference is known once its row is)."
+        return (
+            f"{start} It is not in the source, either"
+            " (a reference can be looked up once its row was read)."
+        )
     return f"{start} {_reason(config, found, known)}"
 
 

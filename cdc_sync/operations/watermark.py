@@ -226,8 +226,8 @@ def _expect_within_horizon(value: WatermarkValue, context: WatermarkContext) -> 
         return
     raise UserMistake(
         f"{write_watermark(value)} lies beyond the horizon"
-        f" ({write_watermark(horizon) or 'not known now'}): what commits late before it would be"
-        " missed until the next reconcile.",
+        f" ({write_watermark(horizon) or 'not known now'}): rows before it that are committed late"
+        " would be missed until the next reconcile.",
         hint="If that is meant, add --force.",
     )
 

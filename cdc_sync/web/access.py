@@ -174,7 +174,7 @@ class AccessMiddleware:
         host, origin = headers.get("host"), headers.get("origin")
         reached = scope["server"][0] if scope.get("server") else None
         if not is_own_host(host, self._hosts, reached):
-            return _refusal(421, "This page does not go by that name: ask for it by its address.")
+            return _refusal(421, "This page is not served under that name: use its address.")
         if _is_embedded(headers):
             return _refusal(403, "Another page may lead here, but not load from here.")
         if scope["method"] in _SAFE_METHODS:

@@ -90,7 +90,9 @@ def test_a_file_as_a_spreadsheet_or_a_person_writes_it(fresh: Bench, content: st
     ran = imported(fresh, content)
 
     assert ran.code == 0
-    assert ran.out.startswith("2 references imported.\n2 of them were not met in the source yet")
+    assert ran.out.startswith(
+        "2 references imported.\n2 of them have not been seen in the source yet"
+    )
     assert pairs(fresh) == [("1", "CG-1"), ("2", "Ø-2")]
 
 
