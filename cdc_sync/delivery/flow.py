@@ -19,6 +19,7 @@ from cdc_sync.rules.gate import PROBE_LONGEST, Gate
 from cdc_sync.rules.pace import Pace, SharedPace
 from cdc_sync.rules.verdict import LONGEST, ApiState, backoff
 from cdc_sync.state import control
+from cdc_sync.state.database import state_now
 
 log = structlog.get_logger()
 # Others go on while we stall: a turn that we miss by more is lost, or two would take it at once.
@@ -76,7 +77,7 @@ class Pacing:
             self._pace = Pace.going_on(self._limit, control.load(tx, SharedPace))
         elif _is_shared(tx):
             self._join(control.load(tx, SharedPace))
-        self._ahead = control.database_now(tx, now) - now
+        self._ahead = state_now(tx, now) - now
         self._shared = _is_shared(tx)
 
     def room(self, now: datetime, within: timedelta) -> int | None:

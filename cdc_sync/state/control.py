@@ -208,14 +208,6 @@ def is_paused(tx: Connection) -> bool:
     return load(tx, Paused) == PAUSED
 
 
-def database_now(tx: Connection, now: datetime) -> datetime:
-    """Returns the time of the state's server; on SQLite that is our own, `now`."""
-    if tx.dialect.name == "sqlite":
-        return now
-    server: datetime = tx.execute(select(sa.func.clock_timestamp())).scalar_one()
-    return server
-
-
 def remove_presences(tx: Connection, before: datetime) -> None:
     """Removes the presences of daemons whose last sign of life was before an instant."""
     for name, presence in load_named(tx, Presence).items():

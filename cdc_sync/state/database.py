@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -102,6 +103,14 @@ def open_state(url_text: str) -> Database:
 def is_for_reading(tx: Connection) -> bool:
     """Returns whether this is a transaction for reading."""
     return bool(tx.get_execution_options().get("cdc_sync_read"))
+
+
+def state_now(tx: Connection, now: datetime) -> datetime:
+    """Returns the time of the state's server; on SQLite that is our own, `now`."""
+    if tx.dialect.name == "sqlite":
+        return now
+    server: datetime = tx.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+    return server
 
 
 def open_memory() -> Database:

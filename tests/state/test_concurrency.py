@@ -13,7 +13,7 @@ from cdc_sync.errors import StateUnavailable
 from cdc_sync.rules.outcome import Attempt, Claimed, settle
 from cdc_sync.rules.verdict import Accepted, Refused, Throttled, Unavailable, Verdict
 from cdc_sync.state import contracts, control, outbox
-from cdc_sync.state.database import Database, open_state
+from cdc_sync.state.database import Database, open_state, state_now
 from cdc_sync.state.lease import SILENT_SECONDS, Lease, instance_lock
 from cdc_sync.state.schema import upgrade_tables
 from cdc_sync.state.values import Paused
@@ -53,7 +53,7 @@ def see(state, payload, *, meanwhile=lambda: None):
 
 def claim(state, owner, now=NOW, exclude=()) -> list[Claimed]:
     with state.begin() as tx:
-        until = control.database_now(tx, now) - SECOND  # nobody answers in time
+        until = state_now(tx, now) - SECOND  # nobody answers in time
         return outbox.claim(tx, now, 10, owner, until, exclude=exclude)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cdc_sync.operations.status import KINDS
 from cdc_sync.state.tables import REVISION
 from tests.support.bench import Bench
 from tests.support.sandbox import Sandbox
@@ -71,6 +72,13 @@ def test_what_it_knew_is_known(first: Bench) -> None:
     story = first.run("contracts", "show", "erp-1", "--json").document
 
     assert status["contracts"] == COUNTS
+    assert status["totals"] == dict.fromkeys(KINDS, 0) | {"created": 5, "retried": 2, "rejected": 1}
+    assert status["last_poll"]["finished"] == "2026-11-24T12:12:57.986964Z"
+    assert status["last_reconcile"]["started"] == "2026-11-24T12:11:53.019580Z"
+    assert status["last_delivery"] == {"at": "2026-11-24T12:12:28.942882Z", "status": None}
+    assert (status["balance"]["rows"], status["balance"]["synced"]) == (6, 4)
+    assert (status["api"]["state"], status["paused"]) == ("ok", False)
+    assert status["watermark"]["read_to"] == "2026-11-24T12:12:56.969000Z"
     assert (mark["value"], mark["version"]) == ("2026-11-24T12:12:56.969000Z", 7)
     assert (move["who"], move["kind"]) == ("anna@ops1", "rewind")
     assert [one["http_status"] for one in story["history"]] == [201]
