@@ -142,6 +142,21 @@ def test_the_map_for_contributors_has_every_folder_of_the_package() -> None:
     assert set(re.findall(r"^ {6,}(\w+)/ ", CONTRIBUTING, re.MULTILINE)) == folders - {"cdc_sync"}
 
 
+def test_the_map_for_contributors_names_every_module_at_its_folder() -> None:
+    folders = re.split(
+        r"^ {6,}(\w+)/ ", CONTRIBUTING.partition("## The walk")[0], flags=re.MULTILINE
+    )
+    drawn = {"cdc_sync": folders[0], **dict(zip(folders[1::2], folders[2::2], strict=True))}
+    modules = [path for path in (ROOT / "cdc_sync").rglob("*.py") if not path.name.startswith("_")]
+
+    missing = [
+        path.relative_to(ROOT).as_posix()
+        for path in modules
+        if not re.search(rf"\b{path.stem}\b", drawn[path.parent.name])
+    ]
+    assert missing == []
+
+
 @cache
 def _said() -> str:
     """Every text of the program, one a line; what is put in stands as an ellipsis."""
