@@ -38,7 +38,7 @@ class Sync:
     measures: Measures
 
     def apply_config(self, config: Config) -> None:
-        """From now on this configuration holds; what is open of it stays the same."""
+        """Applies a configuration in which only keys that may change at once have changed."""
         self.config = self.capture.config = config
 
 

@@ -1,4 +1,4 @@
-"""One run under the guard: what it changes goes, waits for the run's end, or is held.
+"""Applies the guard to a run: each change is recorded, deferred to the run's end, or held.
 
 A run of one page is judged in memory and at once. In a longer one what CustomerGauge would see
 waits in the state (`pending` with `held_run`), and is judged in one transaction at its end,
@@ -34,7 +34,7 @@ _LOGGED = ("changes", "known", "updated", "new", "gone")
 
 @contextmanager
 def guard_run(capture: Capture, kind: str) -> Iterator["RunGuard"]:
-    """The guard of a run; what is held is told in the log at its end. Raises StateUnavailable."""
+    """Opens the guard of a run, and logs at its end what was held. Raises StateUnavailable."""
     run = RunGuard(capture, kind)
     try:
         yield run
@@ -42,9 +42,9 @@ def guard_run(capture: Capture, kind: str) -> Iterator["RunGuard"]:
         if run.number is not None:
             capture.guarded_runs.discard(run.number)
         if run.hold is not None:
-            told = {name: getattr(run.hold, name) for name in _LOGGED}
+            counts = {name: getattr(run.hold, name) for name in _LOGGED}
             log.warning(
-                "guard.held", kind=kind, **told, hint="cdc-sync approve, or cdc-sync discard"
+                "guard.held", kind=kind, **counts, hint="cdc-sync approve, or cdc-sync discard"
             )
 
 
@@ -57,18 +57,18 @@ class RunGuard:
         self._guard = capture.config.guard
         self.number: int | None = None  #: of this run, once something of it waits or is held
         self.hold: HoldReport | None = None  #: what it held
-        self._on: bool | None = None
+        self._is_on: bool | None = None
 
     def is_on(self, tx: Connection) -> bool:
         """Whether anything may be held: not in the first full scan, nor with few contracts."""
-        if self._on is None:
-            self._on = self._begins(tx)
-        return self._on
+        if self._is_on is None:
+            self._is_on = self._begins(tx)
+        return self._is_on
 
     def record(
         self, tx: Connection, changes: list[Change], now: datetime, *, last: bool
     ) -> list[Change]:
-        """Writes a page's changes as the guard lets them; what was written."""
+        """Records a page's changes as the guard allows; returns them as they were recorded."""
         at_once = last and self.number is None and not self._unjudged(tx)
         if changes and self.is_on(tx):
             changes = self._hold_excess(tx, changes) if at_once else self._defer(tx, changes)
@@ -80,7 +80,7 @@ class RunGuard:
         return changes
 
     def end(self, tx: Connection, now: datetime) -> None:
-        """Judges what waits: it becomes what it would have been, or is held."""
+        """Judges the deferred changes: each becomes what it would have been, or is held."""
         runs = self._unjudged(tx)
         if not runs:
             return
@@ -102,20 +102,20 @@ class RunGuard:
         )
 
     def save_hold(self, tx: Connection, now: datetime) -> None:
-        """Keeps what this run held where `status` reads it, and for the log."""
+        """Saves what this run held, for `status` and for the log."""
         if self.number is not None:
             known = contracts.count_known(tx)
             self.hold = holds.save_report(tx, self.number, self._kind, known, now)
 
     def _begins(self, tx: Connection) -> bool:
-        # The first full scan sends everything; once one has ended there is a shape.
+        # The first full scan sends everything; once one has ended there is a fingerprint.
         if self._guard.max_changes is None or control.load(tx, Fingerprint) is None:
             return False
         least = least_known(self._guard)
         return contracts.count_known(tx, least) >= least
 
     def _unjudged(self, tx: Connection) -> set[int]:
-        """Runs whose changes wait for this one's end: its own, and those that were cut short."""
+        """Returns the runs to be judged at the end of this one: its own, and interrupted ones."""
         under_way = self._capture.guarded_runs - {self.number}
         return holds.unjudged_runs(tx) - under_way
 
@@ -147,12 +147,12 @@ class RunGuard:
 
 
 def interrupted_runs(tx: Connection, capture: Capture) -> set[int]:
-    """The runs that were cut short, whose changes wait to be judged at the end of another."""
+    """Returns the runs that were cut short: their changes are judged at the end of another."""
     return holds.unjudged_runs(tx) - capture.guarded_runs
 
 
 def judge_run(tx: Connection, capture: Capture, tally: Tally) -> Held:
-    """What of a run with this tally is held, as of now."""
+    """Returns what of a run with this tally is held, counting no more contracts than decide it."""
     guard = capture.config.guard
     most = count_limit(guard, tally)
     return judge(guard, tally, contracts.count_known(tx, most)) if most else Held()

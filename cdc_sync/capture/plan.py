@@ -1,4 +1,4 @@
-"""What a sync would do now; reads both databases, writes neither."""
+"""Plans what a sync would do now; reads both databases, writes neither."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -29,8 +29,8 @@ EVERYTHING = 2**31  # more contracts than there are
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """What would become of one contract."""
+class PlannedChange:
+    """What a sync would do with one contract."""
 
     source_id: str
     reference: str | None
@@ -45,14 +45,14 @@ class Plan:
 
     rows: int = 0
     counts: Counter[Action] = field(default_factory=Counter)
-    changes: list[Planned] = field(default_factory=list)
+    changes: list[PlannedChange] = field(default_factory=list)
     sends: int = 0  #: how many PUTs
     held: int = 0  #: how many of the changes the guard would hold
     later: int = 0  #: how many others are pending, and wait for their next try
     departed: int = 0  #: how many of the rows count as gone
 
     def document(self) -> dict[str, Any]:
-        """`plan --json`, key for key."""
+        """Returns `plan --json`, key for key."""
         changed = sum(self.counts[a] for a in (Action.CREATE, Action.UPDATE, Action.INVALID))
         unchanged = self.rows - changed - self.departed
         return {
@@ -77,27 +77,27 @@ class Plan:
 
 
 def plan(capture: Capture, *, full: bool, limit: int | None) -> Plan:
-    """What `once` (with `full` a reconcile) would do, with at most `limit` changes in detail.
+    """Plans what `once` (with `full` a reconcile) would do, with at most `limit` changes in detail.
 
     Raises SourceUnavailable, SourceMistake and StateUnavailable.
     """
     with capture.state.read() as tx, capture.source.scan() as scan:
-        planning = _Planning(capture, tx, scan, limit)
+        builder = _PlanBuilder(capture, tx, scan, limit)
         known = watermark.read(tx)
         before = control.load(tx, Fingerprint)
         is_changed = before not in (None, config_fingerprint(capture.config))
         everything = full or known.value is None or is_changed
         if everything and any(contracts.count_by_status(tx).values()):
-            planning.read_everything()
+            builder.read_everything()
         else:
-            planning.read_from(None if everything else known.value)
-        planning.add_due()
-        planning.count_later()
-        return planning.judged(is_first=before is None)
+            builder.read_from(None if everything else known.value)
+        builder.add_due()
+        builder.count_later()
+        return builder.finish(is_first=before is None)
 
 
-class _Planning:
-    """A plan that grows."""
+class _PlanBuilder:
+    """Adds page after page to a plan."""
 
     def __init__(self, capture: Capture, tx: Connection, scan: Scan, limit: int | None) -> None:
         self._capture = capture
@@ -140,23 +140,23 @@ class _Planning:
                 self._add(compare_absent(self._tx, absent, ends_on=self._ends_on))
 
     def add_due(self) -> None:
-        """What is pending already, or in doubt, and due: a sync would send that, too."""
+        """Adds what is due already, as pending or in doubt: a sync would send that, too."""
         for row in outbox.list_due(self._tx, self._capture.now(), EVERYTHING):
             if row.source_id not in self._seen:
                 action = Action.CREATE if row.acknowledged is None else Action.UPDATE
                 diff = changed_fields(row.acknowledged, row.payload)
-                planned = Planned(row.source_id, row.reference, action, diff, None)
+                planned = PlannedChange(row.source_id, row.reference, action, diff, None)
                 self._plan.rows += self._met is not None and row.source_id not in self._met
                 self._sends[None] += 1
                 self._show(planned)
 
     def count_later(self) -> None:
-        """What is pending and not due yet: it goes by itself when its time comes."""
+        """Counts what is pending and not due yet: it goes by itself when its time comes."""
         later = outbox.list_postponed(self._tx, self._capture.now())
         self._plan.later = sum(source_id not in self._seen for source_id in later)
 
-    def judged(self, *, is_first: bool) -> Plan:
-        """The plan, with what of it the guard would hold."""
+    def finish(self, *, is_first: bool) -> Plan:
+        """Returns the plan, with what of it the guard would hold."""
         tally = Tally(*(self._effects[effect] for effect in Effect))
         known = 0 if is_first else contracts.count_known(self._tx)
         held = judge(self._capture.config.guard, tally, known)
@@ -187,15 +187,15 @@ class _Planning:
                 self._sends[effect] += change.status is Status.PENDING
                 self._show(_of_change(change))
 
-    def _show(self, one: Planned) -> None:
+    def _show(self, one: PlannedChange) -> None:
         self._plan.counts[one.action] += 1
         if self._limit is None or len(self._plan.changes) < self._limit:
             self._plan.changes.append(one)
 
 
-def _of_change(change: Change) -> Planned:
+def _of_change(change: Change) -> PlannedChange:
     acknowledged = change.known.acknowledged if change.known else None
     problem = format_problems(change.problems) or None
     never_sent = change.action is Action.GONE and acknowledged is None
     diff = {} if problem or never_sent else changed_fields(acknowledged, change.payload)
-    return Planned(change.source_id, change.reference, change.action, diff, problem)
+    return PlannedChange(change.source_id, change.reference, change.action, diff, problem)

@@ -11,7 +11,7 @@ from cdc_sync.wording import format_count, sort_fields, value_or_dash
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cdc_sync.capture.plan import Plan, Planned
+    from cdc_sync.capture.plan import Plan, PlannedChange
 
 
 def plan(  # one argument an option
@@ -55,7 +55,7 @@ def _words(plan: "Plan", limit: int | None) -> str:
     return "\n".join([head, *shown, *more])
 
 
-def _lines(changes: "Sequence[Planned]") -> list[str]:
+def _lines(changes: "Sequence[PlannedChange]") -> list[str]:
     if not changes:
         return []
     new = [_account(one) for one in changes if one.action == "create"]
@@ -65,7 +65,7 @@ def _lines(changes: "Sequence[Planned]") -> list[str]:
     ]
 
 
-def _told(one: "Planned", width: int) -> str:
+def _told(one: "PlannedChange", width: int) -> str:
     if one.problem:
         return one.problem
     if one.action == "gone" and not one.diff:
@@ -80,5 +80,5 @@ def _told(one: "Planned", width: int) -> str:
     return ", ".join(diffs) or "in doubt: sent again"
 
 
-def _account(one: "Planned") -> str:
+def _account(one: "PlannedChange") -> str:
     return value_or_dash(one.diff.get("account", (None, None))[1])

@@ -74,7 +74,13 @@ def work(context: typer.Context, kind: str, limit: int | None = None, *, as_json
     from cdc_sync.cli.output import delivering
     from cdc_sync.errors import SourceMistake, SourceUnavailable
     from cdc_sync.log import configure_log
-    from cdc_sync.operations.runs import failure, is_well, public, run_here, words
+    from cdc_sync.operations.runs import (
+        describe_report,
+        is_complete,
+        public_part,
+        report_failure,
+        run_here,
+    )
     from cdc_sync.sync import open_sync, redaction_of
 
     config = config_of(context)
@@ -92,12 +98,12 @@ def work(context: typer.Context, kind: str, limit: int | None = None, *, as_json
                 return run_here(sync, kind, until_signal(), limit, progress)
             except (SourceUnavailable, SourceMistake) as error:
                 if as_json:
-                    emit(public(failure(sync, kind, error)), "", as_json=True)
+                    emit(public_part(report_failure(sync, kind, error)), "", as_json=True)
                 raise
 
     report = _in_turn(here, lambda: _by_daemon(context, kind, limit))
-    emit(public(report), words(report, limit), as_json=as_json)
-    if not is_well(report, limit):
+    emit(public_part(report), describe_report(report, limit), as_json=as_json)
+    if not is_complete(report, limit):
         raise typer.Exit(1)
 
 

@@ -15,7 +15,7 @@ from cdc_sync.capture.loop import Loops
 from cdc_sync.config.model import ScheduleConfig
 from cdc_sync.config.units import parse_duration
 from cdc_sync.errors import CdcSyncError, StateUnavailable
-from cdc_sync.operations.runs import RUNS, report_of
+from cdc_sync.operations.runs import RUNS, build_report
 from cdc_sync.source.listener import listen
 from cdc_sync.state import control, history
 from cdc_sync.state.history import Run
@@ -173,7 +173,7 @@ class Requests:
         self._sync.delivery.wait_for_rest(stop, REST_WITHIN_SECONDS)
         while True:
             try:
-                report = report_of(self._sync, run, before)
+                report = build_report(self._sync, run, before)
                 with self._sync.state.begin() as tx:
                     control.answer(tx, name, request, report)
                 break

@@ -1,4 +1,4 @@
-"""What `once`, `reconcile` and `discard` report, and the work of each without a daemon."""
+"""What `once`, `reconcile` and `discard` do, here or in a daemon, and what each reports."""
 
 import threading
 from collections import Counter
@@ -16,9 +16,8 @@ from cdc_sync.wording import format_count
 
 _FOR_PEOPLE = ("why", "adopted", "there", "recreated", "missed", "balance", "rechecked", "taken")
 _UPDATES = ("updated", "confirmed", "adopted", "recreated")
-NAMED = 3  # adopted references that are named
+NAMED_ADOPTED = 3  # so many adopted references are named
 Progress = Callable[[], None]
-
 
 #: What a command does, and the running daemon when a command asks it to.
 RUNS: dict[str, Callable[[Loops, threading.Event], Run]] = {
@@ -28,8 +27,40 @@ RUNS: dict[str, Callable[[Loops, threading.Event], Run]] = {
 }
 
 
-def report_of(sync: Sync, run: Run, before: Counter[str]) -> dict[str, Any]:
-    """The report of a run and of what was delivered since these were the counts."""
+def run_here(
+    sync: Sync, kind: str, stop: threading.Event, limit: int | None, progress: Progress
+) -> dict[str, Any]:
+    """Runs it in this process, delivers until nothing is due (at most `limit`), and reports."""
+    loops = Loops.of(sync.capture)
+    before = Counter(sync.delivery.counts)
+    try:
+        run = RUNS[kind](loops, stop)
+    finally:
+        if kind == "once":
+            save_last_poll(sync.capture, loops.polls.last)
+    began = sync.capture.now()
+    sync.delivery.allowance = limit
+    sync.delivery.drain(stop, progress)
+    report = build_report(sync, run, before)
+    with sync.state.read() as tx:
+        match kind:
+            case "once":
+                return {**report, "taken": history.taken_since(tx, began)}
+            case "reconcile":
+                return {**report, "balance": control.load(tx, Balance)}
+            case _:
+                return {**report, "rechecked": run.rows}
+
+
+def report_failure(sync: Sync, kind: str, error: CdcSyncError) -> dict[str, Any]:
+    """Returns the report of a run that could not read the source, and delivered nothing."""
+    now = sync.capture.now()
+    run = Run(kind, now).ended(now, str(error))
+    return build_report(sync, run, Counter(sync.delivery.counts))
+
+
+def build_report(sync: Sync, run: Run, before: Counter[str]) -> dict[str, Any]:
+    """Returns the report of a run and of what was delivered since the counts `before`."""
     delivered = sync.delivery.counts - before
     adopted = delivered["adopted"]
     with sync.state.read() as tx:
@@ -54,52 +85,28 @@ def report_of(sync: Sync, run: Run, before: Counter[str]) -> dict[str, Any]:
     }
 
 
-def public(report: dict[str, Any]) -> dict[str, Any]:
-    """The report with the keys that are promised, and no others."""
+def public_part(report: dict[str, Any]) -> dict[str, Any]:
+    """Returns the report with the keys that `--json` promises, and no others."""
     return {name: value for name, value in report.items() if name not in _FOR_PEOPLE}
 
 
-def failure(sync: Sync, kind: str, error: CdcSyncError) -> dict[str, Any]:
-    """The report of a run that could not read the source, and delivered nothing."""
-    now = sync.capture.now()
-    run = Run(kind, now).ended(now, str(error))
-    return report_of(sync, run, Counter(sync.delivery.counts))
+def is_complete(report: dict[str, Any], limit: int | None = None) -> bool:
+    """Whether all was delivered, except for what `--limit` left."""
+    left = report["left"] if limit is None else 0
+    return not (
+        left or report["rejected"] or report["waiting"] or report["held"] or report["error"]
+    )
 
 
-def run_here(
-    sync: Sync, kind: str, stop: threading.Event, limit: int | None, progress: Progress
-) -> dict[str, Any]:
-    """Runs it in this process, then delivers until nothing is due; `limit` contracts at most."""
-    loops = Loops.of(sync.capture)
-    before = Counter(sync.delivery.counts)
-    try:
-        run = RUNS[kind](loops, stop)
-    finally:
-        if kind == "once":
-            save_last_poll(sync.capture, loops.polls.last)
-    began = sync.capture.now()
-    sync.delivery.allowance = limit
-    sync.delivery.drain(stop, progress)
-    report = report_of(sync, run, before)
-    with sync.state.read() as tx:
-        match kind:
-            case "once":
-                return {**report, "taken": history.taken_since(tx, began)}
-            case "reconcile":
-                return {**report, "balance": control.load(tx, Balance)}
-            case _:
-                return {**report, "rechecked": run.rows}
-
-
-def words(report: dict[str, Any], limit: int | None = None) -> str:
-    """The report in one or two sentences."""
+def describe_report(report: dict[str, Any], limit: int | None = None) -> str:
+    """Says in a few sentences what a run did, and what needs attention."""
     plain = report["updated"] - report["adopted"] - report["recreated"]
     done = [
         f"{count:,} {name}"
         for name, count in (
             ("created", report["created"]),
             ("updated", plain),
-            (f"adopted ({_were_there(report)})", report["adopted"]),
+            (f"adopted ({_describe_adopted(report)})", report["adopted"]),
             ("recreated (CustomerGauge had lost them)", report["recreated"]),
         )
         if count
@@ -108,14 +115,14 @@ def words(report: dict[str, Any], limit: int | None = None) -> str:
     if report["left"]:
         text += f", {format_count(report['left'], 'waits', 'wait')}"
     text += "."
-    text += _about_left(report, limit if done else None)
+    text += _describe_left(report, limit if done else None)
     if report.get("rechecked"):
         count = format_count(report["rechecked"], "held contract")
         text += f"\n{count} looked at afresh in the source."
     if report["gone"]:
         text += f"\n{report['gone']:,} gone from the source."
     if balance := report.get("balance"):
-        text += f"\n{arithmetic(balance)}"
+        text += f"\n{describe_balance(balance)}"
     if report["rejected"]:
         text += f"\n{report['rejected']:,} rejected: cdc-sync contracts list --status rejected"
     if report["waiting"]:
@@ -132,7 +139,7 @@ def words(report: dict[str, Any], limit: int | None = None) -> str:
     return text
 
 
-def _about_left(report: dict[str, Any], limit: int | None) -> str:
+def _describe_left(report: dict[str, Any], limit: int | None) -> str:
     if limit is not None and report["left"]:
         taken = " … ".join(report.get("taken") or ["them"])
         return f" Look at {taken} in CustomerGauge; then: cdc-sync once, or start the service."
@@ -142,24 +149,16 @@ def _about_left(report: dict[str, Any], limit: int | None) -> str:
     return ""
 
 
-def _were_there(report: dict[str, Any]) -> str:
-    names = [*report["there"][:NAMED]]
+def _describe_adopted(report: dict[str, Any]) -> str:
+    names = [*report["there"][:NAMED_ADOPTED]]
     if more := report["adopted"] - len(names):
         names.append(f"{more:,} more")
     listed = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
     return f"{listed} {'were' if report['adopted'] > 1 else 'was'} there already"
 
 
-def arithmetic(balance: Balance) -> str:
-    """How the rows of a full scan are accounted for, in one line."""
+def describe_balance(balance: Balance) -> str:
+    """Says in one line how the rows of a full scan are accounted for."""
     names = [status.value for status in Status if status is not Status.GONE]
     parts = " + ".join(f"{getattr(balance, name):,} {name}" for name in names)
     return f"{format_count(balance.rows, 'row')} = {parts}; unexplained {balance.unexplained:,}"
-
-
-def is_well(report: dict[str, Any], limit: int | None = None) -> bool:
-    """Whether nothing was left undelivered, but for what `--limit` left."""
-    left = report["left"] if limit is None else 0
-    return not (
-        left or report["rejected"] or report["waiting"] or report["held"] or report["error"]
-    )
