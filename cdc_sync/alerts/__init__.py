@@ -1,1 +1,1 @@
-"""Telling people of troubles: when a message is due, and sending it."""
+"""Reports problems that last to people: `policy` decides when, `notifier` sends."""

@@ -1,1 +1,1 @@
-"""From the source to pending: poll, reconcile, plan."""
+"""From a row of the source to a pending contract: poll, reconcile, plan."""

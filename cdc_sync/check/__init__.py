@@ -1,1 +1,1 @@
-"""`check`: what a run needs, looked at before it starts."""
+"""`check`: asks for everything that a run needs, before it starts."""

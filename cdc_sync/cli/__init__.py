@@ -1,1 +1,1 @@
-"""The commands. Each reads options, calls one function below, prints."""
+"""The commands: each reads its options, calls one function, prints."""

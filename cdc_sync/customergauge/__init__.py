@@ -1,1 +1,1 @@
-"""CustomerGauge over HTTP: one PUT in, one answer out."""
+"""CustomerGauge over HTTP: sends one PUT, returns one answer."""

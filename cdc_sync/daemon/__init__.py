@@ -1,1 +1,1 @@
-"""The process that stays."""
+"""The long-running process: its threads, schedule, reload, and systemd."""

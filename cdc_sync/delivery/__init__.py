@@ -1,1 +1,1 @@
-"""From pending to acknowledged."""
+"""From a pending contract to an acknowledged one: claim, send, settle."""

@@ -1,1 +1,1 @@
-"""The whole system on this machine."""
+"""The whole system on this machine, with a source that keeps changing."""

@@ -1,1 +1,1 @@
-"""The decisions. Values in, values out: no clock, no chance, no I/O, no log."""
+"""The decisions, as pure functions of values: no clock, no random numbers, no I/O, no log."""

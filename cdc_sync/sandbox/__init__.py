@@ -1,1 +1,1 @@
-"""The sandbox stands in for CustomerGauge: a witness that shares no code with the product."""
+"""A stand-in for CustomerGauge that shares no code with what it is a witness of."""

@@ -1,1 +1,1 @@
-"""Setting up: what `init` writes, and what `service install` installs and takes back."""
+"""What `init` writes, and what `service install` installs and `uninstall` removes."""

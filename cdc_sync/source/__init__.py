@@ -1,1 +1,1 @@
-"""The source database, read only: pages, horizon, facts for check."""
+"""The source database, read only: pages of rows, the horizon, and facts for `check`."""

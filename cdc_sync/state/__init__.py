@@ -1,1 +1,1 @@
-"""The state database; functions take the caller's transaction first."""
+"""The state database. Functions take the caller's transaction as their first argument."""

@@ -1,1 +1,1 @@
-"""What is served over HTTP from inside our own process."""
+"""The status page: pages, actions, live updates and metrics, served from the daemon."""

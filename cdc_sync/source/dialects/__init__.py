@@ -1,4 +1,4 @@
-"""The databases that a source may be, each in a room of its own."""
+"""The databases that a source may be, one module for each."""
 
 from sqlalchemy.engine import URL
 
