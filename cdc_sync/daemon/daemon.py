@@ -43,7 +43,7 @@ from cdc_sync.errors import CdcSyncError, StateUnavailable
 from cdc_sync.log import RecentLog
 from cdc_sync.source.dialects.base import STATEMENT_TIMEOUT_SECONDS
 from cdc_sync.state import control
-from cdc_sync.state.outbox import owner_id
+from cdc_sync.state.lease import owner_id
 from cdc_sync.state.values import HorizonReport, PollReport, Presence
 from cdc_sync.sync import Sync, redaction_of
 from cdc_sync.web.app import status_app

@@ -28,7 +28,8 @@ from cdc_sync.rules.outcome import Claimed
 from cdc_sync.rules.verdict import ApiState
 from cdc_sync.state import control, outbox
 from cdc_sync.state.database import Database
-from cdc_sync.state.outbox import free_expired_leases, owner_id
+from cdc_sync.state.lease import owner_id
+from cdc_sync.state.outbox import free_expired_leases
 from cdc_sync.state.values import ProbeRequest
 
 log = structlog.get_logger()

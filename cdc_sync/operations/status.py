@@ -3,8 +3,6 @@
 Every view of the system is made of this one document: `status`, the page, metrics and alerts.
 """
 
-import os
-import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
@@ -17,6 +15,7 @@ from cdc_sync.rules.watermark import Watermark, write_watermark
 from cdc_sync.state import contracts, control, holds, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.history import STOPPED
+from cdc_sync.state.lease import has_ended
 from cdc_sync.state.values import (
     PAUSED,
     Balance,
@@ -86,17 +85,8 @@ def _instances(presences: Iterable[Presence], now: datetime) -> list[dict[str, A
 
 
 def _is_running(presence: Presence, now: datetime) -> bool:
-    if now - presence.beat_at >= PRESENCE_GOOD_FOR:
-        return False
-    if presence.host != socket.gethostname():
-        return True  # as far as can be seen from here
-    try:
-        os.kill(presence.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    is_fresh = now - presence.beat_at < PRESENCE_GOOD_FOR
+    return is_fresh and not has_ended(presence.host, presence.pid)
 
 
 def _watermark(mark: Watermark, horizon: HorizonReport) -> dict[str, Any]:

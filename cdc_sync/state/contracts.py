@@ -11,16 +11,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    FromClause,
-    Insert,
-    Select,
-    Update,
-    bindparam,
-    select,
-)
+from sqlalchemy import ColumnElement, Connection, FromClause, select
 from sqlalchemy.dialects import postgresql
 
 from cdc_sync.contract import (
@@ -99,7 +90,7 @@ def find_differing(
 
 
 @bulk_statement({"id": sa.Text(), "payload": sa.Text()})
-def _select_differing(given: FromClause) -> Select[Any]:
+def _select_differing(given: FromClause) -> sa.Select[Any]:
     is_alike = sa.and_(
         contract.c.status == Status.SYNCED.value, contract.c.payload == given.c.payload
     )
@@ -182,14 +173,14 @@ _CHANGED: Columns = {
 
 
 @bulk_statement(_CHANGED)
-def _insert(given: FromClause) -> Insert:
+def _insert(given: FromClause) -> sa.Insert:
     new = _values(given)
     new |= {"source_id": given.c.source_id, "first_seen_at": new["changed_at"]}
     return contract.insert().from_select(list(new), select(*new.values()))
 
 
 @bulk_statement(_CHANGED)
-def _update(given: FromClause) -> Update:
+def _update(given: FromClause) -> sa.Update:
     stays_held = sa.and_(
         contract.c.status == Status.HELD.value, given.c.status == Status.HELD.value
     )
@@ -199,7 +190,7 @@ def _update(given: FromClause) -> Update:
 
 
 def _values(given: FromClause) -> dict[str, ColumnElement[Any]]:
-    now = bindparam("now", type_=contract.c.changed_at.type)
+    now = sa.bindparam("now", type_=contract.c.changed_at.type)
     return {
         "reference": given.c.reference,
         "payload": given.c.payload,

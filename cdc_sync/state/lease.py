@@ -6,6 +6,7 @@ then. So on PostgreSQL every holder takes a number, and a write by an earlier nu
 
 import fcntl
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -165,6 +166,24 @@ def _stored_number(tx: Connection) -> int | None:
     """Returns the number of the process that captures; a new one waits until `tx` ends."""
     latest = control.load_shared(tx, HolderNumber)
     return None if latest is None else latest.number
+
+
+def owner_id() -> str:
+    """Returns the name of this process: its host and number."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def has_ended(host: str | None, pid: int) -> bool:
+    """Returns whether a process has ended; False where it is another host's."""
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # it lives, as another user's
+    return False
 
 
 def _running(name: str) -> InstanceRunning:

@@ -5,29 +5,18 @@ that are due and puts them in doubt; `settle` writes what came of them and `rele
 what was never sent. A process that dies leaves its claims, which the last part of this module ends.
 """
 
-import os
-import socket
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import (
-    Connection,
-    FromClause,
-    Row,
-    Select,
-    Update,
-    bindparam,
-    case,
-    select,
-)
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import ColumnElement, Connection, FromClause, bindparam, case, select
 
 from cdc_sync.contract import Payload, Problem, SourceId, Status, problems_to_json
 from cdc_sync.rules.outcome import ACCOUNT_LONGEST, CONFIRM_AFTER, Claimed, Settlement
 from cdc_sync.rules.verdict import LONGEST
 from cdc_sync.state.database import Database
+from cdc_sync.state.lease import has_ended, owner_id
 from cdc_sync.state.tables import Columns, among, bulk_statement, contract, in_one_order
 
 _LONGEST_WAIT = max(LONGEST, ACCOUNT_LONGEST) + timedelta(minutes=1)
@@ -60,7 +49,7 @@ _NEXT_DUE = (
 )
 
 
-def list_due(tx: Connection, now: datetime, limit: int) -> Iterable[Row[Any]]:
+def list_due(tx: Connection, now: datetime, limit: int) -> Iterable[sa.Row[Any]]:
     """Returns the contracts to be sent now, the one that is due longest first."""
     return tx.execute(_BY_NEED, _as_of(now) | {"most": limit})
 
@@ -92,7 +81,7 @@ def _as_of(now: datetime) -> dict[str, Any]:
     return {"now": now, "far": now + _LONGEST_WAIT}
 
 
-def _for_claim(due: Select[Any]) -> dict[str, Select[Any]]:
+def _for_claim(due: sa.Select[Any]) -> dict[str, sa.Select[Any]]:
     """Returns the locking query by dialect. Building it costs as much as running it."""
     # Others may have ended a claim of ours whose PUT is still on its way.
     ours = sa.func.unnest(bindparam("exclude", type_=sa.ARRAY(sa.Text()))).column_valued("ours")
@@ -135,7 +124,7 @@ def _claimed(row: Any, owner: str, now: datetime) -> Claimed:
 
 
 @bulk_statement({"id": sa.Text()})
-def _mark_claimed(given: FromClause) -> Update:
+def _mark_claimed(given: FromClause) -> sa.Update:
     return _of(given).values(
         claimed_by=bindparam("owner"),
         claimed_until=bindparam("until"),
@@ -226,7 +215,7 @@ _SETTLEMENT: Columns = {
 
 
 @bulk_statement(_SETTLEMENT)
-def _settle_accepted(given: FromClause) -> Update:
+def _settle_accepted(given: FromClause) -> sa.Update:
     as_sent, once_more = _as_sent(given), sa.and_(_as_sent(given), _newer_doubt(given))
     ended = sa.and_(as_sent, contract.c.gone_at.is_not(None))
     return _of(given).values(
@@ -252,7 +241,7 @@ def _settle_accepted(given: FromClause) -> Update:
 
 
 @bulk_statement(_SETTLEMENT)
-def _settle_other(given: FromClause) -> Update:
+def _settle_other(given: FromClause) -> sa.Update:
     as_sent, back = _as_sent(given), _is_back(given)
     return _of(given).values(
         _FREE
@@ -274,7 +263,7 @@ def _settle_other(given: FromClause) -> Update:
 
 
 @bulk_statement(_SETTLEMENT)
-def _settle_late(given: FromClause) -> Update:
+def _settle_late(given: FromClause) -> sa.Update:
     return _of(given).values(
         in_doubt=given.c.at,
         status=case((_IS_SENDABLE, Status.PENDING.value), else_=contract.c.status),
@@ -283,7 +272,7 @@ def _settle_late(given: FromClause) -> Update:
 
 
 @bulk_statement(_SETTLEMENT)
-def _release(given: FromClause) -> Update:
+def _release(given: FromClause) -> sa.Update:
     back = _is_back(given)
     return _of(given).values(
         _FREE
@@ -324,7 +313,7 @@ def _is_back(given: FromClause) -> ColumnElement[bool]:
     )
 
 
-def _of(given: FromClause) -> Update:
+def _of(given: FromClause) -> sa.Update:
     return sa.update(contract).where(contract.c.source_id == given.c.id)
 
 
@@ -393,11 +382,6 @@ def _waits_with(start: str) -> ColumnElement[bool]:
     return sa.and_(contract.c.status == Status.WAITING.value, begins)
 
 
-def owner_id() -> str:
-    """Returns the name under which this process claims: its host and number."""
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
 def free_claims_at_start(state: Database) -> None:
     """At a start: ends the claims of processes that died here. Raises StateUnavailable.
 
@@ -428,15 +412,7 @@ def _free(state: Database, owners: Sequence[str]) -> None:
 
 def _is_dead(owner: str) -> bool:
     host, _, pid = owner.rpartition(":")
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass  # it lives, as somebody else's
-    return False
+    return pid.isdigit() and has_ended(host, int(pid))
 
 
 def free_expired_leases(state: Database) -> None:
