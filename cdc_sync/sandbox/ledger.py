@@ -46,7 +46,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._held: dict[str, dict[str, dict[str, Any]]] = {"contracts": {}, "accounts": {}}
+        self.held: dict[str, dict[str, dict[str, Any]]] = {"contracts": {}, "accounts": {}}
         self._entries: list[Entry] = []
         self._puts = 0
         self._tokens = 0
@@ -64,7 +64,7 @@ class Ledger:
                 errors = self._account_errors(body["account"])
             if errors:
                 return self._record(arrival, 422, errors, applied=False)
-            held = self._held[arrival.path]
+            held = self.held[arrival.path]
             status = 200 if body["reference"] in held else 201
             held[body["reference"]] = body
             return self._record(arrival, status, {}, applied=True)
@@ -83,8 +83,8 @@ class Ledger:
         """Return all that is held: contracts by reference, the accounts, and the counts."""
         with self._lock:
             return {
-                "contracts": dict(self._held["contracts"]),
-                "accounts": list(self._held["accounts"].values()),
+                "contracts": dict(self.held["contracts"]),
+                "accounts": list(self.held["accounts"].values()),
                 "puts": self._puts,
                 "tokens": self._tokens,
             }
@@ -102,7 +102,7 @@ class Ledger:
             return self._entries[: -limit - 1 : -1]
 
     def _account_errors(self, account: str) -> Errors:
-        if account in self._held["accounts"]:
+        if account in self.held["accounts"]:
             return {}
         return {"account": ["The selected account is invalid."]}
 

@@ -60,7 +60,7 @@ def deliver_until_throttled(bench: Bench) -> None:
             wait_until(
                 lambda: (
                     sync.delivery.gate.state is ApiState.THROTTLED
-                    and actions.everybody_waits(sync.state, utc_now())
+                    and actions.throttled_until(sync.state, utc_now())
                 ),
                 "everybody waits",
             )

@@ -92,7 +92,7 @@ def test_an_acknowledgement_outlives_its_history(synced: Bench) -> None:
 def test_a_contract_that_was_lost_there_shows_that_it_was_made_anew(
     synced: Bench, sandbox: Sandbox
 ) -> None:
-    sandbox.ledger._contracts.clear()
+    sandbox.ledger.held["contracts"].clear()
     synced.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 1")
     synced.sync_once()
 

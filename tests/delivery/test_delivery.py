@@ -33,7 +33,7 @@ def test_a_first_put_is_created_and_a_change_is_updated(site):
 def test_a_contract_that_was_removed_there_is_recreated(site):
     site.open().add(1)
     site.deliver()
-    site.sandbox.ledger._contracts.clear()
+    site.sandbox.ledger.held["contracts"].clear()
     site.change(1, plan="Silver")
     site.deliver()
 
@@ -118,7 +118,7 @@ def test_a_contract_whose_account_is_not_there_yet_waits_for_it(site):
     assert waiting["next_attempt_at"] is not None
     assert problems_from_json(waiting["last_error"])[0].field == "account"
 
-    site.sandbox.ledger._accounts["Account 1"] = {"reference": "Account 1"}
+    site.sandbox.ledger.held["accounts"]["Account 1"] = {"reference": "Account 1"}
     site.due_now()
     site.deliver()
     assert site.statuses() == {"synced": 1}

@@ -71,7 +71,8 @@ def test_the_reader_sees_the_rows_and_the_horizon(set_up) -> None:
     engine = sa.create_engine(make_url(url).set(username=reader_name, password="change-me"))
     with engine.connect() as reader:
         assert reader.exec_driver_sql("SELECT count(*) FROM contracts").scalar() == 1
-        assert dialect_of(reader.engine.url).open_transactions(reader, "contracts").blind is None
+        dialect = dialect_of(reader.engine.url)
+        assert dialect.open_transactions(reader, "contracts").unavailable_reason is None
     engine.dispose()
 
 

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from cdc_sync.contract import Problem, Status, payload_of, problems_to_json
-from cdc_sync.operations.contracts import find_contracts, groups, retry_group
+from cdc_sync.operations.contracts import find_contracts, group_stuck, retry_group
 from cdc_sync.state import contracts, lookup
 from cdc_sync.state.tables import contract
 
@@ -124,7 +124,7 @@ def test_refusals_are_grouped_by_their_reason_whatever_numbers_are_in_it(state):
         {"status": "rejected", "error": ("account", "is unknown")},
         {},
     )
-    found = groups(state, Status.REJECTED)
+    found = group_stuck(state, Status.REJECTED)
 
     assert [(g.reason, g.count, g.by_us) for g in found] == [
         ("start: must be after …", 2, False),
@@ -140,7 +140,7 @@ def test_refusals_are_grouped_by_their_reason_whatever_numbers_are_in_it(state):
 def test_one_group_is_retried_and_no_other(state):
     refused = REFUSED | {"error": ("start", "must be after 2020")}
     add(state, refused, refused, REFUSED | {"error": ("account", "is unknown")})
-    group, _ = groups(state, Status.REJECTED)
+    group, _ = group_stuck(state, Status.REJECTED)
 
     assert retry_group(state, Status.REJECTED, group.key, NOON) == 2
     assert retry_group(state, Status.REJECTED, group.key, NOON) == 0
@@ -155,5 +155,5 @@ def test_what_waits_is_grouped_by_the_account_it_waits_for(state):
     waits = {"status": "waiting", "http_status": 422, "error": ("account", "does not exist")}
     add(state, waits | {"account": "Globex"}, waits | {"account": "Globex"}, waits)
 
-    found = groups(state, Status.WAITING)
+    found = group_stuck(state, Status.WAITING)
     assert [(g.reason, g.count) for g in found] == [("Globex", 2), ("ACME", 1)]

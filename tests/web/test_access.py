@@ -81,8 +81,9 @@ def test_wrong_tokens_are_slowed_and_logged_once_a_minute(monkeypatch):
             monkeypatch.setattr("cdc_sync.web.access.monotonic", lambda at=second: 100.0 + at)
             asyncio.run(throttle.failed("192.0.2.7"))
 
-    told = [(one["event"], one["count"], one["latest_from"]) for one in log]
-    assert told == [("page.login_refused", n, "192.0.2.7") for n in (1, 60)]
+    lines = [line for line in log if line["event"] == "page.login_refused"]
+    told = [(line["count"], line["latest_from"]) for line in lines]
+    assert told == [(1, "192.0.2.7"), (60, "192.0.2.7")]
     assert slowed == [1.0] * 61
 
 

@@ -247,7 +247,7 @@ def test_what_is_not_there_is_told_without_a_trace(standing, path):
 
 
 def test_a_defect_is_logged_and_told_without_a_trace(daemon, monkeypatch):
-    monkeypatch.setattr("cdc_sync.web.pages.groups", lambda *_: 1 // 0)
+    monkeypatch.setattr("cdc_sync.web.pages.group_stuck", lambda *_: 1 // 0)
     answer = daemon.visit().get("/refusals", headers={"Accept": "text/html"})
 
     assert answer.status_code == 500

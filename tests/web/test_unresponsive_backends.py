@@ -39,7 +39,7 @@ def at_once(many: int, ask: Callable[[], object]) -> tuple[ThreadPoolExecutor, l
 
 
 def test_a_source_that_does_not_answer_holds_up_no_other_page(daemon, monkeypatch, hanging):
-    monkeypatch.setattr("cdc_sync.web.pages.why_unknown", hanging)
+    monkeypatch.setattr("cdc_sync.web.pages.explain_unknown", hanging)
     monkeypatch.setattr("cdc_sync.web.context.ANSWERS_WITHIN", 1.5)
     pool, told = at_once(4, lambda: daemon.visit().get("/contract?id=nobody"))
     with pool:
@@ -55,7 +55,7 @@ def test_a_source_that_does_not_answer_holds_up_no_other_page(daemon, monkeypatc
 
 
 def test_a_rewind_that_the_source_does_not_answer_moves_nothing(daemon, monkeypatch, hanging):
-    monkeypatch.setattr("cdc_sync.operations.watermark.planned", hanging)
+    monkeypatch.setattr("cdc_sync.operations.watermark.plan_move", hanging)
     monkeypatch.setattr("cdc_sync.web.context.ANSWERS_WITHIN", 0.2)
     answer = daemon.visit(logged_in=True).post("/watermark/rewind", {"to": "2020-01-01T00:00:00Z"})
 
