@@ -72,7 +72,7 @@ def a_day_of(measures: Measures) -> None:
     now, chance = datetime.now(UTC), random.Random(7)
     for seconds in range(86_400, 0, -2):
         waited = timedelta(seconds=chance.random())
-        measures.put(now - timedelta(seconds=seconds), 200, chance.random() / 50, waited)
+        measures.record_put(now - timedelta(seconds=seconds), 200, chance.random() / 50, waited)
 
 
 @contextmanager
@@ -112,7 +112,7 @@ def time_viewers(url: str, measures: Measures) -> None:
     time.sleep(5)
     spent, began = time.process_time(), time.monotonic()
     for _ in range(WATCHED_SECONDS):
-        measures.put(datetime.now(UTC), 200, 0.01, timedelta(seconds=0.5))
+        measures.record_put(datetime.now(UTC), 200, 0.01, timedelta(seconds=0.5))
         time.sleep(1)
     share = (time.process_time() - spent) / (time.monotonic() - began)
     print(f"{VIEWERS} viewers of the live overview: {share:.1%} of a core")

@@ -1,47 +1,42 @@
-"""What happened in this process, counted and timed: in memory, bounded, cheap for each PUT."""
+"""What this process has measured: metrics since its start, and the charts' last hour and day."""
 
 import threading
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Iterable
-from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Histogram
 
 HOUR = (timedelta(seconds=15), 240)  #: step and number of the buckets of the last hour
 DAY = (timedelta(minutes=6), 240)  #: and of the last day
+_STEPS = (1, 1.5, 2, 3, 5, 7)  # of a decade
+#: Seconds, from a millisecond to a day: 0.001, 0.0015, 0.002, 0.003 and so on.
+BOUNDS = (*(float(f"{step}e{power}") for power in range(-3, 5) for step in _STEPS), 100_000.0)
+NAMESPACE = "cdc_sync"
 
-
-def _bounds(least: float, most: float) -> tuple[float, ...]:
-    """Six a decade: 0.001, 0.0015, 0.002, 0.003, 0.005, 0.007, 0.01 and so on."""
-    steps = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
-    decades = (10.0**power for power in range(-3, 6))
-    every = (float(f"{decade * step:.3g}") for decade in decades for step in steps)
-    return tuple(bound for bound in every if least <= bound <= most)
-
-
-BOUNDS = _bounds(0.001, 100_000)  #: seconds: from a millisecond to a day
+# They would double the number of time series, and the process's start is known.
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Distribution:
-    """How long something took, in bins; its quantiles are right to the width of a bin."""
+    """How long something took, in bins; a quantile is right to the width of its bin."""
 
-    __slots__ = ("bins", "count", "seconds")
+    __slots__ = ("_bins",)
 
     def __init__(self) -> None:
-        self.bins: Counter[int] = Counter()  #: by the index of their bound; few are there at all
-        self.count = 0
-        self.seconds = 0.0
+        self._bins: Counter[int] = Counter()  # by the index of their bound; most have none
 
     def add(self, seconds: float) -> None:
-        """One more."""
-        add_to([self], seconds)
+        """Counts one more."""
+        self._bins[bisect_left(BOUNDS, seconds)] += 1
 
     def quantile(self, share: float) -> float | None:
-        """What so great a share of them stayed below; None where there is none."""
-        sought = share * self.count
-        for index in sorted(self.bins):
-            inside = self.bins[index]
+        """Returns the quantile at `share`; None if empty."""
+        sought = share * self._bins.total()
+        for index, inside in sorted(self._bins.items()):
             if sought <= inside:
                 low = BOUNDS[index - 1] if index else 0.0
                 high = BOUNDS[min(index, len(BOUNDS) - 1)]
@@ -49,24 +44,20 @@ class Distribution:
             sought -= inside
         return None
 
-
-def add_to(distributions: Iterable[Distribution], seconds: float) -> None:
-    """One more for each of them."""
-    place = bisect_left(BOUNDS, seconds)
-    for one in distributions:
-        one.bins[place] += 1
-        one.count += 1
-        one.seconds += seconds
+    def spread(self) -> tuple[float, float] | None:
+        """Returns the median and the 95 % quantile; None if empty."""
+        median, most = self.quantile(0.5), self.quantile(0.95)
+        return None if median is None or most is None else (median, most)
 
 
 @dataclass(slots=True)
 class Bucket:
-    """A few seconds, or minutes."""
+    """What happened within a step of a track."""
 
     accepted: int = 0
     failed: int = 0
     put: Distribution = field(default_factory=Distribution)
-    arrival: Distribution = field(default_factory=Distribution)
+    time_to_ack: Distribution = field(default_factory=Distribution)
     lag: float | None = None  #: the greatest
 
 
@@ -78,12 +69,12 @@ class Point:
     rate: float  #: PUTs a second that were accepted
     failing: float  #: and that were not
     put: tuple[float, float] | None  #: the seconds that 50 % and 95 % stayed below
-    arrival: tuple[float, float] | None
+    time_to_ack: tuple[float, float] | None
     lag: float | None
 
 
 class Track:
-    """Buckets of one width; the oldest is forgotten for the newest."""
+    """Buckets of one width; the newest displaces the oldest."""
 
     def __init__(self, step: timedelta, length: int) -> None:
         self._step = step.total_seconds()
@@ -91,14 +82,14 @@ class Track:
         self._buckets: deque[tuple[int, Bucket]] = deque(maxlen=length)
 
     def bucket(self, at: datetime) -> Bucket:
-        """The bucket of an instant; where a clock was set back the latest."""
+        """Returns the bucket of an instant; the latest if the system clock was set back."""
         index = int(at.timestamp() // self._step)
         if not self._buckets or self._buckets[-1][0] < index:
             self._buckets.append((index, Bucket()))
         return self._buckets[-1][1]
 
     def points(self, now: datetime) -> list[Point]:
-        """Every bucket of the time that this track is for; those without an event are zero."""
+        """Returns a point for every step until now; one without an event is zero."""
         last = int(now.timestamp() // self._step)
         known = dict(self._buckets)
         return [
@@ -114,83 +105,78 @@ class Track:
             start,
             bucket.accepted / seconds,
             bucket.failed / seconds,
-            _spread(bucket.put),
-            _spread(bucket.arrival),
+            bucket.put.spread(),
+            bucket.time_to_ack.spread(),
             bucket.lag,
         )
 
 
-@dataclass(slots=True)
-class Totals:
-    """Everything since the start."""
-
-    puts: Counter[str] = field(default_factory=Counter)  #: by HTTP status, or "none"
-    tokens: Counter[str] = field(default_factory=Counter)  #: asked for: ok, refused, unavailable
-    polls: Counter[str] = field(default_factory=Counter)  #: ok, failed
-    rows: int = 0  #: read from the source
-    unchanged: int = 0  #: of them, as they were known
-    missed: int = 0  #: changes that a reconcile found and polls should have seen
-    put: Distribution = field(default_factory=Distribution)
-    arrival: Distribution = field(default_factory=Distribution)
-    poll: Distribution = field(default_factory=Distribution)
-
-
 class Measures:
-    """Fed by the loops, read by the page and the metrics; every method is for any thread."""
+    """Fed by the loops, read by the page and the metrics; every method is for any thread.
+
+    `registry` has the metrics; it is not the global one, so that two syncs in a process stay apart.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tracks = {"hour": Track(*HOUR), "day": Track(*DAY)}
-        self._totals = Totals()
+        self.registry = CollectorRegistry()
+        counter = partial(prometheus_client.Counter, namespace=NAMESPACE, registry=self.registry)
+        histogram = partial(Histogram, namespace=NAMESPACE, registry=self.registry, buckets=BOUNDS)
+        self._polls = counter("polls", "Polls, by how they ended.", ["result"])
+        self._poll_seconds = histogram("poll_seconds", "How long polls took.")
+        self._rows = counter("source_rows_read", "Rows read from the source.")
+        self._unchanged = counter("unchanged_rows", "Rows read that differed in nothing.")
+        self._missed = counter(
+            "reconcile_found_missed", "Changes that a reconcile found and polls should have seen."
+        )
+        self._puts = counter("puts", "PUTs, by the status of their answer.", ["code"])
+        self._put_seconds = histogram("put_seconds", "How long PUTs took.")
+        self._time_to_ack = histogram(
+            "change_to_ack_seconds", "From the poll that found a change to its acknowledgement."
+        )
+        self._token_requests = counter("token_requests", "Requests for a token.", ["result"])
 
-    def put(
-        self, at: datetime, status: int | None, seconds: float, arrival: timedelta | None
+    def record_put(
+        self, at: datetime, status: int | None, seconds: float, time_to_ack: timedelta | None
     ) -> None:
-        """A PUT that was answered or given up; `arrival`: so long after its change was found."""
-        accepted = status is not None and 200 <= status < 300
-        waited = None if arrival is None else max(0.0, arrival.total_seconds())
+        """Records a PUT; `status` is None if it had no answer, `time_to_ack` if no change did."""
+        is_accepted = status is not None and 200 <= status < 300
+        waited = None if time_to_ack is None else max(0.0, time_to_ack.total_seconds())
+        self._puts.labels(str(status or "none")).inc()
+        self._put_seconds.observe(seconds)
+        if waited is not None:
+            self._time_to_ack.observe(waited)
         with self._lock:
-            self._totals.puts[str(status or "none")] += 1
-            buckets = [track.bucket(at) for track in self._tracks.values()]
-            for bucket in buckets:
-                bucket.accepted += accepted
-                bucket.failed += not accepted
-            add_to([self._totals.put, *(bucket.put for bucket in buckets)], seconds)
-            if waited is not None:
-                add_to([self._totals.arrival, *(bucket.arrival for bucket in buckets)], waited)
+            for bucket in (track.bucket(at) for track in self._tracks.values()):
+                bucket.accepted += is_accepted
+                bucket.failed += not is_accepted
+                bucket.put.add(seconds)
+                if waited is not None:
+                    bucket.time_to_ack.add(waited)
 
-    def token(self, result: str) -> None:
-        """A request for a token has ended: ok, refused or unavailable."""
-        with self._lock:
-            self._totals.tokens[result] += 1
+    def record_token_request(self, result: str) -> None:
+        """Records that a request for a token has ended: ok, refused or unavailable."""
+        self._token_requests.labels(result).inc()
 
-    def poll(self, at: datetime, seconds: float, *, well: bool, lag: float | None = None) -> None:
-        """A poll has ended; `lag`: so far behind the source's clock it has read."""
-        with self._lock:
-            self._totals.polls["ok" if well else "failed"] += 1
-            self._totals.poll.add(seconds)
-            if lag is not None:
+    def record_poll(
+        self, at: datetime, seconds: float, *, well: bool, lag: float | None = None
+    ) -> None:
+        """Records a poll; `lag` is how far behind the source's clock it has read, in seconds."""
+        self._polls.labels("ok" if well else "failed").inc()
+        self._poll_seconds.observe(seconds)
+        if lag is not None:
+            with self._lock:
                 for bucket in (track.bucket(at) for track in self._tracks.values()):
                     bucket.lag = max(lag, bucket.lag or 0.0)
 
-    def read(self, rows: int, unchanged: int, missed: int) -> None:
-        """A poll or a full scan has read so many rows."""
-        with self._lock:
-            self._totals.rows += rows
-            self._totals.unchanged += unchanged
-            self._totals.missed += missed
-
-    def totals(self) -> Totals:
-        """Everything since the start, as it is now."""
-        with self._lock:
-            return deepcopy(self._totals)
+    def record_rows(self, rows: int, unchanged: int, missed: int) -> None:
+        """Records the rows that a poll or a full scan has read."""
+        self._rows.inc(rows)
+        self._unchanged.inc(unchanged)
+        self._missed.inc(missed)
 
     def points(self, window: str, now: datetime) -> list[Point]:
-        """What a chart of the last `hour` or `day` shows."""
+        """Returns what a chart of the last `hour` or `day` shows."""
         with self._lock:
             return self._tracks[window].points(now)
-
-
-def _spread(distribution: Distribution) -> tuple[float, float] | None:
-    half, most = distribution.quantile(0.5), distribution.quantile(0.95)
-    return None if half is None or most is None else (half, most)

@@ -66,7 +66,7 @@ def open_sync(
             expect_own(state, config.customergauge)
             measures = Measures()
             file = token_file(config, token_folder)
-            tokens = TokenKeeper(config.customergauge, file, utc_now, measures.token)
+            tokens = TokenKeeper(config.customergauge, file, utc_now, measures.record_token_request)
             delivery = Delivery(
                 state, config.customergauge, tokens, redact, now=utc_now, measures=measures
             )

@@ -107,7 +107,7 @@ class PollLoop:
 
     def _measure(self, began: float, *, well: bool) -> None:
         seconds, lag = time.monotonic() - began, self.lag() if well else None
-        self._capture.measures.poll(self._capture.now(), seconds, well=well, lag=lag)
+        self._capture.measures.record_poll(self._capture.now(), seconds, well=well, lag=lag)
 
     def _failed(self, run: Run, error: CdcSyncError) -> None:
         self._failures += 1
@@ -277,4 +277,4 @@ def _save_last_reconcile(capture: Capture, run: Run) -> None:
 
 
 def _count_rows(capture: Capture, run: Run) -> None:
-    capture.measures.read(run.rows, run.unchanged, run.missed)
+    capture.measures.record_rows(run.rows, run.unchanged, run.missed)

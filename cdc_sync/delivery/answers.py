@@ -113,7 +113,7 @@ class Answers:
         attempt = Attempt(sent.began, sent.ended, status)
         settlement = settle(claimed, verdict, attempt, random.random())  # noqa: S311
         self._settled.append(settlement)
-        self._measures.put(sent.ended, status, sent.seconds, settlement.arrival)
+        self._measures.record_put(sent.ended, status, sent.seconds, settlement.arrival)
         self._tell(settlement, verdict, sent.seconds)
 
     def heed_pace(self, now: datetime) -> None:

@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 import structlog
 from anyio import CapacityLimiter, to_thread
-from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -30,7 +29,7 @@ from cdc_sync.web.access import (
 )
 from cdc_sync.web.context import PageContext, unhealthy_reason
 from cdc_sync.web.live import Live
-from cdc_sync.web.metrics import build_registry
+from cdc_sync.web.metrics import SyncCollector
 from cdc_sync.web.overview import Overview
 from cdc_sync.web.render import hide_folders, page
 
@@ -93,7 +92,7 @@ class _Routes:
         return [
             self._view("/api/status", status),
             self._view("/healthz", healthz, self._quick),
-            self._view("/metrics", partial(metrics, build_registry(self._context)), self._quick),
+            self._view("/metrics", metrics, self._quick),
             self._view(LOGIN, pages.login_form, self._quick),
             Route(LOGIN, self._log_in, methods=["POST"]),
             self._action("/logout", pages.log_out, self._quick),
@@ -139,9 +138,9 @@ def healthz(context: PageContext, _request: Request) -> Response:
     return PlainTextResponse(f"{reason or 'ok'}\n", 503 if reason else 200)
 
 
-def metrics(registry: CollectorRegistry, _context: PageContext, _request: Request) -> Response:
-    """The metrics of a registry, in the text form of Prometheus."""
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+def metrics(context: PageContext, _request: Request) -> Response:
+    """Returns the metrics in the text format of Prometheus."""
+    return Response(generate_latest(SyncCollector(context)), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _expected_error(context: PageContext, request: Request, error: Exception) -> Response:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from math import floor, log10
 from typing import Any
 
 from starlette.requests import Request
@@ -54,7 +56,6 @@ class ChartLine:
 class Chart:
     """A chart, ready for its template; `summary` says what it shows."""
 
-    key: str
     title: str
     lines: tuple[ChartLine, ...]
     top: str
@@ -130,45 +131,26 @@ def build_charts(points: Sequence[Point], window: str) -> list[Chart]:
     Where the process is younger they begin with it, for a line at the very edge says nothing.
     """
     points = _without_lead(points)
-    times = [point.at for point in points]
+    chart = partial(_chart, points[0].at, window)
+    accepted = ("accepted", "good", [point.rate for point in points])
+    failed = ("failed", "bad", [point.failing for point in points])
+    lag = ("greatest", "first", [point.lag for point in points])
     return [
-        _chart(
-            "throughput",
-            "PUTs a second",
-            [
-                ("accepted", "good", [point.rate for point in points]),
-                ("failed", "bad", [point.failing for point in points]),
-            ],
-            (times[0], window, _format_rate),
-        ),
-        _chart(
-            "put",
-            "How long a PUT takes",
-            _spread([p.put for p in points]),
-            (times[0], window, format_seconds),
-        ),
-        _chart(
-            "arrival",
+        chart("PUTs a second", _format_rate, [accepted, failed]),
+        chart("How long a PUT takes", format_seconds, _spread([p.put for p in points])),
+        chart(
             "From change found to acknowledged",
-            _spread([point.arrival for point in points]),
-            (times[0], window, format_seconds),
+            format_seconds,
+            _spread([point.time_to_ack for point in points]),
         ),
-        _chart(
-            "lag",
-            "Behind the source's clock",
-            [("greatest", "first", [point.lag for point in points])],
-            (times[0], window, format_seconds),
-        ),
+        chart("Behind the source's clock", format_seconds, [lag]),
     ]
 
 
 def _without_lead(points: Sequence[Point]) -> Sequence[Point]:
-    first = next((at for at, point in enumerate(points) if not _is_empty(point)), len(points))
+    is_empty = [point.put is None and point.lag is None for point in points]
+    first = is_empty.index(False) if False in is_empty else len(points)
     return points[max(0, min(first - 1, len(points) - FEWEST)) :]
-
-
-def _is_empty(point: Point) -> bool:
-    return point.put is None and point.lag is None
 
 
 def _spread(pairs: Sequence[tuple[float, float] | None]) -> list[tuple[str, str, Values]]:
@@ -179,32 +161,28 @@ def _spread(pairs: Sequence[tuple[float, float] | None]) -> list[tuple[str, str,
 
 
 def _chart(
-    key: str,
+    begins: datetime,
+    window: str,
     title: str,
-    lines: list[tuple[str, str, Values]],
-    scale: tuple[datetime, str, Callable[[float | None], str]],
+    format_value: Callable[[float | None], str],
+    lines: Sequence[tuple[str, str, Values]],
 ) -> Chart:
-    begins, window, formatted = scale
     greatest = max((v for _, _, values in lines for v in values if v is not None), default=0.0)
     top = round_up(greatest * HEADROOM)
     drawn = tuple(
-        ChartLine(name, style, line_path(values, top), formatted(_latest(values)))
+        ChartLine(name, style, line_path(values, top), format_value(_latest(values)))
         for name, style, values in lines
     )
     latest = ", ".join(f"{line.name} {line.latest}" for line in drawn)
-    summary = f"{title}, last {window}: latest {latest}; highest {formatted(greatest)}"
-    return Chart(key, title, drawn, formatted(top), formatted(top / 2), begins, summary)
+    summary = f"{title}, last {window}: latest {latest}; highest {format_value(greatest)}"
+    return Chart(title, drawn, format_value(top), format_value(top / 2), begins, summary)
 
 
 def round_up(greatest: float) -> float:
     """Returns a round number that the greatest value stays below."""
     if greatest <= 0:
         return 1.0
-    decade = 1.0
-    while decade > greatest:
-        decade /= 10
-    while decade * 10 <= greatest:
-        decade *= 10
+    decade = 10.0 ** floor(log10(greatest))
     return next(decade * step for step in _STEPS if decade * step >= greatest * 0.999)
 
 

@@ -50,7 +50,7 @@ def test_a_window_has_all_of_its_buckets_and_forgets_what_is_older(window, track
     step, length = track
     measures = Measures()
     for age in range(2 * length):
-        measures.put(NOON - step * (2 * length - 1 - age), 200, 0.004, None)
+        measures.record_put(NOON - step * (2 * length - 1 - age), 200, 0.004, None)
     points = measures.points(window, NOON)
 
     assert len(points) == length
@@ -65,37 +65,45 @@ def test_rates_are_a_second_and_those_of_the_newest_bucket_of_what_has_passed_of
     measures = Measures()
     at = NOON - timedelta(seconds=15)
     for _ in range(30):
-        measures.put(at, 200, 0.004, None)
-    measures.put(at, 503, 0.004, None)
-    measures.put(at, None, 0.004, None)
+        measures.record_put(at, 200, 0.004, None)
+    measures.record_put(at, 503, 0.004, None)
+    measures.record_put(at, None, 0.004, None)
     for _ in range(10):
-        measures.put(NOON, 201, 0.004, timedelta(seconds=1))
+        measures.record_put(NOON, 201, 0.004, timedelta(seconds=1))
     before, newest = measures.points("hour", NOON + timedelta(seconds=5))[-2:]
 
     assert (before.rate, round(before.failing, 2)) == (2.0, 0.13)
     assert newest.rate == 2.0
-    assert newest.arrival
-    assert 0.7 <= newest.arrival[0] <= 1.0
+    assert newest.time_to_ack
+    assert 0.7 <= newest.time_to_ack[0] <= 1.0
 
 
 def test_a_clock_that_was_set_back_adds_to_the_latest_bucket():
     measures = Measures()
-    measures.put(NOON, 200, 0.004, timedelta(seconds=-5))
-    measures.put(NOON - timedelta(hours=3), 200, 0.004, None)
+    measures.record_put(NOON, 200, 0.004, timedelta(seconds=-5))
+    measures.record_put(NOON - timedelta(hours=3), 200, 0.004, None)
 
-    assert sum(point.rate > 0 for point in measures.points("hour", NOON)) == 1
-    assert measures.totals().puts == {"200": 2}
+    (point,) = [point for point in measures.points("hour", NOON) if point.rate > 0]
+    assert point.rate == 2.0
 
 
-def test_totals_are_a_copy():
+def test_metrics_count_from_the_start():
     measures = Measures()
-    before = measures.totals()
-    measures.token("ok")
-    measures.read(3, 2, 1)
+    measures.record_token_request("ok")
+    measures.record_rows(3, 2, 1)
+    measures.record_put(NOON, 200, 0.004, timedelta(seconds=1))
+    measures.record_put(NOON, None, 0.004, None)
+    value = measures.registry.get_sample_value
 
-    assert (before.tokens, before.rows) == ({}, 0)
-    now = measures.totals()
-    assert (now.tokens, now.rows, now.unchanged, now.missed) == ({"ok": 1}, 3, 2, 1)
+    assert value("cdc_sync_token_requests_total", {"result": "ok"}) == 1
+    assert value("cdc_sync_source_rows_read_total") == 3
+    assert value("cdc_sync_unchanged_rows_total") == 2
+    assert value("cdc_sync_reconcile_found_missed_total") == 1
+    assert value("cdc_sync_puts_total", {"code": "200"}) == 1
+    assert value("cdc_sync_puts_total", {"code": "none"}) == 1
+    assert value("cdc_sync_put_seconds_count") == 2
+    assert value("cdc_sync_change_to_ack_seconds_sum") == 1.0
+    assert value("cdc_sync_put_seconds_created") is None
 
 
 @given(st.floats(1e-6, 1e9))
@@ -126,7 +134,7 @@ def test_a_line_stays_on_its_chart(values):
 
 def test_charts_of_a_young_process_begin_with_it():
     measures = Measures()
-    measures.put(NOON - timedelta(minutes=20), 200, 0.004, None)
+    measures.record_put(NOON - timedelta(minutes=20), 200, 0.004, None)
     young, *_ = build_charts(measures.points("hour", NOON), "hour")
     empty, *_ = build_charts(Measures().points("hour", NOON), "hour")
 
@@ -136,13 +144,13 @@ def test_charts_of_a_young_process_begin_with_it():
 
 def test_a_chart_says_in_words_what_it_shows():
     measures = Measures()
-    measures.put(NOON, 200, 0.004, None)
-    measures.poll(NOON, 0.1, well=True, lag=4.0)
-    throughput, put, arrival, lag = build_charts(measures.points("hour", NOON), "hour")
+    measures.record_put(NOON, 200, 0.004, None)
+    measures.record_poll(NOON, 0.1, well=True, lag=4.0)
+    throughput, put, time_to_ack, lag = build_charts(measures.points("hour", NOON), "hour")
 
     assert throughput.summary == "PUTs a second, last hour: latest accepted 1, failed 0; highest 1"
     assert "latest p50 4 ms, p95 5 ms" in put.summary
-    assert "latest p50 —" in arrival.summary
+    assert "latest p50 —" in time_to_ack.summary
     assert (
         lag.summary == "Behind the source's clock, last hour: latest greatest 4.0 s; highest 4.0 s"
     )
