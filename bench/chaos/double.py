@@ -19,7 +19,7 @@ def naive_watermark() -> None:
     def greatest_seen(current: Any, page_end: Any, *_given: Any, **_named: Any) -> Any:
         return max((value for value in (current, page_end) if value is not None), default=None)
 
-    _replace(poll, "reached", greatest_seen)
+    _replace(poll, "next_watermark", greatest_seen)
 
 
 def no_durable_ack() -> None:
