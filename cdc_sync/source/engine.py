@@ -40,7 +40,11 @@ def open_source(url_text: str) -> Engine:
         ) from error
 
     def prepare(connection: Any, record: Any) -> None:
-        record.info["zone"] = dialect.prepare_session(connection)
+        try:
+            record.info["zone"] = dialect.prepare_session(connection)
+        except BaseException:
+            connection.close()  # the pool does not have it yet
+            raise
 
     dialect.prepare_engine(engine)
     sa.event.listen(engine, "connect", prepare)
@@ -67,14 +71,15 @@ def translating_errors(engine: Engine) -> Iterator[None]:
 def _translated(url: URL, error: exc.DBAPIError) -> SourceUnavailable | SourceMistake:
     dialect = dialect_of(url)
     where = f"{url.host}{f':{url.port}' if url.port else ''}" if url.host else _file_of(url)
-    code, text = dialect.error_code(error.orig), _one_line(dialect.error_message(error.orig))
-    if code in dialect.mistakes:
-        return SourceMistake(f"The source at {where} says: {text}", hint=dialect.mistakes[code])
-    for outage in dialect.outages:
-        if code in outage.signs or any(str(sign) in text for sign in outage.signs):
-            what = outage.message.format(where=where, user=url.username, database=url.database)
-            return SourceUnavailable(what, hint=outage.hint)
-    return SourceUnavailable(f"The source at {where} cannot be read: {text}")
+    text = _one_line(dialect.error_message(error.orig))
+    meaning = dialect.error_meaning(error.orig)
+    if meaning is None:
+        return SourceUnavailable(f"The source at {where} cannot be read: {text}")
+    message = meaning.message.format(
+        where=where, user=url.username, database=url.database, text=text
+    )
+    kind = SourceMistake if meaning.is_mistake else SourceUnavailable
+    return kind(message, hint=meaning.hint)
 
 
 def _one_line(text: str) -> str:

@@ -180,9 +180,8 @@ class Catalog:
 
     def rows(self, table: str) -> tuple[int | None, bool]:
         """Returns how many rows a table has (None: unknown or forbidden), and whether exactly."""
-        size = self._dialect.table_size(self._connection, table)
-        estimate = size.estimated_rows
-        if size.bytes >= _COUNTED_BELOW or (estimate or 0) >= _ESTIMATED_FROM:
+        size, estimate = self._dialect.table_size(self._connection, table)
+        if size >= _COUNTED_BELOW or (estimate or 0) >= _ESTIMATED_FROM:
             return (estimate if estimate is not None and estimate >= 0 else None), False
         schema, _, name = table.rpartition(".")
         rows = sa.table(name, schema=schema or None)

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
 from cdc_sync.errors import CdcSyncError, SourceMistake, SourceUnavailable
+from cdc_sync.source.dialects.postgresql import PostgreSQL
 from tests.support.rows import rows_in
 from tests.support.servers import MARIADB
 
@@ -91,7 +93,20 @@ def test_a_source_cannot_be_written_to(source_url, open_source):
         pytest.raises((SourceUnavailable, SourceMistake), match=r"(?i)read.?only|cannot execute"),
         open_source(source_url).scan() as scan,
     ):
-        scan._connection.exec_driver_sql("DELETE FROM contracts")
+        scan.connection.exec_driver_sql("DELETE FROM contracts")
+
+
+def test_a_connection_that_cannot_be_prepared_is_closed(postgresql_url, open_source, monkeypatch):
+    opened = []
+
+    def break_off(_self, connection):
+        opened.append(connection)
+        raise psycopg.OperationalError("the connection is lost")
+
+    monkeypatch.setattr(PostgreSQL, "prepare_session", break_off)
+    told_by(open_source, postgresql_url)
+
+    assert [connection.closed for connection in opened] == [True]
 
 
 def test_a_column_that_changes_its_type_is_noticed(source_url, open_source):

@@ -1,19 +1,8 @@
-"""What must be known of a database to read it: `Dialect`, one room of this folder for each.
+"""What must be known of a database to read it: `Dialect`, one module of this folder for each.
 
-A room is the one place that knows a product. It says, in the order in which a source is used:
-
-- how to connect: driver arguments, time-outs, a session that is read only and in UTC, and the zone
-  that the database gives its times without one;
-- what a result's columns hold, and in which forms an id may be stored;
-- whether pages compare row values, or are read in legs;
-- the time by the source's clock, and which transactions are open: `TransactionSnapshot` names the
-  reason where the database cannot know, and what a person can do about it;
-- what the catalog says: the schemas, how big a table is, the types that columns were declared with;
-- the advice: the statement that makes an index;
-- what its errors mean, with a hint each.
-
-To add a database: write a room, name it in `dialects/__init__.py`, allow its URL in
-`config/urls.py`, and give the tests in `tests/source` a server of it.
+Such a module is the only place that knows a product. `Dialect` asks in the order in which a source
+is used: connection, session and zone; the kinds of columns and the forms of ids; the clock and the
+open transactions; the catalog and the advice; what errors mean.
 """
 
 from abc import ABC, abstractmethod
@@ -31,15 +20,6 @@ from cdc_sync.rules.watermark import TransactionSnapshot
 
 CONNECT_TIMEOUT_SECONDS = 10
 STATEMENT_TIMEOUT_SECONDS = 300
-
-CHECK_URL = "Check `source.url`."
-CHECK_TABLE = "Check `source.table` and `source.query`."
-CHECK_COLUMNS = (
-    "Check `source.id`, `source.watermark`, `source.where`, `source.deleted_when`, `source.query`"
-    " and `mapping`."
-)
-CHECK_SYNTAX = "Check `source.query`, `source.where` and `source.deleted_when`."
-GRANT_SELECT = "Grant the reader SELECT on it."
 
 Code = str | int
 
@@ -73,46 +53,42 @@ class DeclaredType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class TableSize:
-    """The bytes of a table, and its rows by the server's estimate (None: there is none)."""
+class ErrorMeaning:
+    """What an error of a database means: a mistake in the configuration, or that it is away.
 
-    bytes: int
-    estimated_rows: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Outage:
-    """Why a source cannot be asked: its error codes or words of its messages, and what to say.
-
-    `message` is a template with `{where}`, `{user}` and `{database}`.
+    `message` is a template with `{where}`, `{user}`, `{database}` and `{text}`, the database's own.
     """
 
-    signs: tuple[Code, ...]
-    message: str
     hint: str
+    message: str = "The source at {where} says: {text}"
+    is_mistake: bool = True
 
 
-def login_refused(*signs: Code) -> Outage:
-    """The outage of a wrong user or password."""
-    return Outage(signs, 'The source at {where} refused the password of "{user}".', CHECK_URL)
-
-
-def unknown_database(*signs: Code) -> Outage:
-    """The outage of a database that is not there, or not for this user."""
-    message = 'The source at {where} has no database "{database}" for "{user}".'
-    return Outage(signs, message, CHECK_URL)
-
-
-def unreachable(*signs: Code) -> Outage:
-    """The outage of a server that does not answer."""
-    hint = "Check `source.url`, and that the database is up."
-    return Outage(signs, "The source at {where} cannot be reached.", hint)
+CHECK_TABLE = ErrorMeaning("Check `source.table` and `source.query`.")
+CHECK_COLUMNS = ErrorMeaning(
+    "Check `source.id`, `source.watermark`, `source.where`, `source.deleted_when`, `source.query`"
+    " and `mapping`."
+)
+CHECK_SYNTAX = ErrorMeaning("Check `source.query`, `source.where` and `source.deleted_when`.")
+GRANT_SELECT = ErrorMeaning("Grant the reader SELECT on it.")
+CHECK_URL = "Check `source.url`."
+LOGIN_REFUSED = ErrorMeaning(
+    CHECK_URL, 'The source at {where} refused the password of "{user}".', is_mistake=False
+)
+UNKNOWN_DATABASE = ErrorMeaning(
+    CHECK_URL, 'The source at {where} has no database "{database}" for "{user}".', is_mistake=False
+)
+UNREACHABLE = ErrorMeaning(
+    "Check `source.url`, and that the database is up.",
+    "The source at {where} cannot be reached.",
+    is_mistake=False,
+)
 
 
 class Dialect(ABC):
     """Everything that is known of one database. Has no state of its own, so that all may share it.
 
-    The defaults hold for a server with the standard's SQL; a room overrides what differs.
+    The defaults hold for a server with the standard's SQL; a subclass overrides what differs.
     """
 
     name: ClassVar[str]  #: as people call it
@@ -120,10 +96,12 @@ class Dialect(ABC):
     row_values_use_index: ClassVar[bool] = True
     #: Whether an id may be stored as 17 and as '17', which the database tells apart.
     ids_are_untyped: ClassVar[bool] = False
-    #: What each error code means for the configuration: the hint.
-    mistakes: ClassVar[Mapping[Code | None, str]]
-    #: What each other error means, the first that fits.
-    outages: ClassVar[Sequence[Outage]]
+    #: The kinds of columns, by the type code of the DB-API's cursor description.
+    kinds: ClassVar[Mapping[object, ColumnKind]]
+    #: The SELECT of the source's own time.
+    clock_query: ClassVar[str]
+    #: What an error means, by its code, or by words of its message where it has no code.
+    errors: ClassVar[Mapping[Code, ErrorMeaning]]
 
     def connect_options(self, url: URL) -> tuple[URL, dict[str, Any]]:
         """The URL and the driver's arguments to connect with. Raises SourceUnavailable."""
@@ -144,9 +122,9 @@ class Dialect(ABC):
         version = connection.dialect.server_version_info or ()
         return f"{self.name} {'.'.join(str(part) for part in version[:2])}"
 
-    @abstractmethod
     def column_kinds(self, description: Sequence[Sequence[object]]) -> tuple[ColumnKind, ...]:
         """The kinds of a result's columns, from the DB-API's cursor description."""
+        return tuple(self.kinds.get(column[1], ColumnKind.OTHER) for column in description)
 
     def stored_forms(self, parts: tuple[str, ...]) -> list[tuple[object, ...]]:
         """The forms in which an id with these parts may be stored."""
@@ -155,11 +133,6 @@ class Dialect(ABC):
     def is_whole_number(self, column: ColumnElement[Any]) -> ColumnElement[bool] | None:
         """The condition that a value is a whole number; None where the column's type says so."""
         return None
-
-    @property
-    @abstractmethod
-    def clock_query(self) -> str:
-        """The SELECT of the source's own time."""
 
     def clock(self, connection: Connection) -> datetime:
         """The source's own time, as an instant."""
@@ -182,9 +155,9 @@ class Dialect(ABC):
         """The views of a schema."""
         return set(inspector.get_view_names(schema))
 
-    def table_size(self, connection: Connection, table: str) -> TableSize:
-        """How big a table is, without reading it."""
-        return TableSize(0, None)
+    def table_size(self, connection: Connection, table: str) -> tuple[int, int | None]:
+        """The bytes of a table and the server's estimate of its rows, without reading it."""
+        return 0, None
 
     def declared_type(self, type_: object) -> DeclaredType:
         """The type of a column as SQLAlchemy's inspector found it."""
@@ -194,9 +167,17 @@ class Dialect(ABC):
         """The SQL of an index; all three are quoted already."""
         return f"CREATE INDEX {index} ON {table} ({columns});"
 
-    @abstractmethod
+    def error_meaning(self, error: BaseException | None) -> ErrorMeaning | None:
+        """What a driver's exception means; None where this is not known."""
+        code = self.error_code(error)
+        if code is not None:
+            return self.errors.get(code)
+        words = self.error_message(error)
+        return next((known for sign, known in self.errors.items() if str(sign) in words), None)
+
     def error_code(self, error: BaseException | None) -> Code | None:
-        """The code of a driver's exception, as `mistakes` and `outages` have it."""
+        """The code of a driver's exception; None where it has only words."""
+        return None
 
     def error_message(self, error: BaseException | None) -> str:
         """What the database said."""

@@ -1,6 +1,5 @@
 """MySQL and MariaDB, read through PyMySQL."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,30 +15,21 @@ from cdc_sync.source.dialects.base import (
     CHECK_TABLE,
     CONNECT_TIMEOUT_SECONDS,
     GRANT_SELECT,
+    LOGIN_REFUSED,
     STATEMENT_TIMEOUT_SECONDS,
+    UNKNOWN_DATABASE,
+    UNREACHABLE,
     Code,
     ColumnKind,
     DeclaredType,
     Dialect,
-    TableSize,
     as_utc,
     instant_text,
-    login_refused,
-    unknown_database,
-    unreachable,
 )
 
-# The protocol's field types; a TIMESTAMP (7) is an instant.
-_KINDS = {
-    **dict.fromkeys((0, 1, 2, 3, 8, 9, 246), ColumnKind.NUMBER),
-    **dict.fromkeys((4, 5), ColumnKind.FLOAT),
-    10: ColumnKind.DATE,
-    12: ColumnKind.TIMESTAMP,
-    7: ColumnKind.TIMESTAMPTZ,
-}
 _NO_PROCESS = 1227  # ER_SPECIFIC_ACCESS_DENIED_ERROR
 _SIZE = sql(
-    "SELECT data_length, table_rows FROM information_schema.TABLES"
+    "SELECT coalesce(data_length, 0), table_rows FROM information_schema.TABLES"
     " WHERE table_schema = DATABASE() AND table_name = :name"
 )
 _SERVER = sql(
@@ -63,16 +53,25 @@ class MySQL(Dialect):
     """Shows every transaction of its own to a reader with PROCESS."""
 
     name = "MySQL"
-    clock_query = "SELECT UTC_TIMESTAMP(6)"
     row_values_use_index = False
-    mistakes = {
+    kinds = {  # by the protocol's field types
+        **dict.fromkeys((0, 1, 2, 3, 8, 9, 246), ColumnKind.NUMBER),
+        **dict.fromkeys((4, 5), ColumnKind.FLOAT),
+        10: ColumnKind.DATE,
+        12: ColumnKind.TIMESTAMP,
+        7: ColumnKind.TIMESTAMPTZ,  # a TIMESTAMP is an instant
+    }
+    clock_query = "SELECT UTC_TIMESTAMP(6)"
+    errors = {
         1146: CHECK_TABLE,
         1054: CHECK_COLUMNS,
         1064: CHECK_SYNTAX,
-        1142: GRANT_SELECT,
         1305: CHECK_SYNTAX,
+        1142: GRANT_SELECT,
+        **dict.fromkeys((1045, 1698), LOGIN_REFUSED),
+        **dict.fromkeys((1049, 1044), UNKNOWN_DATABASE),
+        **dict.fromkeys((2003, 2002), UNREACHABLE),
     }
-    outages = (login_refused(1045, 1698), unknown_database(1049, 1044), unreachable(2003, 2002))
 
     def connect_options(self, url: URL) -> tuple[URL, dict[str, Any]]:
         return url, {
@@ -94,9 +93,6 @@ class MySQL(Dialect):
         name = super().server_name(connection)
         is_mariadb = getattr(connection.dialect, "is_mariadb", False)
         return name.replace(self.name, "MariaDB") if is_mariadb else name
-
-    def column_kinds(self, description: Sequence[Sequence[object]]) -> tuple[ColumnKind, ...]:
-        return tuple(_KINDS.get(int(str(column[1])), ColumnKind.OTHER) for column in description)
 
     def open_transactions(self, connection: Connection, table: str | None) -> TransactionSnapshot:
         clock = self.clock(connection)
@@ -120,9 +116,9 @@ class MySQL(Dialect):
         found = [*map(_of_statement, statements), *map(_of_transaction, transactions)]
         return TransactionSnapshot(clock, tuple(found), identity)
 
-    def table_size(self, connection: Connection, table: str) -> TableSize:
-        row = connection.execute(_SIZE, {"name": table}).first()
-        return TableSize(0, None) if row is None else TableSize(int(row[0] or 0), row[1])
+    def table_size(self, connection: Connection, table: str) -> tuple[int, int | None]:
+        size, rows = connection.execute(_SIZE, {"name": table}).first() or (0, None)
+        return size, rows
 
     def declared_type(self, type_: object) -> DeclaredType:
         # A flag, mostly.

@@ -1,6 +1,5 @@
 """PostgreSQL, read through psycopg."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,26 +14,17 @@ from cdc_sync.source.dialects.base import (
     CHECK_TABLE,
     CONNECT_TIMEOUT_SECONDS,
     GRANT_SELECT,
+    LOGIN_REFUSED,
     STATEMENT_TIMEOUT_SECONDS,
+    UNKNOWN_DATABASE,
+    UNREACHABLE,
     Code,
     ColumnKind,
     Dialect,
-    TableSize,
     instant_text,
-    login_refused,
     quoted_table,
-    unknown_database,
-    unreachable,
 )
 
-# Object ids of types (pg_type.dat).
-_KINDS = {
-    **dict.fromkeys((20, 21, 23, 1700), ColumnKind.NUMBER),
-    **dict.fromkeys((700, 701), ColumnKind.FLOAT),
-    1082: ColumnKind.DATE,
-    1114: ColumnKind.TIMESTAMP,
-    1184: ColumnKind.TIMESTAMPTZ,
-}
 _SYSTEM_SCHEMAS = ("information_schema", "pg_catalog", "pg_toast")
 _SIZE = sql(
     "SELECT pg_relation_size(oid), reltuples::bigint FROM pg_class WHERE oid = to_regclass(:name)"
@@ -79,29 +69,29 @@ class PostgreSQL(Dialect):
     """Shows every transaction to a reader with pg_read_all_stats."""
 
     name = "PostgreSQL"
-    clock_query = "SELECT clock_timestamp()"
-    mistakes = {
-        "42P01": CHECK_TABLE,
-        "3F000": CHECK_TABLE,
-        "42703": CHECK_COLUMNS,
-        "42601": CHECK_SYNTAX,
-        "42883": CHECK_SYNTAX,
-        "42804": CHECK_SYNTAX,
-        "42501": GRANT_SELECT,
+    kinds = {  # by the object ids of types (pg_type.dat)
+        **dict.fromkeys((20, 21, 23, 1700), ColumnKind.NUMBER),
+        **dict.fromkeys((700, 701), ColumnKind.FLOAT),
+        1082: ColumnKind.DATE,
+        1114: ColumnKind.TIMESTAMP,
+        1184: ColumnKind.TIMESTAMPTZ,
     }
-    # While it connects the driver has no code, only the text of each address that it tried.
-    outages = (
-        login_refused("28P01", "28000", "password authentication failed", 'role "'),
-        unknown_database("3D000", "does not exist"),
-        unreachable(
-            "Connection refused",
-            "could not translate",
-            "Name or service not known",
-            "failed to resolve",
-            "timeout expired",
-            "Network is unreachable",
-        ),
-    )
+    clock_query = "SELECT clock_timestamp()"
+    errors = {
+        **dict.fromkeys(("42P01", "3F000"), CHECK_TABLE),
+        "42703": CHECK_COLUMNS,
+        **dict.fromkeys(("42601", "42883", "42804"), CHECK_SYNTAX),
+        "42501": GRANT_SELECT,
+        # While it connects the driver has no code, only the text of each address that it tried.
+        **dict.fromkeys(("password authentication failed", 'role "'), LOGIN_REFUSED),
+        "does not exist": UNKNOWN_DATABASE,
+        "Connection refused": UNREACHABLE,
+        "could not translate": UNREACHABLE,
+        "Name or service not known": UNREACHABLE,
+        "failed to resolve": UNREACHABLE,
+        "timeout expired": UNREACHABLE,
+        "Network is unreachable": UNREACHABLE,
+    }
 
     def connect_options(self, url: URL) -> tuple[URL, dict[str, Any]]:
         return url, {
@@ -126,9 +116,6 @@ class PostgreSQL(Dialect):
             )
         connection.commit()
         return str(zone)
-
-    def column_kinds(self, description: Sequence[Sequence[object]]) -> tuple[ColumnKind, ...]:
-        return tuple(_KINDS.get(int(str(column[1])), ColumnKind.OTHER) for column in description)
 
     def open_transactions(self, connection: Connection, table: str | None) -> TransactionSnapshot:
         server = _server(connection, table)
@@ -171,9 +158,10 @@ class PostgreSQL(Dialect):
         materialized = inspector.get_materialized_view_names(schema)
         return {*inspector.get_view_names(schema), *materialized}
 
-    def table_size(self, connection: Connection, table: str) -> TableSize:
-        row = connection.execute(_SIZE, {"name": quoted_table(connection, table)}).first()
-        return TableSize(0, None) if row is None else TableSize(int(row[0] or 0), row[1])
+    def table_size(self, connection: Connection, table: str) -> tuple[int, int | None]:
+        name = quoted_table(connection, table)
+        size, rows = connection.execute(_SIZE, {"name": name}).first() or (0, None)
+        return size, rows
 
     def index_statement(self, index: str, table: str, columns: str) -> str:
         # It names the index itself; CONCURRENTLY lets the source's application go on writing.

@@ -1,7 +1,6 @@
 """A SQLite file, read through Python's own sqlite3."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +17,35 @@ from cdc_sync.source.dialects.base import (
     CHECK_SYNTAX,
     CHECK_TABLE,
     CHECK_URL,
-    Code,
     ColumnKind,
     DeclaredType,
     Dialect,
-    Outage,
+    ErrorMeaning,
 )
 
 _LOCKED_SECONDS = 30  # that a statement waits for a writer
 _INTEGER = re.compile("-?[0-9]{1,18}")  # that fits into SQLite's eight bytes
+_NO_DATABASE = ErrorMeaning(
+    CHECK_URL, "The file {where} cannot be opened as a SQLite database.", is_mistake=False
+)
 
 
 class SQLite(Dialect):
     """Cannot tell which transactions are open; its columns have no type, each value has its own."""
 
     name = "SQLite"
-    clock_query = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
     ids_are_untyped = True
-    mistakes = {
+    kinds = {None: ColumnKind.ANY}
+    clock_query = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
+    # By their words: sqlite3's own code is SQLITE_ERROR for all of them.
+    errors = {
         "no such table": CHECK_TABLE,
         "no such column": CHECK_COLUMNS,
         "syntax error": CHECK_SYNTAX,
         "no such function": CHECK_SYNTAX,
+        "not a database": _NO_DATABASE,
+        "unable to open": _NO_DATABASE,
     }
-    outages = (
-        Outage(
-            ("not a database", "unable to open"),
-            "The file {where} cannot be opened as a SQLite database.",
-            CHECK_URL,
-        ),
-    )
 
     def connect_options(self, url: URL) -> tuple[URL, dict[str, Any]]:
         path = Path(url.database or "")
@@ -70,9 +68,6 @@ class SQLite(Dialect):
         connection.execute("PRAGMA query_only = ON")
         return "UTC"
 
-    def column_kinds(self, description: Sequence[Sequence[object]]) -> tuple[ColumnKind, ...]:
-        return (ColumnKind.ANY,) * len(description)
-
     def stored_forms(self, parts: tuple[str, ...]) -> list[tuple[object, ...]]:
         # 17 and '17' differ where a column has no affinity.
         numbers = tuple(int(part) if _INTEGER.fullmatch(part) else part for part in parts)
@@ -90,7 +85,3 @@ class SQLite(Dialect):
         if isinstance(type_, sa.String | NullType):
             return DeclaredType.ANY
         return super().declared_type(type_)
-
-    def error_code(self, error: BaseException | None) -> Code | None:
-        # sqlite3's own code is SQLITE_ERROR for all of them.
-        return next((words for words in self.mistakes if str(words) in str(error)), None)
