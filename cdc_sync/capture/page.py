@@ -21,6 +21,7 @@ from cdc_sync.measures import Measures
 from cdc_sync.rules.compare import Action, Change, compare, compare_gone
 from cdc_sync.rules.mapping import RowMapper, compile_mapping
 from cdc_sync.rules.watermark import Horizon, ReadTo, WatermarkType, is_before
+from cdc_sync.source.horizon import read_horizon
 from cdc_sync.source.reader import Page, Scan, Source
 from cdc_sync.source.statements import Row
 from cdc_sync.state import contracts, control, watermark
@@ -241,7 +242,7 @@ def update_horizon(capture: Capture, scan: Scan) -> Horizon:
                 carry_over = watermark.load_carry_over(tx)
         else:
             carry_over = capture.horizon.carry_over
-        horizon = scan.horizon(carry_over, capture.now())
+        horizon = read_horizon(scan, carry_over, capture.now())
         if horizon.source_changed:
             _restart_from(capture, horizon, scan.column.type)
         # Only now: a changed source must be noticed again where that could not be recorded.

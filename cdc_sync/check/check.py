@@ -18,6 +18,8 @@ from cdc_sync.contract import Mapped
 from cdc_sync.customergauge.token_request import request_token, unreachable_because
 from cdc_sync.errors import CdcSyncError
 from cdc_sync.rules.watermark import CarryOver, Horizon
+from cdc_sync.source.horizon import read_horizon
+from cdc_sync.source.inspection import count_facts, missing_index
 from cdc_sync.source.reader import Scan
 from cdc_sync.state.database import open_memory, state_file
 from cdc_sync.sync import capture_of, open_for_plan
@@ -51,14 +53,14 @@ def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Findi
 def _source(config: Config) -> Iterator[Finding]:
     capture = capture_of(config, open_memory())  # the source is looked at whatever the state is
     with closing(capture.source), capture.source.scan() as scan:
-        horizon = scan.horizon(CarryOver(), utc_now())
+        horizon = read_horizon(scan, CarryOver(), utc_now())
         skew = abs(horizon.clock - utc_now())
-        facts = scan.facts(horizon.clock)
+        facts = count_facts(scan, horizon.clock)
         # Of SQLite's four slashes one is the file's own.
-        address = (
-            mask_url(config.source.url.get_secret_value()).partition("://")[2].removeprefix("/")
-        )
-        where = f"{scan.server()} at {address}, {config.source.table or 'the query'}"
+        url = mask_url(config.source.url.get_secret_value())
+        address = url.partition("://")[2].removeprefix("/")
+        server = scan.dialect.server_name(scan.connection)
+        where = f"{server} at {address}, {config.source.table or 'the query'}"
         newest = newest_as_read(facts, config.source.watermark, scan.zone)
         message = f"{where}: {format_count(facts.rows, 'row')} in scope{newest}"
         yield Finding("source", ok=True, message=message)
@@ -96,7 +98,7 @@ def _validity(mapped: Sequence[Mapped]) -> Finding:
 
 
 def _index(config: Config, scan: Scan, horizon: Horizon) -> Iterator[Finding]:
-    statement = scan.missing_index()
+    statement = missing_index(scan)
     if statement is None:
         return
     names = ", ".join([config.source.watermark, *config.source.id])

@@ -24,6 +24,7 @@ from cdc_sync.rules.watermark import (
     parse_watermark,
     write_watermark,
 )
+from cdc_sync.source.horizon import read_horizon
 from cdc_sync.source.reader import Scan, Source
 from cdc_sync.state import control, watermark
 from cdc_sync.state.database import Database
@@ -111,7 +112,7 @@ def plan_move(config: Config, state: Database, kind: str, target: Target) -> Mov
     source = Source(config.source, mapped_columns(config.mapping))
     try:
         with source.scan() as scan:
-            horizon = scan.horizon(carry_over, utc_now())
+            horizon = read_horizon(scan, carry_over, utc_now())
             context = WatermarkContext(known, scan.column.type, scan.zone, horizon)
             return _move(kind, context, target, scan)
     except SourceUnavailable as error:

@@ -5,13 +5,9 @@ numbers has an order and no clock: its greatest value and an instant read after 
 which is the horizon once every transaction older than that instant has ended.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection
-
-from cdc_sync.config.model import SourceConfig
 from cdc_sync.errors import SourceMistake
 from cdc_sync.rules.watermark import (
     CarryOver,
@@ -22,123 +18,102 @@ from cdc_sync.rules.watermark import (
     WatermarkType,
     compute_horizon,
 )
-from cdc_sync.source.columns import WatermarkColumn
-from cdc_sync.source.dialects.base import Dialect, quoted_table
-from cdc_sync.source.statements import Statements
+from cdc_sync.source.dialects.base import quoted_table
+from cdc_sync.source.reader import Scan
 
 # How old a sample must be where the open transactions are not known and `lookback` is a number.
 _LOOKBACK = timedelta(minutes=5)
 
 
-class HorizonReader:
-    """Asks one connection for horizons."""
+def read_horizon(scan: Scan, carry_over: CarryOver, ours: datetime) -> Horizon:
+    """Returns the horizon of a scan; to be asked before its first page, with what the last left.
 
-    def __init__(
-        self,
-        connection: Connection,
-        dialect: Dialect,
-        statements: Statements,
-        column: WatermarkColumn,
-        config: SourceConfig,
-    ) -> None:
-        self._connection = connection
-        self._dialect = dialect
-        self._statements = statements
-        self._column = column
-        self._config = config
-
-    def read(self, carry_over: CarryOver, ours: datetime) -> Horizon:
-        """Returns the horizon; to be asked before the first page, with what the last one left.
-
-        `ours` is our own clock, by which a source's clock that falls back is noticed. Raises
-        SourceMistake for a lookback that does not fit the column.
-        """
-        config, table = self._config, self._config.table
-        seen = self._dialect.open_transactions(
-            self._connection, None if table is None else quoted_table(self._connection, table)
-        )
-        estimate = compute_horizon(
-            seen,
-            carry_over.state,
-            ours=ours,
-            margin=config.clock_margin,
-            lookback=self._lookback(),
-            long_after=config.long_transaction,
-        )
-        horizon = Horizon(
-            value=estimate.value,
-            clock=seen.clock,
-            basis="horizon" if seen.unavailable_reason is None else "lookback",
-            reason=seen.unavailable_reason,
-            hint=seen.hint,
-            ahead=estimate.ahead,
-            holders=estimate.holders,
-            carry_over=CarryOver(estimate.state),
-            source_changed=estimate.source_changed,
-        )
-        if self._column.type is not WatermarkType.INTEGER:
-            return horizon
-        if isinstance(config.lookback, int):
-            return self._behind_greatest(horizon, config.lookback)
-        return self._of_numbers(
-            horizon, estimate, Samples() if estimate.source_changed else carry_over.samples
-        )
-
-    def _lookback(self) -> timedelta:
-        if isinstance(self._config.lookback, timedelta):
-            return self._config.lookback
-        if self._column.type is WatermarkType.INTEGER:
-            return _LOOKBACK
-        raise SourceMistake(
-            f"`source.lookback` is a number, and the column {self._config.watermark} holds times.",
-            hint="Write it as a duration, as in: 5m",
-        )
-
-    def _behind_greatest(self, horizon: Horizon, lookback: int) -> Horizon:
-        greatest = self._greatest_number()
-        value = None if greatest is None else greatest - lookback
-        return replace(
-            horizon,
-            value=value,
-            ahead=value,
-            holders=(),
-            basis="lookback",
-            reason="`source.lookback` is a number",
-            hint=None,
-        )
-
-    def _of_numbers(self, horizon: Horizon, estimate: HorizonEstimate, samples: Samples) -> Horizon:
-        next_samples = _next_samples(samples, estimate, self._new_pair)
-        return replace(
-            horizon,
-            value=_old_enough(samples.all, estimate.value),
-            ahead=_old_enough(samples.young, estimate.ahead),
-            carry_over=CarryOver(estimate.state, next_samples),
-        )
-
-    def _new_pair(self) -> Sample | None:
-        number = self._greatest_number()
-        # The clock after the number: whatever is unfinished and smaller than it began before then.
-        return None if number is None else Sample(number, self._dialect.clock(self._connection))
-
-    def _greatest_number(self) -> int | None:
-        raw = self._connection.execute(self._statements.greatest_number()).scalar()
-        greatest = self._column.value_of(raw)
-        return greatest if isinstance(greatest, int) else None
+    `ours` is our own clock, by which a source's clock that falls back is noticed. Raises
+    SourceMistake for a lookback that does not fit the column.
+    """
+    config, table = scan.config, scan.config.table
+    snapshot = scan.dialect.open_transactions(
+        scan.connection, None if table is None else quoted_table(scan.connection, table)
+    )
+    estimate = compute_horizon(
+        snapshot,
+        carry_over.state,
+        ours=ours,
+        margin=config.clock_margin,
+        lookback=_lookback(scan),
+        long_after=config.long_transaction,
+    )
+    horizon = Horizon(
+        value=estimate.value,
+        clock=snapshot.clock,
+        basis="horizon" if snapshot.unavailable_reason is None else "lookback",
+        reason=snapshot.unavailable_reason,
+        hint=snapshot.hint,
+        ahead=estimate.ahead,
+        holders=estimate.holders,
+        carry_over=CarryOver(estimate.state),
+        source_changed=estimate.source_changed,
+    )
+    if scan.column.type is not WatermarkType.INTEGER:
+        return horizon
+    if isinstance(config.lookback, int):
+        return _behind_greatest(scan, horizon, config.lookback)
+    samples = Samples() if estimate.source_changed else carry_over.samples
+    return replace(
+        horizon,
+        value=_value_before(estimate.value, samples.all),
+        ahead=_value_before(estimate.ahead, samples.young),
+        carry_over=CarryOver(estimate.state, _next_samples(scan, samples, estimate)),
+    )
 
 
-def _old_enough(pair: Sample | None, instant: datetime | None) -> int | None:
-    """The number of a sample that was taken before the instant, None of a later one."""
-    return None if pair is None or instant is None or instant <= pair.at else pair.value
+def _lookback(scan: Scan) -> timedelta:
+    if isinstance(scan.config.lookback, timedelta):
+        return scan.config.lookback
+    if scan.column.type is WatermarkType.INTEGER:
+        return _LOOKBACK
+    raise SourceMistake(
+        f"`source.lookback` is a number, and the column {scan.config.watermark} holds times.",
+        hint="Write it as a duration, as in: 5m",
+    )
 
 
-def _next_samples(
-    samples: Samples, estimate: HorizonEstimate, take: Callable[[], Sample | None]
-) -> Samples:
+def _behind_greatest(scan: Scan, horizon: Horizon, lookback: int) -> Horizon:
+    greatest = _greatest_number(scan)
+    value = None if greatest is None else greatest - lookback
+    return replace(
+        horizon,
+        value=value,
+        ahead=value,
+        holders=(),
+        basis="lookback",
+        reason="`source.lookback` is a number",
+        hint=None,
+    )
+
+
+def _value_before(instant: datetime | None, sample: Sample | None) -> int | None:
+    """Returns the number of a sample that was taken before the instant; None of a later one."""
+    return None if sample is None or instant is None or instant <= sample.at else sample.value
+
+
+def _next_samples(scan: Scan, samples: Samples, estimate: HorizonEstimate) -> Samples:
     """Replaces a sample once it has been used as the horizon."""
-    old = samples.all is None or _old_enough(samples.all, estimate.value) is not None
-    old_young = samples.young is None or _old_enough(samples.young, estimate.ahead) is not None
-    new = take() if old or old_young else None
+    used = samples.all is None or _value_before(estimate.value, samples.all) is not None
+    used_young = samples.young is None or _value_before(estimate.ahead, samples.young) is not None
+    new = _take_sample(scan) if used or used_young else None
     if new is None:
         return samples
-    return Samples(new if old else samples.all, new if old_young else samples.young)
+    return Samples(new if used else samples.all, new if used_young else samples.young)
+
+
+def _take_sample(scan: Scan) -> Sample | None:
+    number = _greatest_number(scan)
+    # The clock after the number: whatever is unfinished and smaller than it began before then.
+    return None if number is None else Sample(number, scan.dialect.clock(scan.connection))
+
+
+def _greatest_number(scan: Scan) -> int | None:
+    raw = scan.connection.execute(scan.statements.greatest_number()).scalar()
+    greatest = scan.column.value_of(raw)
+    return greatest if isinstance(greatest, int) else None

@@ -10,14 +10,14 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, exc
 from sqlalchemy.engine.interfaces import ReflectedColumn
 
-from cdc_sync.config.model import SourceConfig
 from cdc_sync.contract import WatermarkValue, encode_id
 from cdc_sync.errors import SourceMistake
-from cdc_sync.source.columns import zone_of
+from cdc_sync.rules.watermark import WatermarkType
+from cdc_sync.source.columns import written_forms, zone_of
 from cdc_sync.source.dialects import dialect_of
 from cdc_sync.source.dialects.base import DeclaredType, Dialect, quoted_table
 from cdc_sync.source.engine import open_source, translating_errors
-from cdc_sync.source.statements import Statements
+from cdc_sync.source.reader import Scan
 
 EXAMPLES = 3
 AHEAD = timedelta(minutes=2)  #: stamps beyond it lie in the future, by the source's clock
@@ -47,56 +47,75 @@ class SourceFacts:
     clock: datetime
 
 
-def missing_index(connection: Connection, dialect: Dialect, config: SourceConfig) -> str | None:
+def count_facts(scan: Scan, clock: datetime) -> SourceFacts:
+    """Counts what can be told of the ids and the watermark; `clock` is the source's own."""
+    column, statements = scan.column, scan.statements
+    is_number = column.type is WatermarkType.INTEGER
+    least, greatest = tuple(scan.connection.execute(statements.extremes()).one())
+    primary = _primary_key(scan)
+    return SourceFacts(
+        rows=scan.count(),
+        null_watermarks=scan.count(statements.watermark.is_(None)),
+        null_ids=scan.count_null_ids(),
+        duplicate_ids=_duplicate_ids(scan, primary),
+        primary=primary,
+        least=column.value_of(least),
+        greatest=column.value_of(greatest),
+        ahead=0 if is_number else scan.count_from(clock + AHEAD),
+        forms=written_forms(scan.connection, statements) if column.form else (),
+        naive=column.naive_zone is not None,
+        clock=clock,
+    )
+
+
+def missing_index(scan: Scan) -> str | None:
     """Returns the SQL of the index that polls want; None where it is there, or for a query."""
-    wanted = [config.watermark, *config.id]
-    place = _table(connection, config)
+    wanted = [scan.config.watermark, *scan.config.id]
+    place = _table(scan)
     if place is None:
         return None
     schema, table = place
-    indexes = sa.inspect(connection).get_indexes(table, schema=schema)
+    indexes = sa.inspect(scan.connection).get_indexes(table, schema=schema)
     if any(list(index["column_names"][: len(wanted)]) == wanted for index in indexes):
         return None
-    quote = connection.dialect.identifier_preparer.quote
-    return dialect.index_statement(
-        quote(f"{table}_{config.watermark}"),
-        quoted_table(connection, config.table or ""),
+    quote = scan.connection.dialect.identifier_preparer.quote
+    return scan.dialect.index_statement(
+        quote(f"{table}_{scan.config.watermark}"),
+        quoted_table(scan.connection, scan.config.table or ""),
         ", ".join(map(quote, wanted)),
     )
 
 
-def primary_key(connection: Connection, config: SourceConfig) -> tuple[str, ...]:
+def _primary_key(scan: Scan) -> tuple[str, ...]:
     """Returns the columns of the table's primary key; none of a view or a query."""
-    place = _table(connection, config)
+    place = _table(scan)
     if place is None:
         return ()
-    key = sa.inspect(connection).get_pk_constraint(place[1], schema=place[0])
+    key = sa.inspect(scan.connection).get_pk_constraint(place[1], schema=place[0])
     return tuple(key["constrained_columns"])
 
 
-def duplicate_ids(
-    connection: Connection, dialect: Dialect, statements: Statements, config: SourceConfig
-) -> tuple[str, ...]:
+def _duplicate_ids(scan: Scan, primary: tuple[str, ...]) -> tuple[str, ...]:
     """Returns the first few ids that several rows have, as the database compares them or as texts.
 
     Asks nothing where the primary key is among the id, unless ids are untyped: there 17 and '17'
     differ, and are one contract.
     """
-    key = primary_key(connection, config)
-    if not dialect.ids_are_untyped and key and set(key) <= set(config.id):
+    if not scan.dialect.ids_are_untyped and primary and set(primary) <= set(scan.config.id):
         return ()
-    found = connection.execute(statements.duplicate_ids(EXAMPLES)).all()
-    if not found and dialect.ids_are_untyped:
-        found = connection.execute(statements.duplicate_ids(EXAMPLES, as_texts=True)).all()
+    found = scan.connection.execute(scan.statements.duplicate_ids(EXAMPLES)).all()
+    if not found and scan.dialect.ids_are_untyped:
+        as_texts = scan.statements.duplicate_ids(EXAMPLES, as_texts=True)
+        found = scan.connection.execute(as_texts).all()
     return tuple(encode_id(tuple(row)) for row in found)
 
 
-def _table(connection: Connection, config: SourceConfig) -> tuple[str | None, str] | None:
+def _table(scan: Scan) -> tuple[str | None, str] | None:
     """Schema and name of the table; None for a query, and for a view: its tables count."""
-    if config.table is None:
+    if scan.config.table is None:
         return None
-    schema, _, table = config.table.rpartition(".")
-    names = sa.inspect(connection).get_table_names(schema=schema or None)
+    schema, _, table = scan.config.table.rpartition(".")
+    names = sa.inspect(scan.connection).get_table_names(schema=schema or None)
     return (schema or None, table) if table in names else None
 
 

@@ -3,34 +3,21 @@
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, exc
+from sqlalchemy import ColumnElement, Connection, exc
 from sqlalchemy.engine import CursorResult, Engine
 
 from cdc_sync.config.model import SourceConfig
 from cdc_sync.contract import SourceId, SourceRow, WatermarkValue, decode_id, encode_id
 from cdc_sync.errors import SourceMistake, SourceUnavailable
-from cdc_sync.rules.watermark import CarryOver, Horizon, WatermarkType
-from cdc_sync.source.columns import (
-    WatermarkColumn,
-    detect_watermark_column,
-    written_forms,
-    zone_of,
-)
+from cdc_sync.rules.watermark import WatermarkType
+from cdc_sync.source.columns import WatermarkColumn, detect_watermark_column, zone_of
 from cdc_sync.source.dialects import dialect_of
 from cdc_sync.source.dialects.base import ColumnKind, Dialect
 from cdc_sync.source.engine import open_source, translating_errors
-from cdc_sync.source.horizon import HorizonReader
-from cdc_sync.source.inspection import (
-    AHEAD,
-    SourceFacts,
-    duplicate_ids,
-    missing_index,
-    primary_key,
-)
-from cdc_sync.source.statements import Legs, Row, Statements
+from cdc_sync.source.statements import Legs, PageStatements, Row, Statement, Statements
 
 IDS_ASKED_AT_ONCE = 200  # SQLite takes no condition of more than 1,000 terms
 _TYPES = {
@@ -88,11 +75,8 @@ class Source:
             self._kinds = kinds
         elif self._kinds != kinds:
             names = [*self.config.id, self.config.watermark, "deleted_when", *self.columns]
-            name, old, new = next(
-                column
-                for column in zip(names, self._kinds, kinds, strict=True)
-                if column[1] != column[2]
-            )
+            changes = zip(names, self._kinds, kinds, strict=True)
+            name, old, new = next(change for change in changes if change[1] != change[2])
             raise SourceMistake(
                 f"The source's column {name} was {old.words} and is {new.words} now.",
                 hint="If that is meant, restart cdc-sync.",
@@ -109,39 +93,22 @@ class Scan:
     """One connection to the source, used by one thread."""
 
     def __init__(self, connection: Connection, source: Source) -> None:
-        self._connection = connection
         self._source = source
-        self._config = source.config
-        self._dialect = dialect_of(connection.engine.url)
-        self._statements = source.statements(self._dialect)
-        self.zone: ZoneInfo = zone_of(str(connection.info["zone"]), self._config.time_zone)
-        self._ids = len(self._config.id)
+        self._ids = len(source.config.id)
+        self.connection = connection
+        self.config = source.config
+        self.dialect = dialect_of(connection.engine.url)
+        self.statements = source.statements(self.dialect)
+        self.zone: ZoneInfo = zone_of(str(connection.info["zone"]), self.config.time_zone)
         self.column = self._watermark_column()
-
-    def horizon(self, carry_over: CarryOver, ours: datetime) -> Horizon:
-        """How far the watermark may move, as of our clock; to be asked before the first page."""
-        reader = HorizonReader(
-            self._connection, self._dialect, self._statements, self.column, self._config
-        )
-        return reader.read(carry_over, ours)
 
     def changed_page(self, start: WatermarkValue, after: Row | None) -> Page:
         """The next page in order of (watermark, id), from the watermark on."""
-        if after is None:
-            given = {"start": self.column.bound(start), "page_size": self._config.page_size}
-            rows = self._read(self._connection.execute(self._statements.changed_from, given))
-        else:
-            rows = self._after(self._statements.changed_after, after)
-        return self._page(rows, after, (self._ids, *range(self._ids)))
+        return self._page(self.statements.changed, after, start=self.column.bound(start))
 
     def full_page(self, after: Row | None) -> Page:
         """The next page of the whole source, in order of its id."""
-        if after is None:
-            given = {"page_size": self._config.page_size}
-            rows = self._read(self._connection.execute(self._statements.full_from, given))
-        else:
-            rows = self._after(self._statements.full_after, after)
-        return self._page(rows, after, tuple(range(self._ids)))
+        return self._page(self.statements.full, after)
 
     def existing(self, ids: Collection[SourceId]) -> list[SourceRow]:
         """The rows in scope with these ids."""
@@ -153,7 +120,7 @@ class Scan:
     def _with_ids(self, ids: Sequence[SourceId]) -> list[SourceRow]:
         forms = [form for source_id in ids for form in self._stored_forms(source_id)]
         try:
-            found = self._read(self._connection.execute(self._statements.by_id(forms)))
+            found = self._read(self.statements.by_id(forms))
         except exc.DataError:
             # One that is no value of the id's column, which was another, is no row's.
             half = len(ids) // 2
@@ -162,9 +129,9 @@ class Scan:
 
     def find(self, source_id: str) -> tuple[SourceRow, object, bool] | None:
         """A row by its id, in scope or not: the row, its raw watermark, whether it is in scope."""
-        statement = self._statements.anywhere(self._stored_forms(source_id))
+        statement = self.statements.anywhere(self._stored_forms(source_id))
         try:
-            rows = self._connection.execute(statement).all()
+            rows = self.connection.execute(statement).all()
         except exc.DataError:
             return None  # a reference, or a typing error: no value of the id's column at all
         for raw in map(tuple, rows):
@@ -175,79 +142,55 @@ class Scan:
 
     def count_from(self, value: WatermarkValue | None) -> int:
         """How many rows a poll that starts at this watermark would read; None: every row."""
-        conditions = (
-            [] if value is None else [self._statements.watermark >= self.column.bound(value)]
-        )
-        return int(self._connection.execute(self._statements.count(*conditions)).scalar_one())
+        if value is None:
+            return self.count()
+        return self.count(self.statements.watermark >= self.column.bound(value))
 
-    def count_null_watermarks(self) -> int:
-        """How many rows in scope no poll can see, because their watermark column is NULL."""
-        null = self._statements.watermark.is_(None)
-        return int(self._connection.execute(self._statements.count(null)).scalar_one())
+    def count(self, *conditions: ColumnElement[bool]) -> int:
+        """How many rows in scope meet the conditions."""
+        return int(self.connection.execute(self.statements.count(*conditions)).scalar_one())
 
     def count_null_ids(self) -> int:
         """How many rows have a NULL in their id, so that no contract can be made of them."""
-        return int(self._connection.execute(self._statements.count_null_ids()).scalar_one())
+        return int(self.connection.execute(self.statements.count_null_ids()).scalar_one())
 
-    def server(self) -> str:
-        """What answers, as people call it: PostgreSQL 16.4, MariaDB 10.11, SQLite 3.40."""
-        return self._dialect.server_name(self._connection)
-
-    def missing_index(self) -> str | None:
-        """The SQL of the index that polls want and the source lacks; None where all is well."""
-        return missing_index(self._connection, self._dialect, self._config)
-
-    def facts(self, clock: datetime) -> SourceFacts:
-        """What can be counted of the ids and the watermark; `clock` is the source's own."""
-        is_number = self.column.type is WatermarkType.INTEGER
-        least, greatest = tuple(self._connection.execute(self._statements.extremes()).one())
-        return SourceFacts(
-            rows=self.count_from(None),
-            null_watermarks=self.count_null_watermarks(),
-            null_ids=self.count_null_ids(),
-            duplicate_ids=duplicate_ids(
-                self._connection, self._dialect, self._statements, self._config
-            ),
-            primary=primary_key(self._connection, self._config),
-            least=self.column.value_of(least),
-            greatest=self.column.value_of(greatest),
-            ahead=0 if is_number else self.count_from(clock + AHEAD),
-            forms=written_forms(self._connection, self._statements) if self.column.form else (),
-            naive=self.column.naive_zone is not None,
-            clock=clock,
-        )
-
-    def _after(self, legs: Legs, after: Row) -> list[Row]:
-        given = {f"after_{place}": value for place, value in enumerate(after)}
-        rows: list[Row] = []
-        for statement in legs:
-            room = self._config.page_size - len(rows)
-            if room <= 0:
-                break
-            result = self._connection.execute(statement, {**given, "page_size": room})
-            rows += self._read(result)
-        return rows
-
-    def _read(self, result: CursorResult[tuple[object, ...]]) -> list[Row]:
-        if result.cursor is not None:
-            width = self._ids + 2 + len(self._source.columns)
-            self._source.check_kinds(self._dialect.column_kinds(result.cursor.description[:width]))
-        return [tuple(row) for row in result.all()]  # row by row it would be half as fast
-
-    def _page(self, rows: list[Row], after: Row | None, order: Sequence[int]) -> Page:
+    def _page(self, pages: PageStatements, after: Row | None, **given: object) -> Page:
+        given |= {f"after_{place}": value for place, value in enumerate(after or ())}
+        rows = self._fill(pages.first if after is None else pages.later, given)
         if not rows:
             return Page([], [], None, None)
         last = rows[-1]
-        end = tuple(last[place] for place in order)
+        end = tuple(last[place] for place in pages.key)
         if end == after:
             raise SourceUnavailable(
-                f"The driver cuts digits of {self._config.watermark}, so that a page never ends.",
+                f"The driver cuts digits of {self.config.watermark}, so that a page never ends.",
                 hint="Give `source.watermark` a column with no more than six digits of a second.",
             )
-        full = len(rows) >= self._config.page_size
-        value = self.column.value_of(last[self._ids])
-        stamps = [row[self._ids] for row in rows]
-        return Page([self._row(row) for row in rows], stamps, value, end if full else None)
+        return Page(
+            rows=[self._row(row) for row in rows],
+            stamps=[row[self._ids] for row in rows],
+            end=self.column.value_of(last[self._ids]),
+            next=end if len(rows) >= self.config.page_size else None,
+        )
+
+    def _fill(self, legs: Legs, given: dict[str, object]) -> list[Row]:
+        """Reads leg after leg until a page is full."""
+        rows: list[Row] = []
+        for statement in legs:
+            room = self.config.page_size - len(rows)
+            if room <= 0:
+                break
+            rows += self._read(statement, {**given, "page_size": room})
+        return rows
+
+    def _read(self, statement: Statement, given: dict[str, object] | None = None) -> list[Row]:
+        result = self.connection.execute(statement, given)
+        self._source.check_kinds(self._kinds(result))
+        return [tuple(row) for row in result.all()]  # row by row it would be half as fast
+
+    def _kinds(self, result: CursorResult[Any]) -> tuple[ColumnKind, ...]:
+        assert result.cursor is not None  # a SELECT always has one  # noqa: S101
+        return self.dialect.column_kinds(result.cursor.description)
 
     def _row(self, raw: Row) -> SourceRow:
         ids = self._ids
@@ -255,20 +198,18 @@ class Scan:
 
     def _stored_forms(self, source_id: str) -> list[tuple[object, ...]]:
         parts = decode_id(source_id, self._ids)
-        return [] if parts is None else self._dialect.stored_forms(parts)
+        return [] if parts is None else self.dialect.stored_forms(parts)
 
     def _watermark_column(self) -> WatermarkColumn:
-        result = self._connection.execute(self._statements.described)
-        assert result.cursor is not None  # a SELECT always has one  # noqa: S101
-        kinds = self._dialect.column_kinds(result.cursor.description)
-        result.close()
+        with self.connection.execute(self.statements.described) as result:
+            kinds = self._kinds(result)
         self._source.check_kinds(kinds)
         kind = kinds[self._ids]
         if kind is ColumnKind.ANY:
-            return detect_watermark_column(self._connection, self._statements, self.zone)
+            return detect_watermark_column(self.connection, self.statements, self.zone)
         if kind not in _TYPES:
             raise SourceMistake(
-                f"The column {self._config.watermark} holds neither times nor whole numbers.",
+                f"The column {self.config.watermark} holds neither times nor whole numbers.",
                 hint="Name one in `source.watermark` that grows with every change.",
             )
         naive = None if kind is ColumnKind.TIMESTAMPTZ else self.zone

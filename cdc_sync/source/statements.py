@@ -6,6 +6,7 @@ the rest of the equal instants first, then the later ones.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,71 +19,74 @@ from cdc_sync.source.dialects.base import Dialect
 Row = tuple[object, ...]
 Statement = Select[Any]
 Legs = tuple[Statement, ...]  # to be read in this order until a page is full
+_TRUE: ColumnElement[Any] = sa.literal_column("1")
+_FALSE: ColumnElement[Any] = sa.literal_column("0")
+
+
+@dataclass(frozen=True, slots=True)
+class PageStatements:
+    """The SELECTs of a scan's first page and of a later one, in the order of `key`.
+
+    `key` are places in a row: the values there are the parameters `after_0`, `after_1` … of the
+    next page.
+    """
+
+    key: tuple[int, ...]
+    first: Legs
+    later: Legs
 
 
 class Statements:
-    """The SELECTs of one source; `columns` are those that the mapping reads."""
+    """The SELECTs of one source; `columns` are those that the mapping reads.
+
+    Every order, comparison and look-up of an id goes through `key`.
+    """
 
     def __init__(self, config: SourceConfig, columns: Sequence[str], dialect: Dialect) -> None:
         self.key: tuple[ColumnElement[Any], ...] = tuple(sa.column(name) for name in config.id)
         self.watermark: ColumnElement[Any] = sa.column(config.watermark)
         self._rows = _rows(config)
-        self._scope: list[ColumnElement[bool]] = [column.is_not(None) for column in self.key]
-        if config.where is not None:
-            self._scope.append(_condition(config.where))
+        self._in_where = [] if config.where is None else [_condition(config.where)]
+        self._scope = [*(column.is_not(None) for column in self.key), *self._in_where]
         self._columns = [
             *self.key,
             self.watermark,
-            _gone_flag(config.deleted_when),
+            _FALSE if config.deleted_when is None else _flag(_condition(config.deleted_when)),
             *(sa.column(name) for name in columns),
         ]
         self._dialect = dialect
-        self.changed_from = self._page(
-            [self.watermark, *self.key], self.watermark >= _value("start")
-        )
-        self.changed_after = self._legs([self.watermark, *self.key])
-        self.full_from = self._page([*self.key])
-        self.full_after = self._legs([*self.key])
-        self.described = (
-            sa.select(*self._columns).select_from(self._rows).limit(sa.literal_column("0"))
-        )
+        ids = tuple(range(len(self.key)))
+        self.full = self._pages(ids)
+        self.changed = self._pages((len(ids), *ids), self.watermark >= _value("start"))
+        self.described = self._select().limit(sa.literal_column("0"))
 
     def by_id(self, ids: Sequence[Sequence[object]]) -> Statement:
         """The rows in scope with these ids."""
-        return self._select(self._scope).where(self._is_one_of(ids))
+        return self._select(*self._scope, self._is_one_of(ids))
 
     def anywhere(self, ids: Sequence[Sequence[object]]) -> Statement:
         """The rows with these ids, in scope or not, and whether they are."""
-        scope = sa.and_(*self._scope)
-        flag = sa.case((scope, sa.literal_column("1")), else_=sa.literal_column("0"))
-        return sa.select(*self._columns, flag).select_from(self._rows).where(self._is_one_of(ids))
+        return self._select(self._is_one_of(ids)).add_columns(_flag(sa.and_(*self._scope)))
 
     def count(self, *conditions: ColumnElement[bool]) -> Statement:
         """How many rows in scope meet the conditions."""
-        return sa.select(sa.func.count()).select_from(self._rows).where(*self._scope, *conditions)
+        return self._select(*self._scope, *conditions).with_only_columns(sa.func.count())
 
     def count_null_ids(self) -> Statement:
         """How many rows would be in scope if no part of their id were NULL."""
-        rest = self._scope[len(self.key) :]
         null = sa.or_(*(column.is_(None) for column in self.key))
-        return sa.select(sa.func.count()).select_from(self._rows).where(*rest, null)
+        return self._select(*self._in_where, null).with_only_columns(sa.func.count())
 
     def duplicate_ids(self, limit: int, *, as_texts: bool = False) -> Statement:
         """Ids in scope that several rows have, as the database compares them or as texts."""
         key = [sa.cast(column, sa.Text()) for column in self.key] if as_texts else self.key
-        return (
-            sa.select(*key)
-            .select_from(self._rows)
-            .where(*self._scope)
-            .group_by(*key)
-            .having(sa.func.count() > 1)
-            .limit(limit)
-        )
+        rows = self._select(*self._scope).with_only_columns(*key)
+        return rows.group_by(*key).having(sa.func.count() > 1).limit(limit)
 
     def some_watermarks(self, limit: int) -> Statement:
         """Values of the watermark column that are not NULL, any."""
-        there = self.watermark.is_not(None)
-        return sa.select(self.watermark).select_from(self._rows).where(there).limit(limit)
+        rows = self._select(self.watermark.is_not(None))
+        return rows.with_only_columns(self.watermark).limit(limit)
 
     def extremes(self) -> Statement:
         """The least and the greatest value of the watermark column, in or out of scope."""
@@ -94,47 +98,34 @@ class Statements:
 
     def greatest_number(self) -> Statement:
         """The greatest whole number in the watermark column."""
-        query = sa.select(sa.func.max(self.watermark)).select_from(self._rows)
+        query = self._select().with_only_columns(sa.func.max(self.watermark))
         is_number = self._dialect.is_whole_number(self.watermark)
         return query if is_number is None else query.where(is_number)
 
     def _is_one_of(self, ids: Sequence[Sequence[object]]) -> ColumnElement[bool]:
-        return sa.or_(
-            sa.false(),
-            *(
-                sa.and_(
-                    *(
-                        column == bindparam(None, part, type_=NullType())
-                        for column, part in zip(self.key, parts, strict=True)
-                    )
-                )
-                for parts in ids
-            ),
-        )
+        values = [[bindparam(None, part, type_=NullType()) for part in parts] for parts in ids]
+        return sa.or_(sa.false(), *(sa.and_(*_equal(self.key, parts)) for parts in values))
 
-    def _select(self, conditions: Sequence[ColumnElement[bool]]) -> Statement:
+    def _select(self, *conditions: ColumnElement[bool]) -> Statement:
         return sa.select(*self._columns).select_from(self._rows).where(*conditions)
+
+    def _pages(self, key: tuple[int, ...], *from_: ColumnElement[bool]) -> PageStatements:
+        order = [self._columns[place] for place in key]
+        return PageStatements(key, (self._page(order, *from_),), self._legs(order))
 
     def _page(
         self, order: Sequence[ColumnElement[Any]], *conditions: ColumnElement[bool]
     ) -> Statement:
-        return (
-            self._select([*self._scope, *conditions])
-            .order_by(*order)
-            .limit(bindparam("page_size", type_=sa.Integer()))
-        )
+        rows = self._select(*self._scope, *conditions).order_by(*order)
+        return rows.limit(bindparam("page_size", type_=sa.Integer()))
 
     def _legs(self, order: Sequence[ColumnElement[Any]]) -> Legs:
         after = [_value(f"after_{place}") for place in range(len(order))]
         if self._dialect.row_values_use_index:
             return (self._page(order, sa.tuple_(*order) > sa.tuple_(*after)),)
         return tuple(
-            self._page(
-                order[place:],
-                *(column == value for column, value in zip(order[:place], after, strict=False)),
-                order[place] > after[place],
-            )
-            for place in reversed(range(len(order)))
+            self._page(order[n:], *_equal(order[:n], after[:n]), order[n] > after[n])
+            for n in reversed(range(len(order)))
         )
 
 
@@ -157,9 +148,11 @@ def _condition(sql: str) -> ColumnElement[bool]:
     return sa.literal_column(f"({sql}\n)", type_=sa.Boolean())
 
 
-def _gone_flag(deleted_when: str | None) -> ColumnElement[Any]:
-    if deleted_when is None:
-        return sa.literal_column("0").label("cdc_sync_gone")
-    return sa.case(
-        (_condition(deleted_when), sa.literal_column("1")), else_=sa.literal_column("0")
-    ).label("cdc_sync_gone")
+def _flag(condition: ColumnElement[bool]) -> ColumnElement[Any]:
+    return sa.case((condition, _TRUE), else_=_FALSE)
+
+
+def _equal(
+    columns: Sequence[ColumnElement[Any]], values: Sequence[ColumnElement[Any]]
+) -> list[ColumnElement[bool]]:
+    return [column == value for column, value in zip(columns, values, strict=True)]

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from cdc_sync.rules.watermark import CarryOver, Horizon, Sample, Samples
+from cdc_sync.source.horizon import read_horizon
 from cdc_sync.source.reader import Source
 from tests.support.rows import LONG_AGO, Rows, rows_in
 from tests.support.servers import mariadb_database, reader_of
@@ -20,7 +21,7 @@ SHORT = {"clock_margin": "2s", "long_transaction": "1h"}
 
 def ask(source: Source, carry_over: CarryOver | None = None) -> Horizon:
     with source.scan() as scan:
-        return scan.horizon(carry_over or CarryOver(), datetime.now(UTC))
+        return read_horizon(scan, carry_over or CarryOver(), datetime.now(UTC))
 
 
 def ask_until(source: Source, held_back_by: str) -> Horizon:
@@ -102,9 +103,9 @@ def test_a_privilege_that_is_revoked_is_noticed_at_the_next_question(pg, open_so
     role = sa.make_url(url).username
     with open_source(url).scan() as scan:
         now = datetime.now(UTC)
-        assert scan.horizon(CarryOver(), now).basis == "horizon"
+        assert read_horizon(scan, CarryOver(), now).basis == "horizon"
         pg.execute(f"REVOKE pg_read_all_stats FROM {role}")
-        assert scan.horizon(CarryOver(), now).basis == "lookback"
+        assert read_horizon(scan, CarryOver(), now).basis == "lookback"
 
 
 def test_a_session_that_hides_its_transactions_makes_it_blind(pg, open_source):

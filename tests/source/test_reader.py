@@ -7,6 +7,8 @@ import sqlalchemy as sa
 
 from cdc_sync.errors import SourceMistake
 from cdc_sync.rules.watermark import CarryOver, WatermarkType
+from cdc_sync.source.horizon import read_horizon
+from cdc_sync.source.inspection import count_facts
 from cdc_sync.source.reader import Source
 from tests.support.rows import rows_in
 
@@ -58,7 +60,7 @@ def test_a_null_watermark_is_seen_by_full_scans_alone(rows, open_source):
 
     assert (full(source), changed(source)) == (["1", "2"], ["1"])
     with source.scan() as scan:
-        assert scan.count_null_watermarks() == 1
+        assert count_facts(scan, NOON).null_watermarks == 1
 
 
 @pytest.mark.parametrize("page_size", [1, 2, 7, 25, 1000])
@@ -166,7 +168,7 @@ def test_a_whole_number_can_be_the_watermark(source_url, open_source):
         assert changed(source, 1) == ["1", "4", "7", "2", "5", "8"]
         with source.scan() as scan:
             assert scan.column.type is WatermarkType.INTEGER
-            assert scan.horizon(CarryOver(), datetime.now(UTC)).value == 1
+            assert read_horizon(scan, CarryOver(), datetime.now(UTC)).value == 1
 
 
 def test_a_fraction_is_no_watermark(source_url, open_source):
