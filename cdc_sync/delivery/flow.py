@@ -19,7 +19,7 @@ from cdc_sync.rules.gate import PROBE_LONGEST, Gate
 from cdc_sync.rules.pace import Pace, SharedPace
 from cdc_sync.rules.verdict import LONGEST, ApiState, backoff
 from cdc_sync.state import control
-from cdc_sync.state.database import state_now
+from cdc_sync.state.database import is_shared, state_now
 
 log = structlog.get_logger()
 # Others go on while we stall: a turn that we miss by more is lost, or two would take it at once.
@@ -75,10 +75,10 @@ class Pacing:
         """What the process before, or others beside us, have kept; and how the clocks differ."""
         if self._pace is None:
             self._pace = Pace.going_on(self._limit, control.load(tx, SharedPace))
-        elif _is_shared(tx):
+        elif is_shared(tx):
             self._join(control.load(tx, SharedPace))
         self._ahead = state_now(tx, now) - now
-        self._shared = _is_shared(tx)
+        self._shared = is_shared(tx)
 
     def room(self, now: datetime, within: timedelta) -> int | None:
         """How many requests may start within a time: None any number, 0 while it is not known."""
@@ -104,7 +104,7 @@ class Pacing:
 
     def keep(self, tx: Connection) -> None:
         """Joins what others have kept, who wait for `tx` from now on, and tells them of a 429."""
-        if _is_shared(tx):
+        if is_shared(tx):
             self._join(control.load_locked(tx, SharedPace))
         if self._is_news and self._pace is not None:
             control.save(tx, self._pace.shared())
@@ -135,10 +135,6 @@ class Pacing:
         if self._pace is not None and stored is not None:
             ours = self._pace.joined(stored)
             self._pace = ours.slowed_as(self._pace) if self._is_news else ours
-
-
-def _is_shared(tx: Connection) -> bool:
-    return tx.dialect.name != "sqlite"
 
 
 class Access:

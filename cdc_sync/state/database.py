@@ -43,6 +43,11 @@ class Database:
             return str(self.file)
         return self.engine.url.render_as_string(hide_password=True)
 
+    @property
+    def backend(self) -> str:
+        """Returns which database it is: sqlite or postgresql."""
+        return self.engine.dialect.name
+
     def fenced(self, fence: Fence) -> "Database":
         """Returns the same state, where every write first passes the fence in its transaction."""
         same = copy(self)
@@ -103,6 +108,11 @@ def open_state(url_text: str) -> Database:
 def is_for_reading(tx: Connection) -> bool:
     """Returns whether this is a transaction for reading."""
     return bool(tx.get_execution_options().get("cdc_sync_read"))
+
+
+def is_shared(tx: Connection) -> bool:
+    """Whether daemons on several machines may use the state."""
+    return tx.dialect.name != "sqlite"
 
 
 def state_now(tx: Connection, now: datetime) -> datetime:

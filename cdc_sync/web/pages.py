@@ -137,7 +137,7 @@ def configuration(context: PageContext, request: Request) -> Response:
     variables = {
         "sections": effective(context.config),
         "python": platform.python_version(),
-        "engine": context.state.engine.dialect.name,
+        "engine": context.state.backend,
     }
     return page(context, request, "configuration.html", variables)
 
