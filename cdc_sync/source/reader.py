@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,7 +16,7 @@ from cdc_sync.errors import SourceMistake, SourceUnavailable
 from cdc_sync.rules.watermark import WatermarkType
 from cdc_sync.source.columns import WatermarkColumn, detect_watermark_column, zone_of
 from cdc_sync.source.dialects import dialect_of
-from cdc_sync.source.dialects.base import ColumnKind, Dialect
+from cdc_sync.source.dialects.base import ColumnKind
 from cdc_sync.source.engine import open_source, translating_errors
 from cdc_sync.source.statements import Legs, PageStatements, Row, Statement, Statements
 
@@ -45,7 +46,6 @@ class Source:
         self.config = config
         self.columns = columns
         self._engine: Engine | None = None
-        self._statements: Statements | None = None
         self._kinds: tuple[ColumnKind, ...] | None = None
 
     @contextmanager
@@ -82,11 +82,10 @@ class Source:
                 hint="If that is meant, restart cdc-sync.",
             )
 
-    def statements(self, dialect: Dialect) -> Statements:
-        """The SELECTs, built at the first use."""
-        if self._statements is None:
-            self._statements = Statements(self.config, self.columns, dialect)
-        return self._statements
+    @cached_property
+    def statements(self) -> Statements:
+        """The SELECTs of every scan."""
+        return Statements(self.config, self.columns, dialect_of(self.engine.url))
 
 
 class Scan:
@@ -98,7 +97,7 @@ class Scan:
         self.connection = connection
         self.config = source.config
         self.dialect = dialect_of(connection.engine.url)
-        self.statements = source.statements(self.dialect)
+        self.statements = source.statements
         self.zone: ZoneInfo = zone_of(str(connection.info["zone"]), self.config.time_zone)
         self.column = self._watermark_column()
 

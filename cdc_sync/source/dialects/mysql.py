@@ -1,4 +1,8 @@
-"""MySQL and MariaDB, read through PyMySQL."""
+"""MySQL and MariaDB, read through PyMySQL.
+
+The open transactions are those of INNODB_TRX (`_TRANSACTIONS`) and, for what has not reached InnoDB
+yet, the statements that run (`_STATEMENTS`): `MySQL.open_transactions` asks for both.
+"""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -9,16 +13,8 @@ from sqlalchemy.dialects.mysql import TINYINT
 from sqlalchemy.engine import URL
 
 from cdc_sync.rules.watermark import OpenTransaction, TransactionSnapshot
+from cdc_sync.source.dialects import base
 from cdc_sync.source.dialects.base import (
-    CHECK_COLUMNS,
-    CHECK_SYNTAX,
-    CHECK_TABLE,
-    CONNECT_TIMEOUT_SECONDS,
-    GRANT_SELECT,
-    LOGIN_REFUSED,
-    STATEMENT_TIMEOUT_SECONDS,
-    UNKNOWN_DATABASE,
-    UNREACHABLE,
     Code,
     ColumnKind,
     DeclaredType,
@@ -63,20 +59,20 @@ class MySQL(Dialect):
     }
     clock_query = "SELECT UTC_TIMESTAMP(6)"
     errors = {
-        1146: CHECK_TABLE,
-        1054: CHECK_COLUMNS,
-        1064: CHECK_SYNTAX,
-        1305: CHECK_SYNTAX,
-        1142: GRANT_SELECT,
-        **dict.fromkeys((1045, 1698), LOGIN_REFUSED),
-        **dict.fromkeys((1049, 1044), UNKNOWN_DATABASE),
-        **dict.fromkeys((2003, 2002), UNREACHABLE),
+        1146: base.CHECK_TABLE,
+        1054: base.CHECK_COLUMNS,
+        1064: base.CHECK_SYNTAX,
+        1305: base.CHECK_SYNTAX,
+        1142: base.GRANT_SELECT,
+        **dict.fromkeys((1045, 1698), base.LOGIN_REFUSED),
+        **dict.fromkeys((1049, 1044), base.UNKNOWN_DATABASE),
+        **dict.fromkeys((2003, 2002), base.UNREACHABLE),
     }
 
     def connect_options(self, url: URL) -> tuple[URL, dict[str, Any]]:
         return url, {
-            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-            "read_timeout": STATEMENT_TIMEOUT_SECONDS,
+            "connect_timeout": base.CONNECT_TIMEOUT_SECONDS,
+            "read_timeout": base.STATEMENT_TIMEOUT_SECONDS,
             "charset": "utf8mb4",
             "conv": _conversions(),
         }
@@ -97,6 +93,7 @@ class MySQL(Dialect):
     def open_transactions(self, connection: Connection, table: str | None) -> TransactionSnapshot:
         clock = self.clock(connection)
         own = {str(name).lower(): str(value) for name, value in connection.execute(_SERVER)}
+        identity = f"{own.get('hostname')}/{own.get('server_uuid') or own.get('server_id')}"
         if own.get("read_only", "OFF") not in ("OFF", "0"):
             why = (
                 "the source is a replica (read_only), which does not see its master's transactions"
@@ -105,15 +102,19 @@ class MySQL(Dialect):
         if own.get("wsrep_on", "OFF") == "ON":
             why = "the source is a Galera node, which does not see the others' transactions"
             return TransactionSnapshot(clock, (), None, why)
-        identity = f"{own.get('hostname')}/{own.get('server_uuid') or own.get('server_id')}"
         try:
+            # The statements first: one that ends meanwhile is in the transactions.
             statements = connection.execute(_STATEMENTS).all()
             transactions = connection.execute(_TRANSACTIONS).all()
         except exc.DBAPIError as error:
             if self.error_code(error.orig) != _NO_PROCESS:
                 raise
-            return _without_privilege(connection, clock, identity)
-        found = [*map(_of_statement, statements), *map(_of_transaction, transactions)]
+            user = str(connection.exec_driver_sql("SELECT CURRENT_USER()").scalar_one())
+            name, _, host = user.rpartition("@")
+            why = f"{user} may not see others' transactions"
+            hint = f"GRANT PROCESS ON *.* TO '{name}'@'{host}';"
+            return TransactionSnapshot(clock, (), identity, why, hint)
+        found = [*map(_running_statement, statements), *map(_transaction, transactions)]
         return TransactionSnapshot(clock, tuple(found), identity)
 
     def table_size(self, connection: Connection, table: str) -> tuple[int, int | None]:
@@ -144,31 +145,20 @@ def _conversions() -> dict[Any, Any]:
     return {**converters.conversions, FIELD_TYPE.TIMESTAMP: instant}
 
 
-def _without_privilege(
-    connection: Connection, clock: datetime, identity: str
-) -> TransactionSnapshot:
-    user = str(connection.exec_driver_sql("SELECT CURRENT_USER()").scalar_one())
-    name, _, host = user.rpartition("@")
-    why = f"{user} may not see others' transactions"
-    return TransactionSnapshot(
-        clock, (), identity, why, f"GRANT PROCESS ON *.* TO '{name}'@'{host}';"
-    )
-
-
-def _of_statement(one: Any) -> OpenTransaction:
-    started = as_utc(one.started)
+def _running_statement(row: Any) -> OpenTransaction:
+    started = as_utc(row.started)
     return OpenTransaction(
-        f"statement {one.id} {one.started}",
-        f"a statement of {one.user} (connection {one.id}), since {instant_text(started)}",
+        f"statement {row.id} {row.started}",
+        f"a statement of {row.user} (connection {row.id}), since {instant_text(started)}",
         started,
     )
 
 
-def _of_transaction(one: Any) -> OpenTransaction:
-    started = as_utc(one.started)
+def _transaction(row: Any) -> OpenTransaction:
+    started = as_utc(row.started)
     return OpenTransaction(
-        f"transaction {one.trx_id} {one.started}",
-        f"a transaction of connection {one.trx_mysql_thread_id},"
+        f"transaction {row.trx_id} {row.started}",
+        f"a transaction of connection {row.trx_mysql_thread_id},"
         f" open since {instant_text(started)}",
         started,
     )

@@ -8,22 +8,8 @@ from sqlalchemy import text as sql
 from sqlalchemy.engine import URL
 
 from cdc_sync.rules.watermark import OpenTransaction, TransactionSnapshot
-from cdc_sync.source.dialects.base import (
-    CHECK_COLUMNS,
-    CHECK_SYNTAX,
-    CHECK_TABLE,
-    CONNECT_TIMEOUT_SECONDS,
-    GRANT_SELECT,
-    LOGIN_REFUSED,
-    STATEMENT_TIMEOUT_SECONDS,
-    UNKNOWN_DATABASE,
-    UNREACHABLE,
-    Code,
-    ColumnKind,
-    Dialect,
-    instant_text,
-    quoted_table,
-)
+from cdc_sync.source.dialects import base
+from cdc_sync.source.dialects.base import Code, ColumnKind, Dialect, instant_text, quoted_table
 
 _SYSTEM_SCHEMAS = ("information_schema", "pg_catalog", "pg_toast")
 _SIZE = sql(
@@ -78,24 +64,24 @@ class PostgreSQL(Dialect):
     }
     clock_query = "SELECT clock_timestamp()"
     errors = {
-        **dict.fromkeys(("42P01", "3F000"), CHECK_TABLE),
-        "42703": CHECK_COLUMNS,
-        **dict.fromkeys(("42601", "42883", "42804"), CHECK_SYNTAX),
-        "42501": GRANT_SELECT,
+        **dict.fromkeys(("42P01", "3F000"), base.CHECK_TABLE),
+        "42703": base.CHECK_COLUMNS,
+        **dict.fromkeys(("42601", "42883", "42804"), base.CHECK_SYNTAX),
+        "42501": base.GRANT_SELECT,
         # While it connects the driver has no code, only the text of each address that it tried.
-        **dict.fromkeys(("password authentication failed", 'role "'), LOGIN_REFUSED),
-        "does not exist": UNKNOWN_DATABASE,
-        "Connection refused": UNREACHABLE,
-        "could not translate": UNREACHABLE,
-        "Name or service not known": UNREACHABLE,
-        "failed to resolve": UNREACHABLE,
-        "timeout expired": UNREACHABLE,
-        "Network is unreachable": UNREACHABLE,
+        **dict.fromkeys(("password authentication failed", 'role "'), base.LOGIN_REFUSED),
+        "does not exist": base.UNKNOWN_DATABASE,
+        "Connection refused": base.UNREACHABLE,
+        "could not translate": base.UNREACHABLE,
+        "Name or service not known": base.UNREACHABLE,
+        "failed to resolve": base.UNREACHABLE,
+        "timeout expired": base.UNREACHABLE,
+        "Network is unreachable": base.UNREACHABLE,
     }
 
     def connect_options(self, url: URL) -> tuple[URL, dict[str, Any]]:
         return url, {
-            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "connect_timeout": base.CONNECT_TIMEOUT_SECONDS,
             "application_name": "cdc-sync",
             "keepalives_idle": 30,
             "keepalives_interval": 10,
@@ -112,36 +98,26 @@ class PostgreSQL(Dialect):
             (zone,) = cursor.fetchone()
             cursor.execute(
                 "SET TimeZone = 'UTC'; SET default_transaction_read_only = on;"
-                f" SET statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'"
+                f" SET statement_timeout = '{base.STATEMENT_TIMEOUT_SECONDS}s'"
             )
         connection.commit()
         return str(zone)
 
     def open_transactions(self, connection: Connection, table: str | None) -> TransactionSnapshot:
         server = _server(connection, table)
-        clock, identity = server.clock, server.identity
-        if server.standby:
-            why = "the source is a standby, which does not see the primary's transactions"
-            return TransactionSnapshot(
-                clock, (), identity, why, "Point `source.url` at the primary."
-            )
-        if not server.privileged:
-            why = f'"{server.reader}" may not see when others\' transactions began'
-            return TransactionSnapshot(
-                clock, (), identity, why, f'GRANT pg_read_all_stats TO "{server.reader}";'
-            )
-        if server.subscribed:
-            why = "the table is fed by a logical subscription, whose stamps are another server's"
-            return TransactionSnapshot(clock, (), identity, why)
+        why, hint = _unavailable_reason(server)
+        if why is not None:
+            return TransactionSnapshot(server.clock, (), server.identity, why, hint)
         sessions = connection.execute(_SESSIONS).all()
         prepared = connection.execute(_PREPARED).all()  # after the sessions, which it may leave
         if hidden := sum(bool(session.hidden) for session in sessions):
             why = f"{hidden} session(s) do not show their transactions"
             hint = "Set track_activities = on for every role."
-            return TransactionSnapshot(clock, (), identity, why, hint)
-        found = [_of_session(one) for one in sessions if one.started is not None]
-        found += [_of_prepared(*one) for one in prepared]
-        return TransactionSnapshot(min(clock, sessions[0].clock), tuple(found), identity)
+            return TransactionSnapshot(server.clock, (), server.identity, why, hint)
+        found = [_session(row) for row in sessions if row.started is not None]
+        found += [_prepared_transaction(*row) for row in prepared]
+        clock = min(server.clock, sessions[0].clock)
+        return TransactionSnapshot(clock, tuple(found), server.identity)
 
     def schemas(self, inspector: Inspector) -> list[str | None]:
         return [
@@ -182,17 +158,30 @@ def _server(connection: Connection, table: str | None) -> Any:
     return connection.execute(_ANONYMOUS_SERVER, {"rows": table}).one()
 
 
-def _of_session(session: Any) -> OpenTransaction:
-    application = f" ({session.application_name})" if session.application_name else ""
+def _unavailable_reason(server: Any) -> tuple[str | None, str | None]:
+    """Returns why a server cannot know of every transaction, and a hint; None where it can."""
+    if server.standby:
+        why = "the source is a standby, which does not see the primary's transactions"
+        return why, "Point `source.url` at the primary."
+    if not server.privileged:
+        why = f'"{server.reader}" may not see when others\' transactions began'
+        return why, f'GRANT pg_read_all_stats TO "{server.reader}";'
+    if server.subscribed:
+        return "the table is fed by a logical subscription, whose stamps are another server's", None
+    return None, None
+
+
+def _session(row: Any) -> OpenTransaction:
+    application = f" ({row.application_name})" if row.application_name else ""
     return OpenTransaction(
-        f"{session.pid} {session.backend_start} {session.started}",
-        f"session {session.pid} of {session.usename or 'the server'}{application},"
-        f" open since {instant_text(session.started)}",
-        session.started,
+        f"{row.pid} {row.backend_start} {row.started}",
+        f"session {row.pid} of {row.usename or 'the server'}{application},"
+        f" open since {instant_text(row.started)}",
+        row.started,
     )
 
 
-def _of_prepared(key: str, gid: str, owner: str) -> OpenTransaction:
+def _prepared_transaction(key: str, gid: str, owner: str) -> OpenTransaction:
     return OpenTransaction(key, f'the prepared transaction "{gid}" of {owner}', None)
 
 

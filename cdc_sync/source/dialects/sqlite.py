@@ -12,21 +12,13 @@ from sqlalchemy.types import NullType
 
 from cdc_sync.errors import SourceUnavailable
 from cdc_sync.rules.watermark import TransactionSnapshot
-from cdc_sync.source.dialects.base import (
-    CHECK_COLUMNS,
-    CHECK_SYNTAX,
-    CHECK_TABLE,
-    CHECK_URL,
-    ColumnKind,
-    DeclaredType,
-    Dialect,
-    ErrorMeaning,
-)
+from cdc_sync.source.dialects import base
+from cdc_sync.source.dialects.base import ColumnKind, DeclaredType, Dialect
 
 _LOCKED_SECONDS = 30  # that a statement waits for a writer
 _INTEGER = re.compile("-?[0-9]{1,18}")  # that fits into SQLite's eight bytes
-_NO_DATABASE = ErrorMeaning(
-    CHECK_URL, "The file {where} cannot be opened as a SQLite database.", is_mistake=False
+_NO_DATABASE = base.ErrorMeaning(
+    base.CHECK_URL, "The file {where} cannot be opened as a SQLite database.", is_mistake=False
 )
 
 
@@ -39,10 +31,10 @@ class SQLite(Dialect):
     clock_query = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
     # By their words: sqlite3's own code is SQLITE_ERROR for all of them.
     errors = {
-        "no such table": CHECK_TABLE,
-        "no such column": CHECK_COLUMNS,
-        "syntax error": CHECK_SYNTAX,
-        "no such function": CHECK_SYNTAX,
+        "no such table": base.CHECK_TABLE,
+        "no such column": base.CHECK_COLUMNS,
+        "syntax error": base.CHECK_SYNTAX,
+        "no such function": base.CHECK_SYNTAX,
         "not a database": _NO_DATABASE,
         "unable to open": _NO_DATABASE,
     }
@@ -50,7 +42,8 @@ class SQLite(Dialect):
     def connect_options(self, url: URL) -> tuple[URL, dict[str, Any]]:
         path = Path(url.database or "")
         if not path.is_file():
-            raise SourceUnavailable(f"The SQLite source {path} does not exist.", hint=CHECK_URL)
+            message = f"The SQLite source {path} does not exist."
+            raise SourceUnavailable(message, hint=base.CHECK_URL)
         # as_uri() quotes what a URI gives a meaning to, as `?` and `%`.
         read_only = {"mode": "ro", "uri": "true"}
         uri = URL.create("sqlite", database=path.resolve().as_uri(), query=read_only)
