@@ -7,24 +7,20 @@ import csv
 import io
 import json
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
-
-from sqlalchemy import Connection
 
 from cdc_sync.contract import Reference, SourceId, encode_id
 from cdc_sync.errors import UserMistake
 from cdc_sync.rules.mapping import REFERENCE_MAX
 from cdc_sync.state import contracts, lookup
 from cdc_sync.state.database import Database
-from cdc_sync.state.lookup import ReferencePair, StoredReference
+from cdc_sync.state.lookup import ReferencePair
 
 HEADER = ["source_id", "reference"]
-_PAGE = 1000
 
 
 class ReferenceLine(NamedTuple):
@@ -39,16 +35,6 @@ class Mistake(NamedTuple):
 
     line: int
     message: str
-
-
-class _JudgedLine(NamedTuple):
-    line: ReferenceLine
-    stored: StoredReference | None
-    problem: str | None
-
-    @property
-    def changes(self) -> bool:
-        return self.problem is None and (self.stored is None or not self.stored.sent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +75,45 @@ def import_file(
     Raises UserMistake for a file that is no CSV with the header `source_id,reference`.
     """
     lines, mistakes = parse(_read_text(path), id_columns)
+    pairs = [line.pair for line in lines]
     with state.begin() as tx:
         lookup.lock_table(tx)
-        judged = list(_judge(tx, lines))
-        wrong = [Mistake(one.line.number, one.problem) for one in judged if one.problem]
-        mistakes = sorted([*mistakes, *wrong, *_find_taken(tx, judged)])
-        changing = [] if mistakes else [one for one in judged if one.changes]
-        new = [one.line.pair for one in changing if one.stored is None]
-        known = [one.line.pair for one in changing if one.stored is not None]
+        stored = lookup.find_stored(tx, [pair.source_id for pair in pairs])
+        owners = contracts.find_owners(tx, [pair.reference for pair in pairs])
+        sent = {source_id: held.reference for source_id, held in stored.items() if held.sent}
+        mistakes = sorted([*mistakes, *_find_conflicts(lines, sent, owners)])
+        changing = [] if mistakes else [pair for pair in pairs if pair.source_id not in sent]
+        new = [pair for pair in changing if pair.source_id not in stored]
+        known = [pair for pair in changing if pair.source_id in stored]
         if not dry_run:
             lookup.insert_imported(tx, new, now)
             lookup.assign_references(tx, known)
     return ImportResult(
         imported=len(changing),
-        unchanged=sum(one.problem is None and not one.changes for one in judged),
+        unchanged=sum(sent.get(pair.source_id) == pair.reference for pair in pairs),
         not_met=len(new),
-        refused_by_us=sum(one.stored is not None and one.stored.refused_by_us for one in changing),
+        refused_by_us=sum(stored[pair.source_id].refused_by_us for pair in known),
         mistakes=mistakes,
     )
+
+
+def _find_conflicts(
+    lines: Sequence[ReferenceLine],
+    sent: Mapping[SourceId, Reference | None],
+    owners: Mapping[Reference, SourceId],
+) -> Iterator[Mistake]:
+    """Yields lines whose contract was sent under another reference, or whose reference is taken.
+
+    It is not taken by a contract that gets another one by this file.
+    """
+    moving = {line.pair.source_id for line in lines} - sent.keys()
+    for number, (source_id, reference) in lines:
+        earlier, owner = sent.get(source_id, reference), owners.get(reference, source_id)
+        if earlier != reference:
+            message = f"{source_id} was sent under the reference {earlier} already"
+            yield Mistake(number, message)
+        elif owner != source_id and owner not in moving:
+            yield Mistake(number, f"the reference {reference} belongs to {owner}")
 
 
 def _read_text(path: Path) -> str:
@@ -138,18 +145,19 @@ def parse(text: str, id_columns: int) -> tuple[list[ReferenceLine], list[Mistake
         )
     lines: list[ReferenceLine] = []
     mistakes: list[Mistake] = []
-    first: dict[tuple[str, str], int] = {}  # where each id and each reference was met first
+    first: dict[tuple[str, str], int] = {}  # the line of each id and of each reference
     for number, fields in records:
-        pair = fields if isinstance(fields, str) else _pair(fields, id_columns)
-        message = pair if isinstance(pair, str) else _find_repeated(first, number, pair)
-        if message is not None:
-            mistakes.append(Mistake(number, message))
-        elif isinstance(pair, ReferencePair):
+        try:
+            pair = _parse_pair(fields, id_columns)
+            _expect_first(first, number, pair)
+        except ValueError as error:
+            mistakes.append(Mistake(number, str(error)))
+        else:
             lines.append(ReferenceLine(number, pair))
     return lines, mistakes
 
 
-def _records(text: str) -> Iterator[tuple[int, list[str] | str]]:
+def _records(text: str) -> Iterator[tuple[int, list[str] | csv.Error]]:
     """Yields each record, or why it is no CSV, with the line on which it begins."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     while True:
@@ -157,7 +165,7 @@ def _records(text: str) -> Iterator[tuple[int, list[str] | str]]:
         try:
             fields = next(reader, None)
         except csv.Error as error:
-            yield number, f"is not CSV from here on: {error}"
+            yield number, error
             return
         if fields is None:
             return
@@ -165,91 +173,53 @@ def _records(text: str) -> Iterator[tuple[int, list[str] | str]]:
             yield number, fields
 
 
-def _pair(fields: Sequence[str], id_columns: int) -> ReferencePair | str:
-    """Returns the pair of a record, or what is wrong with it."""
+def _parse_pair(fields: list[str] | csv.Error, id_columns: int) -> ReferencePair:
+    """Returns the pair of a record. Raises ValueError with what is wrong with it."""
+    if isinstance(fields, csv.Error):
+        raise ValueError(f"is not CSV from here on: {fields}")  # noqa: TRY004  # no wrong type
     if len(fields) != len(HEADER):
-        return (
+        raise ValueError(
             f"has {len(fields)} fields, not {len(HEADER)}: a field that has a comma stands in"
             ' double quotes, its own quotes doubled, such as "[""ACME"",17]"'
         )
-    source_id, message = _source_id(fields[0], id_columns)
-    message = message or _why_no_reference(fields[1])
-    return message or ReferencePair(source_id, Reference(fields[1]))
+    return ReferencePair(_parse_id(fields[0], id_columns), _parse_reference(fields[1]))
 
 
-def _source_id(text: str, id_columns: int) -> tuple[SourceId, str | None]:
-    """Returns the id as the state spells it, and what is wrong with it."""
+def _parse_id(text: str, id_columns: int) -> SourceId:
+    """Returns the id as the state spells it."""
     if not text:
-        return SourceId(""), "the source_id is empty"
+        raise ValueError("the source_id is empty")
     if id_columns == 1:
-        return encode_id([text]), None
-    parts = _parts(text)
-    if parts is None or len(parts) != id_columns:
-        return SourceId(""), (
-            f"the source_id {text} is not a JSON array of {id_columns} texts or whole numbers:"
-            " the key has that many columns"
-        )
-    return encode_id(parts), None
-
-
-def _parts(text: str) -> list[object] | None:
+        return encode_id([text])
     try:
         parts = json.loads(text)
     except (ValueError, RecursionError):
-        return None
-    fits = isinstance(parts, list) and all(type(part) in (str, int) for part in parts)
-    return parts if fits else None
+        parts = None
+    fits = isinstance(parts, list) and len(parts) == id_columns
+    if not fits or not all(type(part) in (str, int) for part in parts):
+        raise ValueError(
+            f"the source_id {text} is not a JSON array of {id_columns} texts or whole numbers:"
+            " the key has that many columns"
+        )
+    return encode_id(parts)
 
 
-def _why_no_reference(text: str) -> str | None:
+def _parse_reference(text: str) -> Reference:
     if not text:
-        return "the reference is empty"
+        raise ValueError("the reference is empty")
     if text != text.strip():
-        return "the reference begins or ends with white space"
+        raise ValueError("the reference begins or ends with white space")
     if len(text) > REFERENCE_MAX:
-        return f"the reference has {len(text)} characters, at most {REFERENCE_MAX} are taken"
+        raise ValueError(
+            f"the reference has {len(text)} characters, at most {REFERENCE_MAX} are taken"
+        )
     if any(unicodedata.category(character) == "Cc" for character in text):
-        return "the reference holds a control character"
-    return None
+        raise ValueError("the reference holds a control character")
+    return Reference(text)
 
 
-def _find_repeated(
-    first: dict[tuple[str, str], int], number: int, pair: ReferencePair
-) -> str | None:
+def _expect_first(first: dict[tuple[str, str], int], number: int, pair: ReferencePair) -> None:
     for name, value in zip(HEADER, pair, strict=True):
         earlier = first.setdefault((name, value), number)
         if earlier != number:
-            return f"the {name} {value} is on line {earlier} already"
-    return None
-
-
-def _judge(tx: Connection, lines: Iterable[ReferenceLine]) -> Iterator[_JudgedLine]:
-    for page in _pages(lines):
-        stored = lookup.find_stored(tx, [line.pair.source_id for line in page])
-        for line in page:
-            held = stored.get(line.pair.source_id)
-            yield _JudgedLine(line, held, _why_not_changed(line.pair, held))
-
-
-def _why_not_changed(pair: ReferencePair, held: StoredReference | None) -> str | None:
-    """Returns why an id cannot have this reference: none changes after its first PUT."""
-    if held is None or not held.sent or held.reference == pair.reference:
-        return None
-    return f"{pair.source_id} was sent under the reference {held.reference} already"
-
-
-def _find_taken(tx: Connection, judged: Sequence[_JudgedLine]) -> Iterator[Mistake]:
-    """Yields lines whose reference belongs to a contract that does not get another by this file."""
-    moving = {one.line.pair.source_id for one in judged if one.changes}
-    for page in _pages(one.line for one in judged if one.problem is None):
-        owners = contracts.find_owners(tx, [line.pair.reference for line in page])
-        for number, pair in page:
-            owner = owners.get(pair.reference, pair.source_id)
-            if owner != pair.source_id and owner not in moving:
-                yield Mistake(number, f"the reference {pair.reference} belongs to {owner}")
-
-
-def _pages(lines: Iterable[ReferenceLine]) -> Iterator[list[ReferenceLine]]:
-    rest = iter(lines)
-    while page := list(islice(rest, _PAGE)):
-        yield page
+            raise ValueError(f"the {name} {value} is on line {earlier} already")
