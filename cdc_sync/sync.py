@@ -82,9 +82,14 @@ def open_sync(
         state.close()
 
 
+def source_of(config: Config) -> Source:
+    """Returns the source of a configuration, with the columns that its mapping reads."""
+    return Source(config.source, mapped_columns(config.mapping))
+
+
 def capture_of(config: Config, state: Database) -> Capture:
-    """What scans the source of a configuration."""
-    return Capture(config, Source(config.source, mapped_columns(config.mapping)), state, utc_now)
+    """Returns what scans the source of a configuration into a state."""
+    return Capture(config, source_of(config), state, utc_now)
 
 
 def token_file(config: Config, folder: Path | None) -> Path | None:

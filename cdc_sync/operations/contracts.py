@@ -7,20 +7,21 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from cdc_sync.config.model import Config
-from cdc_sync.contract import Payload, SourceId, Status, WatermarkValue, changed_fields, fields_of
+from cdc_sync.contract import Payload, Status, WatermarkValue, changed_fields, fields_of
 from cdc_sync.errors import CdcSyncError
 from cdc_sync.operations.actions import retry_ids
-from cdc_sync.rules.mapping import mapped_columns
+from cdc_sync.operations.watermark import is_beyond
 from cdc_sync.rules.watermark import write_watermark
-from cdc_sync.source.reader import Source
 from cdc_sync.state import contracts, history, lookup, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.lookup import Stuck
+from cdc_sync.sync import source_of
 from cdc_sync.wording import format_problems
 
 ATTEMPTS_SHOWN = 100
@@ -89,22 +90,12 @@ def show_contract(state: Database, name: str) -> dict[str, Any] | None:
 
 def _listed(row: dict[str, Any]) -> dict[str, Any]:
     account = fields_of(row["payload"]).get("account")
-    told = {**row, "account": account, "last_error": _problems(row["last_error"])}
-    return {name: told[name] for name in _LISTED}
+    whole = {**row, "account": account, "last_error": _problems(row["last_error"])}
+    return {name: whole[name] for name in _LISTED}
 
 
 def _problems(text: str | None) -> list[dict[str, str]] | None:
     return None if text is None else json.loads(text)
-
-
-@dataclass(frozen=True, slots=True)
-class SourceRow:
-    """A row of the source; `value` is None where its watermark is neither a time nor a number."""
-
-    in_scope: bool
-    deleted: bool
-    is_null: bool
-    value: WatermarkValue | None
 
 
 def explain_unknown(state: Database, source_id: str, load: Callable[[], Config]) -> str:
@@ -116,55 +107,40 @@ def explain_unknown(state: Database, source_id: str, load: Callable[[], Config])
     with state.read() as tx:
         known = watermark.read(tx).value
     try:
-        config = load()
-        found = _look(config, source_id)
+        return f"{start} {_explain(load(), source_id, known)}"
     except CdcSyncError as error:
         return f"{start} Why, the source could not be asked: {error}"
-    if found is None:
-        return (
-            f"{start} It is not in the source, either"
-            " (a reference can be looked up once its row was read)."
-        )
-    return f"{start} {_reason(config, found, known)}"
 
 
-def _look(config: Config, source_id: str) -> SourceRow | None:
-    source = Source(config.source, mapped_columns(config.mapping))
-    try:
-        with source.scan() as scan:
-            found = scan.find(source_id)
-            if found is None:
-                return None
-            row, raw, in_scope = found
-            return SourceRow(in_scope, row.gone, raw is None, scan.column.value_of(raw))
-    finally:
-        source.close()
+def _explain(config: Config, source_id: str, known: WatermarkValue | None) -> str:
+    with closing(source_of(config)) as source, source.scan() as scan:
+        found = scan.find(source_id)
+        if found is None:
+            return (
+                "It is not in the source, either"
+                " (a reference can be looked up once its row was read)."
+            )
+        row, raw, in_scope = found
+        value = scan.column.value_of(raw)  # None where it is neither a time nor a number
+    keys, later = config.source, _next_reconcile(config.schedule.reconcile)
+    written = f"{keys.watermark} ({write_watermark(value)})"
+    if not in_scope:
+        return f"The source has it, out of scope: `source.where` ({keys.where}) leaves it out."
+    if row.gone:
+        return f"The source has it, deleted: `source.deleted_when` ({keys.deleted_when}) holds."
+    if raw is None:
+        return f"The source has it: its {keys.watermark} is NULL, so no poll sees it; {later} will."
+    if known is None:
+        return "The source has it, and no run has read the whole source yet."
+    if value is not None and not is_beyond(known, value):
+        return f"The source has it: its {written} is newer than the last poll; the next reads it."
+    return (
+        f"The source has it: its {written} is before the watermark"
+        f" ({write_watermark(known)}), so no poll sees it; {later} will."
+    )
 
 
-def _reason(config: Config, found: SourceRow, known: WatermarkValue | None) -> str:
-    source, later = config.source, next_reconcile(config.schedule.reconcile)
-    written = f"{source.watermark} ({write_watermark(found.value)})"
-    if not found.in_scope:
-        said = f"The source has it, out of scope: `source.where` ({source.where}) leaves it out."
-    elif found.deleted:
-        said = f"The source has it, deleted: `source.deleted_when` ({source.deleted_when}) holds."
-    elif found.is_null:
-        said = (
-            f"The source has it: its {source.watermark} is NULL, so no poll sees it; {later} will."
-        )
-    elif known is None:
-        said = "The source has it, and no run has read the whole source yet."
-    elif found.value is not None and _is_from(found.value, known):
-        said = f"The source has it: its {written} is newer than the last poll; the next reads it."
-    else:
-        said = (
-            f"The source has it: its {written} is before the watermark"
-            f" ({write_watermark(known)}), so no poll sees it; {later} will."
-        )
-    return said
-
-
-def next_reconcile(schedule: str) -> str:
+def _next_reconcile(schedule: str) -> str:
     """Returns when everything is compared next: the hour of a daily schedule, else the schedule."""
     if schedule == "never":
         return "a reconcile (none is scheduled: cdc-sync reconcile)"
@@ -172,12 +148,6 @@ def next_reconcile(schedule: str) -> str:
     if minute.isdecimal() and hour.isdecimal() and days == ["*", "*", "*"]:
         return f"the next reconcile ({int(hour):02}:{int(minute):02})"
     return f"the next reconcile ({schedule})"
-
-
-def _is_from(value: WatermarkValue, known: WatermarkValue) -> bool:
-    if isinstance(value, datetime) and isinstance(known, datetime):
-        return value >= known
-    return isinstance(value, int) and isinstance(known, int) and value >= known
 
 
 @dataclass(slots=True)
@@ -193,35 +163,30 @@ class StuckGroup:
 
 def group_stuck(state: Database, status: Status) -> list[StuckGroup]:
     """Groups rejected contracts by reason or waiting ones by account, the largest group first."""
-    found: dict[str, StuckGroup] = {}
-    for one, reason, key in _each(state, status):
-        group = found.setdefault(key, StuckGroup(key, reason, one.http_status is None))
+    groups: dict[str, StuckGroup] = {}
+    for one, message, reason, key in _with_reasons(state, status):
+        group = groups.setdefault(key, StuckGroup(key, reason, one.http_status is None))
         group.count += 1
         if len(group.examples) < EXAMPLES:
             name = one.reference or one.source_id
-            example = {"source_id": one.source_id, "name": name, "says": _said(one)}
-            group.examples.append(example)
-    return sorted(found.values(), key=lambda group: -group.count)
+            group.examples.append({"source_id": one.source_id, "name": name, "says": message})
+    return sorted(groups.values(), key=lambda group: -group.count)
 
 
 def retry_group(state: Database, status: Status, key: str, now: datetime) -> int:
     """Makes the contracts of one group due now and returns how many those are."""
-    ids = [SourceId(one.source_id) for one, _, its_key in _each(state, status) if its_key == key]
+    ids = [one.source_id for one, *_, its_key in _with_reasons(state, status) if its_key == key]
     return retry_ids(state, ids, now) if ids else 0
 
 
-def _each(state: Database, status: Status) -> Iterator[tuple[Stuck, str, str]]:
+def _with_reasons(state: Database, status: Status) -> Iterator[tuple[Stuck, str, str, str]]:
+    """Yields each stuck contract with its message, and its group's reason and key."""
     with state.read() as tx:
         rows = list(lookup.list_stuck(tx, status, MOST))
     for one in rows:
-        reason = _account(one) if status is Status.WAITING else _PARTICULAR.sub("…", _said(one))
+        message = format_problems(_problems(one.last_error)) or "no reason was given"
+        reason = _PARTICULAR.sub("…", message)
+        if status is Status.WAITING:
+            reason = str(fields_of(Payload(one.payload)).get("account"))
         kind = f"{status} {one.http_status is None} {reason}"
-        yield one, reason, hashlib.sha256(kind.encode()).hexdigest()[:16]
-
-
-def _account(one: Stuck) -> str:
-    return str(fields_of(Payload(one.payload)).get("account"))
-
-
-def _said(one: Stuck) -> str:
-    return format_problems(json.loads(one.last_error or "[]")) or "no reason was given"
+        yield one, message, reason, hashlib.sha256(kind.encode()).hexdigest()[:16]

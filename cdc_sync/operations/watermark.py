@@ -5,6 +5,7 @@ A move is planned first, so that a person sees what it would read again, and the
 
 import re
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
@@ -15,7 +16,6 @@ from cdc_sync.config.model import Config
 from cdc_sync.config.units import parse_duration
 from cdc_sync.contract import WatermarkValue
 from cdc_sync.errors import SourceUnavailable, UserMistake
-from cdc_sync.rules.mapping import mapped_columns
 from cdc_sync.rules.watermark import (
     Horizon,
     Watermark,
@@ -25,11 +25,12 @@ from cdc_sync.rules.watermark import (
     write_watermark,
 )
 from cdc_sync.source.horizon import read_horizon
-from cdc_sync.source.reader import Scan, Source
 from cdc_sync.state import control, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.values import HorizonReport
+from cdc_sync.sync import source_of
 
+_ANOTHER_ZONE = ZoneInfo("Etc/GMT+12")
 _NUMBER = re.compile("[0-9]{1,18}")  # what fits every database's integers
 
 
@@ -38,11 +39,15 @@ def show_watermark(state: Database) -> dict[str, Any]:
     with state.read() as tx:
         known = watermark.read(tx)
         horizon = control.load(tx, HorizonReport) or HorizonReport()
+    return {**watermark_document(known, horizon), "moved_at": known.moved_at}
+
+
+def watermark_document(known: Watermark, horizon: HorizonReport) -> dict[str, Any]:
+    """Returns the keys that `status --json` and `watermark show --json` share."""
     return {
         "value": write_watermark(known.value),
         "type": known.type and known.type.value,
         "version": known.version,
-        "moved_at": known.moved_at,
         "horizon": horizon.horizon,
         "basis": horizon.basis,
         "basis_reason": horizon.basis_reason,
@@ -82,13 +87,13 @@ class Move:
     to: WatermarkValue | None
     type: WatermarkType | None
     zone: ZoneInfo
-    rows: int | None
-    unasked: str | None
+    rows: int | None = None
+    unasked: str | None = None
 
     @property
     def goes_forward(self) -> bool:
         """Whether it passes rows that no poll may have read yet."""
-        return self.to is not None and _greater(self.to, self.known.value)
+        return self.to is not None and is_beyond(self.to, self.known.value)
 
     def document(self, version: int) -> dict[str, Any]:
         """Returns the applied move as JSON."""
@@ -109,30 +114,18 @@ def plan_move(config: Config, state: Database, kind: str, target: Target) -> Mov
     with state.read() as tx:
         known = watermark.read(tx)
         carry_over = watermark.load_carry_over(tx)
-    source = Source(config.source, mapped_columns(config.mapping))
     try:
-        with source.scan() as scan:
+        with closing(source_of(config)) as source, source.scan() as scan:
             horizon = read_horizon(scan, carry_over, utc_now())
             context = WatermarkContext(known, scan.column.type, scan.zone, horizon)
-            return _move(kind, context, target, scan)
+            to = target(context)
+            return Move(kind, known, to, context.type, context.zone, scan.count_from(to))
     except SourceUnavailable as error:
         context = WatermarkContext(known, known.type, ZoneInfo("UTC"), None)
-        return _move(kind, context, target, error)
+        to = target(context)
+        return Move(kind, known, to, context.type, context.zone, unasked=error.message)
     except OverflowError:
         raise UserMistake("So far back or ahead the watermark cannot go.") from None
-    finally:
-        source.close()
-
-
-def _move(
-    kind: str, context: WatermarkContext, target: Target, asked: Scan | SourceUnavailable
-) -> Move:
-    to = target(context)
-    if isinstance(asked, Scan):
-        rows, unasked = asked.count_from(to), None
-    else:
-        rows, unasked = None, asked.message
-    return Move(kind, context.known, to, context.type, context.zone, rows, unasked)
 
 
 def apply_move(state: Database, move: Move, who: str, reason: str | None, now: datetime) -> int:
@@ -148,7 +141,7 @@ def to_value(text: str, *, force: bool) -> Target:
     """Returns the target that a person writes; beyond the horizon only with `force`."""
 
     def target(context: WatermarkContext) -> WatermarkValue:
-        value = _parsed(text, context)
+        value = _parse(text, context)
         _expect_not_future(value, context)
         if not force:
             _expect_within_horizon(value, context)
@@ -171,7 +164,7 @@ def back_by(text: str) -> Target:
                 "The watermark column has changed its type since the watermark was stored.",
                 hint="Run: cdc-sync watermark reset",
             )
-        return move_back(value, _amount(text))
+        return move_back(value, _parse_amount(text))
 
     return target
 
@@ -180,7 +173,7 @@ def to_nothing(_context: WatermarkContext) -> None:
     """The target of a reset, no watermark: everything is read once more."""
 
 
-def _amount(text: str) -> int | timedelta:
+def _parse_amount(text: str) -> int | timedelta:
     try:
         amount = int(text) if _NUMBER.fullmatch(text) else parse_duration(text)
     except ValueError as error:
@@ -190,26 +183,20 @@ def _amount(text: str) -> int | timedelta:
     return amount
 
 
-def _parsed(text: str, context: WatermarkContext) -> WatermarkValue:
+def _parse(text: str, context: WatermarkContext) -> WatermarkValue:
     if context.type is None:
         raise UserMistake(
             "There is no watermark yet, and the source, which says what its column holds,"
             " cannot be asked now."
         )
-    if context.horizon is None and not _has_zone(text, context.type):
+    value = parse_watermark(text, context.type, context.zone)
+    # A text without zone means another instant in another zone.
+    if context.horizon is None and value != parse_watermark(text, context.type, _ANOTHER_ZONE):
         raise UserMistake(
             "The source cannot be asked now in which zone its times are.",
             hint="Write the value with its zone, as 2026-11-23T12:00:00Z.",
         )
-    return parse_watermark(text, context.type, context.zone)
-
-
-def _has_zone(text: str, type_: WatermarkType) -> bool:
-    if type_ is WatermarkType.INTEGER:
-        return True
-    return parse_watermark(text, type_, ZoneInfo("Etc/GMT+12")) == parse_watermark(
-        text, type_, ZoneInfo("Etc/GMT-12")
-    )
+    return value
 
 
 def _expect_not_future(value: WatermarkValue, context: WatermarkContext) -> None:
@@ -223,7 +210,7 @@ def _expect_not_future(value: WatermarkValue, context: WatermarkContext) -> None
 def _expect_within_horizon(value: WatermarkValue, context: WatermarkContext) -> None:
     horizon = None if context.horizon is None else context.horizon.value
     # Back from where it stands is always safe, also while nobody can say where the horizon is.
-    if not _greater(value, context.known.value) or not _greater(value, horizon):
+    if not is_beyond(value, context.known.value) or not is_beyond(value, horizon):
         return
     raise UserMistake(
         f"{write_watermark(value)} lies beyond the horizon"
@@ -233,9 +220,10 @@ def _expect_within_horizon(value: WatermarkValue, context: WatermarkContext) -> 
     )
 
 
-def _greater(one: WatermarkValue, other: WatermarkValue | None) -> bool:
-    if isinstance(one, datetime) and isinstance(other, datetime):
-        return one > other
-    if isinstance(one, int) and isinstance(other, int):
-        return one > other
+def is_beyond(value: WatermarkValue, other: WatermarkValue | None) -> bool:
+    """Whether a watermark lies beyond another; True as well where the two do not compare."""
+    if isinstance(value, datetime) and isinstance(other, datetime):
+        return value > other
+    if isinstance(value, int) and isinstance(other, int):
+        return value > other
     return True
