@@ -35,21 +35,19 @@ def resend(state: Database, names: Sequence[str] | None, now: datetime) -> int:
 def retry_ids(state: Database, ids: Sequence[SourceId], now: datetime) -> int:
     """Does as `retry` for contracts whose source ids are known."""
     with state.begin() as tx:
-        count = outbox.retry(tx, ids, now)
-        _probe_at_once(tx, now)
-    return count
+        control.save(tx, ProbeRequest(now))
+        return outbox.retry(tx, ids, now)
 
 
 def _make_due(
     state: Database, names: Sequence[str] | None, now: datetime, make_due: _MakeDue
 ) -> int:
     with state.begin() as tx:
-        count = make_due(tx, None if names is None else _ids_of(tx, names), now)
-        _probe_at_once(tx, now)
-    return count
+        control.save(tx, ProbeRequest(now))
+        return make_due(tx, None if names is None else _find_ids(tx, names), now)
 
 
-def _ids_of(tx: Connection, names: Sequence[str]) -> list[SourceId]:
+def _find_ids(tx: Connection, names: Sequence[str]) -> list[SourceId]:
     ids, unknown = contracts.resolve_names(tx, names)
     if unknown:
         raise UserMistake(
@@ -58,10 +56,6 @@ def _ids_of(tx: Connection, names: Sequence[str]) -> list[SourceId]:
             hint="See: cdc-sync contracts list",
         )
     return ids
-
-
-def _probe_at_once(tx: Connection, now: datetime) -> None:
-    control.save(tx, ProbeRequest(now))
 
 
 def throttled_until(state: Database, now: datetime) -> datetime | None:
@@ -75,9 +69,9 @@ def throttled_until(state: Database, now: datetime) -> datetime | None:
 def pause(state: Database) -> bool:
     """Stops delivery until `resume`; returns whether it was running."""
     with state.begin() as tx:
-        is_new = not control.is_paused(tx)
+        was_running = not control.is_paused(tx)
         control.save(tx, PAUSED)
-    return is_new
+    return was_running
 
 
 def resume(state: Database, now: datetime) -> bool:
@@ -85,7 +79,7 @@ def resume(state: Database, now: datetime) -> bool:
     with state.begin() as tx:
         was_paused = control.is_paused(tx)
         control.remove(tx, Paused)
-        _probe_at_once(tx, now)
+        control.save(tx, ProbeRequest(now))
     return was_paused
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from cdc_sync.capture.loop import Loops, save_last_poll
 from cdc_sync.contract import Status
 from cdc_sync.errors import CdcSyncError
+from cdc_sync.operations.status import HELD, REJECTED, WAITING
 from cdc_sync.state import contracts, control, history
 from cdc_sync.state.history import Run
 from cdc_sync.state.values import Balance
@@ -45,11 +46,12 @@ def run_here(
     with sync.state.read() as tx:
         match kind:
             case "once":
-                return {**report, "taken": history.taken_since(tx, began)}
+                report["taken"] = history.taken_since(tx, began)
             case "reconcile":
-                return {**report, "balance": control.load(tx, Balance)}
+                report["balance"] = control.load(tx, Balance)
             case _:
-                return {**report, "rechecked": run.rows}
+                report["rechecked"] = run.rows
+    return report
 
 
 def report_failure(sync: Sync, kind: str, error: CdcSyncError) -> dict[str, Any]:
@@ -100,57 +102,48 @@ def is_complete(report: dict[str, Any], limit: int | None = None) -> bool:
 
 def describe_report(report: dict[str, Any], limit: int | None = None) -> str:
     """Says in a few sentences what a run did, and what needs attention."""
-    plain = report["updated"] - report["adopted"] - report["recreated"]
-    done = [
-        f"{count:,} {name}"
-        for name, count in (
-            ("created", report["created"]),
-            ("updated", plain),
-            (f"adopted ({_describe_adopted(report)})", report["adopted"]),
-            ("recreated (CustomerGauge had lost them)", report["recreated"]),
-        )
-        if count
-    ]
-    text = ", ".join(done) or ("Nothing was sent" if report["left"] else "Nothing to send")
-    if report["left"]:
-        text += f", {format_count(report['left'], 'waits', 'wait')}"
-    text += "."
-    text += _describe_left(report, limit if done else None)
-    if report.get("rechecked"):
-        count = format_count(report["rechecked"], "held contract")
-        text += f"\n{count} looked at afresh in the source."
-    if report["gone"]:
-        text += f"\n{report['gone']:,} gone from the source."
-    if balance := report.get("balance"):
-        text += f"\n{describe_balance(balance)}"
-    if report["rejected"]:
-        text += f"\n{report['rejected']:,} rejected: cdc-sync contracts list --status rejected"
-    if report["waiting"]:
-        count = format_count(report["waiting"], "waits for its", "wait for their")
-        text += f"\n{count} account: cdc-sync contracts list --status waiting"
-    if report["missed"]:
-        count = format_count(report["missed"], "change")
-        text += f"\n{count} found that no poll had seen, with stamps"
-        text += " behind the watermark: does every change move the watermark column?"
-    if report["held"]:
-        text += f"\n{report['held']:,} held by the guard: cdc-sync approve, or cdc-sync discard"
-    if report["error"]:
-        text += f"\n{report['error']}"
-    return text
+    rechecked, balance = report.get("rechecked", 0), report.get("balance")
+    waiting, missed = report["waiting"], report["missed"]
+    lines = (
+        _describe_sent(report, limit),
+        rechecked and f"{format_count(rechecked, 'held contract')} read again from the source.",
+        report["gone"] and f"{report['gone']:,} gone from the source.",
+        balance and describe_balance(balance),
+        report["rejected"] and f"{report['rejected']:,} {REJECTED}",
+        waiting and f"{format_count(waiting, 'waits for its', 'wait for their')} {WAITING}",
+        missed
+        and f"{format_count(missed, 'change')} found that no poll had seen, with stamps"
+        " behind the watermark: does every change move the watermark column?",
+        report["held"] and f"{report['held']:,} {HELD}",
+        report["error"],
+    )
+    return "\n".join(line for line in lines if line)
 
 
-def _describe_left(report: dict[str, Any], limit: int | None) -> str:
-    if limit is not None and report["left"]:
+def _describe_sent(report: dict[str, Any], limit: int | None) -> str:
+    counts = {
+        "created": report["created"],
+        "updated": report["updated"] - report["adopted"] - report["recreated"],
+        f"adopted ({_describe_adopted(report)})": report["adopted"],
+        "recreated (CustomerGauge had lost them)": report["recreated"],
+    }
+    sent = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    if not report["left"]:
+        return f"{sent or 'Nothing to send'}."
+    text = f"{sent or 'Nothing was sent'}, {format_count(report['left'], 'waits', 'wait')}."
+    if sent and limit is not None:
         taken = " … ".join(report.get("taken") or ["them"])
-        return f" Look at {taken} in CustomerGauge; then: cdc-sync once, or start the service."
-    if report["left"] and not report["error"]:
-        why = f"Why: {report['why'].rstrip('.')}. See" if report.get("why") else "Why they wait"
-        return f"\n{why}: cdc-sync contracts list --status pending"
-    return ""
+        return (
+            f"{text} Look at {taken} in CustomerGauge; then: cdc-sync once, or start the service."
+        )
+    if report["error"]:
+        return text
+    why = f"Why: {report['why'].rstrip('.')}. See" if report.get("why") else "Why they wait"
+    return f"{text}\n{why}: cdc-sync contracts list --status pending"
 
 
 def _describe_adopted(report: dict[str, Any]) -> str:
-    names = [*report["there"][:NAMED_ADOPTED]]
+    names = report["there"][:NAMED_ADOPTED]
     if more := report["adopted"] - len(names):
         names.append(f"{more:,} more")
     listed = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)

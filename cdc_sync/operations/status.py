@@ -10,8 +10,8 @@ from typing import Any
 
 from cdc_sync.config.model import Config
 from cdc_sync.contract import Status
+from cdc_sync.operations.watermark import watermark_document
 from cdc_sync.rules.gate import ApiStatus
-from cdc_sync.rules.watermark import Watermark, write_watermark
 from cdc_sync.state import contracts, control, holds, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.history import STOPPED
@@ -48,7 +48,10 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
     return {
         "daemon": _daemon(presence, now),
         "paused": stored.load(Paused) == PAUSED,
-        "watermark": _watermark(mark, horizon),
+        "watermark": {
+            **watermark_document(mark, horizon),
+            "lag_seconds": _lag(watermark.read_to(mark, horizon), horizon.clock),
+        },
         "contracts": {status.value: counts[status] for status in Status},
         "last_poll": _poll(stored.load(PollReport), presence.since if presence else None, now),
         "last_reconcile": document_of(stored.load(ReconcileReport)),
@@ -89,21 +92,6 @@ def _is_running(presence: Presence, now: datetime) -> bool:
     return is_fresh and not has_ended(presence.host, presence.pid)
 
 
-def _watermark(mark: Watermark, horizon: HorizonReport) -> dict[str, Any]:
-    read_to = watermark.read_to(mark, horizon)
-    return {
-        "value": write_watermark(mark.value),
-        "type": mark.type.value if mark.type else None,
-        "horizon": horizon.horizon,
-        "basis": horizon.basis,
-        "basis_reason": horizon.basis_reason,
-        "read_to": write_watermark(read_to),
-        "held_back_by": horizon.held_back_by,
-        "lag_seconds": _lag(read_to, horizon.clock),
-        "version": mark.version,
-    }
-
-
 def _lag(value: object, clock: datetime | None) -> float | None:
     if not isinstance(value, datetime) or clock is None:
         return None
@@ -133,12 +121,13 @@ def _seconds_since(instant: datetime, now: datetime) -> float:
 
 
 def document_of(value: Any) -> Any:
-    """Returns a stored value's fields as JSON documents say them; None for None."""
+    """Returns a stored value's fields as JSON documents have them; None for None."""
     if value is None:
         return None
-    said = {one.name: getattr(value, one.name) for one in fields(value)}
-    instants = {name: format_instant(it) for name, it in said.items() if isinstance(it, datetime)}
-    return said | instants
+    found = {one.name: getattr(value, one.name) for one in fields(value)}
+    return {
+        name: format_instant(it) if isinstance(it, datetime) else it for name, it in found.items()
+    }
 
 
 def hold_document(
@@ -152,11 +141,11 @@ def hold_document(
 
 def public_document(document: dict[str, Any]) -> dict[str, Any]:
     """Returns the document with the keys of `status --json` alone."""
-    poll = document["last_poll"]
-    api = {name: value for name, value in document["api"].items() if name != "since"}
-    shown = poll and {name: value for name, value in poll.items() if name != "good_age_seconds"}
-    whole = {**document, "last_poll": shown, "api": api}
-    return {name: value for name, value in whole.items() if name != "hold"}
+    public = {name: value for name, value in document.items() if name != "hold"}
+    for section, extra in (("last_poll", "good_age_seconds"), ("api", "since")):
+        keys = document[section]
+        public[section] = keys and {name: keys[name] for name in keys if name != extra}
+    return public
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,14 +164,14 @@ _HINTS = {
     "unauthorized": "Check `customergauge.client_id` and `client_secret`.",
     "forbidden": "Have CustomerGauge let this client PUT contracts.",
 }
-_REJECTED = "rejected: cdc-sync contracts list --status rejected"
-_WAITING = "account: cdc-sync contracts list --status waiting"
-_HELD = "held by the guard: cdc-sync approve, or cdc-sync discard"
+REJECTED = "rejected: cdc-sync contracts list --status rejected"
+WAITING = "account: cdc-sync contracts list --status waiting"
+HELD = "held by the guard: cdc-sync approve, or cdc-sync discard"
 #: What is said of one contract and of many.
 _STUCK = {
-    "rejected": (f"contract is {_REJECTED}", f"contracts are {_REJECTED}"),
-    "waiting": (f"contract waits for its {_WAITING}", f"contracts wait for their {_WAITING}"),
-    "held": (f"contract is {_HELD}", f"contracts are {_HELD}"),
+    "rejected": (f"contract is {REJECTED}", f"contracts are {REJECTED}"),
+    "waiting": (f"contract waits for its {WAITING}", f"contracts wait for their {WAITING}"),
+    "held": (f"contract is {HELD}", f"contracts are {HELD}"),
 }
 
 
@@ -213,12 +202,12 @@ def find_troubles(document: dict[str, Any], config: Config) -> Iterator[Trouble]
 
 
 def _standstill(api: dict[str, Any], pending: int) -> str:
-    since = f" since {api['since'].partition('.')[0].removesuffix('Z')}Z" if api["since"] else ""
+    since = f" since {format_instant(api['since'], 'seconds')}" if api["since"] else ""
     wait = format_count(pending, "contract waits", "contracts wait")
-    hint = _HINTS.get(api["state"], "")
-    asks = f" {hint}" if hint and "`customergauge." not in (api["reason"] or "") else ""
+    is_named = "`customergauge." in (api["reason"] or "")
+    hint = "" if is_named else f" {_HINTS.get(api['state'], '')}".rstrip()
     return (
-        f"Delivery stands still{since} ({api['state']}): {end_sentence(api['reason'])}{asks}"
+        f"Delivery stands still{since} ({api['state']}): {end_sentence(api['reason'])}{hint}"
         f" Nothing is lost, {wait}."
     )
 
