@@ -1,4 +1,4 @@
-"""Tells people of troubles: looks every few seconds, remembers in the state what was told."""
+"""Alerts people to problems: checks the status every few seconds, and remembers in the state."""
 
 import hashlib
 import logging
@@ -6,7 +6,7 @@ import random
 import re
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from importlib.util import find_spec
 from typing import Any
@@ -15,7 +15,6 @@ from urllib.parse import unquote
 import structlog
 
 from cdc_sync.alerts import policy
-from cdc_sync.alerts.policy import decide
 from cdc_sync.config.model import AlertsConfig, Config
 from cdc_sync.errors import StateUnavailable, UserMistake
 from cdc_sync.log import Redaction
@@ -25,10 +24,9 @@ from cdc_sync.state.database import Database
 from cdc_sync.state.values import AlertKind, AlertMemory, KnownTrouble, UnsentAlert
 
 log = structlog.get_logger()
-LOOK_EVERY = timedelta(seconds=10)
-LOOK_OFTENEST = timedelta(milliseconds=500)
-#: Findings that are alarms.
-TOLD_OF = ("api", "poll", "reconcile", "held", "rejected", "unexplained")
+LONGEST_INTERVAL = timedelta(seconds=10)
+SHORTEST_INTERVAL = timedelta(milliseconds=500)
+ALARMS = ("api", "poll", "reconcile", "held", "rejected", "unexplained")  # keys of troubles
 STATE = "state"  #: the key of the trouble that only a daemon itself can know of
 TITLES = {AlertKind.TROUBLE: "cdc-sync needs a look", AlertKind.OVER: "cdc-sync is well again"}
 TIMEOUT_SECONDS = 30.0
@@ -36,11 +34,11 @@ UNREADABLE = "Apprise cannot read this URL. See the service's page at appriseit.
 _PARTS = re.compile(r"[^/:@?&=,;]+")
 
 
-class Alerts:
-    """What is told, and to whom; no failure of it ends anything else.
+class Notifier:
+    """Sends alerts to `alerts.urls`; no failure of it ends anything else.
 
-    Of several daemons on one state the one that captures tells. That the state itself is away
-    tells each of them: there is nobody then who knows of the others.
+    Of several daemons on one state the one that captures sends them. That the state itself is away
+    is sent by each: nobody then knows of the others.
     """
 
     def __init__(
@@ -49,169 +47,153 @@ class Alerts:
         state: Database,
         redact: Redaction,
         now: Callable[[], datetime],
-        captures: Callable[[], bool] = lambda: True,
+        captures: Callable[[], bool],
     ) -> None:
         self._config = config
         self._state = state
         self._redact = redact
         self._now = now
         self._captures = captures
-        self._receivers = _receivers(config)
-        self._memory: dict[str, KnownTrouble] = {}
+        self._receivers: dict[str, Receiver] = {}
+        self._known: dict[str, KnownTrouble] = {}
         self._queue: list[UnsentAlert] = []
-        self._kept: AlertMemory | None = None
-        self._last: dict[str, Trouble] = {}
+        self._stored: AlertMemory | None = None
+        self._latest: dict[str, Trouble] = {}
+        try:
+            self._receivers = {receiver.key: receiver for receiver in receivers(config.alerts)}
+        except UserMistake as error:  # the sync is worth running all the same
+            log.warning("alerts.unavailable", reason=error.message, mend=error.hint)
 
     def run(self, stop: threading.Event) -> None:
-        """Looks until `stop`; at once where there is nobody to tell."""
-        every = max(LOOK_OFTENEST, min(LOOK_EVERY, self._config.alerts.after / 2))
-        while self._receivers and not stop.wait(every.total_seconds()):
+        """Checks until `stop`; returns at once if nobody is to be alerted."""
+        wait = max(SHORTEST_INTERVAL, min(LONGEST_INTERVAL, self._config.alerts.after / 2))
+        while self._receivers and not stop.wait(wait.total_seconds()):
             try:
-                self.look()
-            except Exception:  # the sync does not end because nobody can be told
+                self.check()
+            except Exception:  # the sync goes on although nobody can be alerted
                 log.exception("alerts.failed")
 
     def apply_config(self, config: Config) -> None:
-        """From now on this configuration says what is late; the receivers stay."""
+        """Takes the delays of another configuration; the receivers stay."""
         self._config = config
 
-    def look(self) -> None:
-        """Looks once: decides what is told, and sends what is due."""
-        now, ours = self._now(), self._captures()
-        if ours and not self._recall():
+    def check(self) -> None:
+        """Checks once: decides which alerts there are, and sends what is due."""
+        now, captures = self._now(), self._captures()
+        if captures and not self._load():
             return
-        if not ours:
-            self._leave()
-        troubles = self._troubles(now, ours=ours)
-        after = self._config.alerts.after
-        messages, self._memory = decide(troubles, self._memory, now, after)
-        names = [receiver.key for receiver in self._receivers]
-        self._queue = policy.queued(self._queue, messages, names, now)
-        self._keep()
+        if not captures:
+            self._drop_loaded()
+        troubles = self._find_troubles(now, captures=captures)
+        messages, self._known = policy.decide(troubles, self._known, now, self._config.alerts.after)
+        self._queue = policy.enqueue(self._queue, messages, list(self._receivers), now)
+        self._save()
         while due := policy.due(self._queue, now):
-            for one in due:
-                self._send(one, now)
-                self._keep()
+            for alert in due:
+                self._send(alert, now)
+                self._save()
 
-    def _recall(self) -> bool:
-        """Reads once what another process has told; False where that cannot be known now."""
-        if self._kept is not None:
+    def _load(self) -> bool:
+        """Loads once what another process has sent; returns False while the state is away."""
+        if self._stored is not None:
             return True
         try:
             with self._state.read() as tx:
-                kept = control.load(tx, AlertMemory) or AlertMemory()
+                self._stored = control.load(tx, AlertMemory) or AlertMemory()
         except StateUnavailable:
             return False
-        self._memory = {**kept.known, **self._memory}
-        self._queue += kept.unsent
-        self._kept = kept
+        self._known = {**self._stored.known, **self._known}
+        self._queue += self._stored.unsent
         return True
 
-    def _leave(self) -> None:
-        """Another captures: what the state keeps of it is that one's to tell."""
-        if self._kept is not None:
-            self._kept, self._queue, self._last = None, [], {}
-            self._memory = {key: self._memory[key] for key in self._memory if key == STATE}
+    def _drop_loaded(self) -> None:
+        """Drops what was loaded: another daemon captures, and sends the alerts in the state."""
+        if self._stored is not None:
+            self._stored, self._queue, self._latest = None, [], {}
+            self._known = {key: known for key, known in self._known.items() if key == STATE}
 
-    def _troubles(self, now: datetime, *, ours: bool) -> list[Trouble]:
+    def _find_troubles(self, now: datetime, *, captures: bool) -> list[Trouble]:
         try:
             found = find_troubles(read_status(self._state, now), self._config)
         except StateUnavailable as error:
             # What else there is cannot be known now: neither that it began, nor that it is over.
-            return [*self._last.values(), Trouble(STATE, self._redact(str(error)))]
-        self._last = {}
+            return [*self._latest.values(), Trouble(STATE, self._redact(str(error)))]
+        self._latest = {}
         for trouble in found:
-            if ours and trouble.key in TOLD_OF:
-                self._last.setdefault(trouble.key, trouble)
-        return list(self._last.values())
+            if captures and trouble.key in ALARMS:
+                self._latest.setdefault(trouble.key, trouble)
+        return list(self._latest.values())
 
-    def _send(self, one: UnsentAlert, now: datetime) -> None:
-        receiver = next(receiver for receiver in self._receivers if receiver.key == one.to)
-        kind, body = one.kind, self._redact(one.says)
-        says = body.partition("\n")[0]
-        place = f"{socket.gethostname()}, {self._state.name}"
-        why = receiver.send(kind, TITLES[kind], f"{body}\n{place}")
-        at = self._queue.index(one)
-        if why is None:
-            log.info("alert.sent", receiver=receiver.name, kind=kind.name.lower(), says=says)
-            self._queue[at : at + 1] = []
+    def _send(self, alert: UnsentAlert, now: datetime) -> None:
+        receiver, kind = self._receivers[alert.to], alert.kind
+        text = self._redact(alert.says)
+        first_line = text.partition("\n")[0]
+        sender = f"{socket.gethostname()}, {self._state.name}"
+        reason = receiver.send(kind, TITLES[kind], f"{text}\n{sender}")
+        at = self._queue.index(alert)
+        if reason is None:
+            log.info("alert.sent", receiver=receiver.name, kind=kind.name.lower(), says=first_line)
+            del self._queue[at]
         else:
-            self._queue[at] = policy.postponed(one, now, random.random())  # noqa: S311
-            log.warning("alert.not_sent", receiver=receiver.name, reason=why, says=says)
+            self._queue[at] = policy.postpone(alert, now, random.random())  # noqa: S311
+            log.warning("alert.not_sent", receiver=receiver.name, reason=reason, says=first_line)
 
-    def _keep(self) -> None:
-        memory = AlertMemory(self._memory, tuple(self._queue))
-        if self._kept is None or memory == self._kept:
+    def _save(self) -> None:
+        memory = AlertMemory(self._known, tuple(self._queue))
+        if self._stored is None or memory == self._stored:
             return
         try:
             with self._state.begin() as tx:
                 control.save(tx, memory)
         except StateUnavailable:
-            return  # kept in memory, and in the state when it is there again
-        self._kept = memory
+            return  # it is saved when the state is there again
+        self._stored = memory
 
 
 class Receiver:
     """One of `alerts.urls`."""
 
-    def __init__(self, place: int, url: str) -> None:
+    def __init__(self, number: int, url: str) -> None:
         self._url = url
         scheme, _, rest = url.partition("://")
-        self.name = f"{place} {scheme}"
+        self.name = f"{number} {scheme}"
         self.key = hashlib.sha256(url.encode()).hexdigest()[:16]
         parts = _PARTS.findall(rest)
         self._redact = Redaction([url, *parts, *map(unquote, parts)])
 
-    def why_unusable(self) -> str | None:
-        """Why nothing can be sent there, as far as the URL tells; None where it can."""
-        try:
-            usable = _apprise().Apprise().add(self._url)
-        except Exception as error:  # noqa: BLE001  # as below
-            return self._redact(f"{type(error).__name__}: {error}")
-        return None if usable else UNREADABLE
+    def unusable_reason(self) -> str | None:
+        """Returns why nothing can be sent there, as far as the URL tells; None if usable."""
+        return self._use(lambda _services: None)
 
     def send(self, kind: AlertKind | None, title: str, body: str) -> str | None:
-        """Sends a message; None where it went, else why it did not."""
+        """Sends a message; returns why it could not be sent, None if it was."""
+        return self._use(lambda services: self._notify(services, kind, title, body))
+
+    def _use(self, action: Callable[[Any], str | None]) -> str | None:
         try:
-            return self._sent(kind, title, body)
-        except Exception as error:  # noqa: BLE001  # a hundred services, each with errors of its own
+            import apprise  # noqa: PLC0415  # it costs 300 ms and 20 MB, and is an extra
+
+            # What goes wrong is in the result; in its log the URLs are.
+            logging.getLogger("apprise").propagate = False
+            asset = apprise.AppriseAsset(app_id="cdc-sync", service_timeout=TIMEOUT_SECONDS)
+            services = apprise.Apprise(asset=asset)
+            return action(services) if services.add(self._url) else UNREADABLE
+        except Exception as error:  # noqa: BLE001  # a hundred services, each with its own errors
             return self._redact(f"{type(error).__name__}: {error}")
 
-    def _sent(self, kind: AlertKind | None, title: str, body: str) -> str | None:
-        apprise = _apprise()
-        asset = apprise.AppriseAsset(app_id="cdc-sync", service_timeout=TIMEOUT_SECONDS)
-        services = apprise.Apprise(asset=asset)
-        if not services.add(self._url):
-            return UNREADABLE
-        kind_said = kind.value if kind else "info"
-        result = services.notify(body, title, kind_said, body_format="text")
+    def _notify(self, services: Any, kind: AlertKind | None, title: str, body: str) -> str | None:
+        result = services.notify(body, title, kind.value if kind else "info", body_format="text")
         if result:
             return None
-        said = [entry.asdict()["message"] for entry in result.logs()]
-        return self._redact(said[-1]) if said else "Apprise gives no reason."
-
-
-def _receivers(config: Config) -> Sequence[Receiver]:
-    try:
-        return receivers(config.alerts)
-    except UserMistake as error:  # the sync is worth running all the same
-        log.warning("alerts.unavailable", reason=error.message, mend=error.hint)
-        return ()
+        reasons = [entry.asdict()["message"] for entry in result.logs()]
+        return self._redact(reasons[-1]) if reasons else "Apprise gives no reason."
 
 
 def receivers(config: AlertsConfig) -> list[Receiver]:
-    """Whom to tell. Raises UserMistake where that needs Apprise and it is not installed."""
+    """Returns who is alerted. Raises UserMistake where that needs Apprise and it is missing."""
     if config.urls and find_spec("apprise") is None:
         raise UserMistake(
             "`alerts.urls` needs Apprise, which is not installed.",
             hint="Install it: pip install 'cdc-sync[alerts]'",
         )
-    return [Receiver(place, url.get_secret_value()) for place, url in enumerate(config.urls, 1)]
-
-
-def _apprise() -> Any:
-    import apprise  # noqa: PLC0415  # it costs 300 ms and 20 MB, and is an extra
-
-    # What goes wrong is in the result; in its log the URLs are.
-    logging.getLogger("apprise").propagate = False
-    return apprise
+    return [Receiver(number, url.get_secret_value()) for number, url in enumerate(config.urls, 1)]

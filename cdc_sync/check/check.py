@@ -181,7 +181,7 @@ def _page(config: Config) -> Iterator[Finding]:
 def _alerts(config: Config) -> Iterator[Finding]:
     told = receivers(config.alerts)
     for receiver in told:
-        if why := receiver.why_unusable():
+        if why := receiver.unusable_reason():
             hint = f"Correct it in `alerts.urls`. {why}"
             yield Finding(
                 "alerts", ok=False, message=f"no message can go to {receiver.name}", hint=hint

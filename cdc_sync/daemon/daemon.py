@@ -32,7 +32,7 @@ from typing import NamedTuple, Self
 
 import structlog
 
-from cdc_sync.alerts.notifier import Alerts
+from cdc_sync.alerts.notifier import Notifier
 from cdc_sync.capture.loop import Loops, horizon_report
 from cdc_sync.config.model import Config
 from cdc_sync.contract import Status
@@ -87,7 +87,7 @@ class Daemon:
         self._loops = Loops.of(sync.capture, sync.delivery.wake)
         self._capturing = Capturing(sync, self._loops, self._start)
         redact = redaction_of(sync.config)
-        self._alerts = Alerts(
+        self._alerts = Notifier(
             sync.config, sync.state, redact, sync.capture.now, lambda: self._capturing.running
         )
         self._threads: list[threading.Thread] = []
@@ -257,7 +257,7 @@ class Daemon:
         )
 
     def _status_line(self) -> str:
-        counted = self._page_context.snapshots.taken()["contracts"]  # the page shares it
+        counted = self._page_context.snapshots.refresh()["contracts"]  # the page shares it
         counts = {Status(name): count for name, count in counted.items()}
         last, lag, now = self._loops.polls.last, self._loops.polls.lag(), self._sync.capture.now()
         is_refused = self._reload is not None and self._reload.refused

@@ -4,19 +4,17 @@ import hashlib
 import hmac
 import ipaddress
 import socket
-import threading
 from asyncio import sleep
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from http.cookies import CookieError, SimpleCookie
 from time import monotonic
 from typing import TypeAlias
 from urllib.parse import parse_qsl, quote
 
 import structlog
 from anyio import CapacityLimiter
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -36,6 +34,7 @@ _HEADERS = {
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
 }
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _OPEN_TO_ALL = (LOGIN, "/assets/")
@@ -51,11 +50,10 @@ Form: TypeAlias = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """What one request may do; `logged_in`: it brought the token, or a cookie made from it."""
+    """What one request may do; `may_act`: it brought the token, or a cookie made from it."""
 
     may_read: bool
     may_act: bool
-    logged_in: bool
 
 
 class Secret:
@@ -66,7 +64,7 @@ class Secret:
 
     @property
     def is_set(self) -> bool:
-        """Whether there is a token at all; without one nobody may act."""
+        """Whether there is a token; without one nobody may act."""
         return self._token is not None
 
     def is_token(self, text: str) -> bool:
@@ -77,12 +75,12 @@ class Secret:
         )
 
     def cookie(self, now: datetime) -> str:
-        """Returns a cookie's value; it stays good over a restart of the daemon, and expires."""
+        """Returns a cookie's value, which expires and outlives a restart of the daemon."""
         ends = str(int((now + SESSION_LIFETIME).timestamp()))
         return f"{ends}.{self._signature(ends)}"
 
     def is_cookie(self, value: str, now: datetime) -> bool:
-        """Whether this is such a cookie, and has not expired."""
+        """Whether this is the value of a cookie of ours that has not expired."""
         ends, _, signature = value.partition(".")
         if self._token is None or not (ends.isascii() and ends.isdecimal()) or len(ends) > 12:
             return False
@@ -96,108 +94,96 @@ class Secret:
 
 
 class LoginThrottle:
-    """Slows wrong tokens down and logs their number; a right one is never delayed by them."""
+    """Delays answers to wrong tokens and logs their number; a right token is never delayed."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._limiter = CapacityLimiter(AT_A_TIME)
         self._unlogged = 0
         self._log_due = 0.0
 
     async def failed(self, address: str) -> None:
         """Counts a wrong token from this address, and waits."""
-        self._count(address)
+        self._unlogged += 1
+        if monotonic() >= self._log_due:
+            log.warning("page.login_refused", count=self._unlogged, latest_from=address)
+            self._unlogged, self._log_due = 0, monotonic() + LOGGED_EVERY
         async with self._limiter:
             await sleep(FAILURE_DELAY)
-
-    def _count(self, address: str) -> None:
-        with self._lock:
-            self._unlogged += 1
-            if monotonic() < self._log_due:
-                return
-            count, self._unlogged = self._unlogged, 0
-            self._log_due = monotonic() + LOGGED_EVERY
-        log.warning("page.login_refused", count=count, latest_from=address)
 
 
 class AccessMiddleware:
     """Refuses requests by host, origin and token, so that the application need not ask again."""
 
     def __init__(
-        self,
-        app: ASGIApp,
-        listen_host: str,
-        secret: Secret,
-        now: Callable[[], datetime],
-        throttle: LoginThrottle,
+        self, app: ASGIApp, listen_host: str, secret: Secret, now: Callable[[], datetime]
     ) -> None:
         self._app = app
         self._hosts = _own_hosts(listen_host)
         self._secret = secret
         self._now = now
-        self._throttle = throttle
+        self._throttle = LoginThrottle()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request that is refused, and hands on the others with their visitor."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        visitor = self._identify(scope, headers)
-        scope["state"]["visitor"] = visitor
-        if _bearer_token(headers) is not None and not visitor.logged_in:
-            await self._throttle.failed(client_address(scope))
-        refusal = self._refuse_foreign(scope, headers) or self._refuse_unauthorized(
-            scope, headers, visitor
-        )
-        await (refusal or self._app)(scope, receive, _with_headers(send))
+        request = Request(scope)
+        visitor = request.state.visitor = self._identify(request)
+        if _bearer_token(request) is not None and not visitor.may_act:
+            await self._throttle.failed(client_address(request))
+        refusal = self._refuse_foreign(request) or self._refuse_unauthorized(request, visitor)
+        await (refusal or self._app)(scope, receive, self._answering(request, send))
 
-    def _identify(self, scope: Scope, headers: Headers) -> Visitor:
-        logged_in = self._has_token(headers) or self._has_cookie(scope, headers)
+    def _identify(self, request: Request) -> Visitor:
+        token, cookie = _bearer_token(request), request.cookies.get(cookie_name(request))
+        has_token = token is not None and self._secret.is_token(token)
+        may_act = has_token or (cookie is not None and self._secret.is_cookie(cookie, self._now()))
         # Behind a proxy on this machine everybody would come from loopback.
-        is_forwarded = "x-forwarded-for" in headers or "forwarded" in headers
-        is_local = is_loopback(scope["client"][0] if scope.get("client") else None)
-        return Visitor(logged_in or (is_local and not is_forwarded), logged_in, logged_in)
+        is_forwarded = "x-forwarded-for" in request.headers or "forwarded" in request.headers
+        may_read = may_act or (is_loopback(client_address(request)) and not is_forwarded)
+        return Visitor(may_read, may_act)
 
-    def _has_token(self, headers: Headers) -> bool:
-        token = _bearer_token(headers)
-        return token is not None and self._secret.is_token(token)
-
-    def _has_cookie(self, scope: Scope, headers: Headers) -> bool:
-        try:
-            found = SimpleCookie(headers.get("cookie", "")).get(cookie_name(scope))
-        except CookieError:
-            return False
-        return found is not None and self._secret.is_cookie(found.value, self._now())
-
-    def _refuse_foreign(self, scope: Scope, headers: Headers) -> Response | None:
-        host, origin = headers.get("host"), headers.get("origin")
-        reached = scope["server"][0] if scope.get("server") else None
+    def _refuse_foreign(self, request: Request) -> Response | None:
+        host, origin = request.headers.get("host"), request.headers.get("origin")
+        reached = request.scope["server"][0] if request.scope.get("server") else None
         if not is_own_host(host, self._hosts, reached):
             return _refusal(421, "This page is not served under that name: use its address.")
-        if _is_embedded(headers):
+        if _is_embedded(request):
             return _refusal(403, "Another page may lead here, but not load from here.")
-        if scope["method"] in _SAFE_METHODS:
+        if request.method in _SAFE_METHODS:
             return None
-        if origin is None and "authorization" not in headers:
+        if origin is None and "authorization" not in request.headers:
             return _refusal(403, "A request without Origin needs the token as bearer.")
-        if origin is not None and not is_same_origin(origin, host):
+        ours = (f"http://{host}".lower(), f"https://{host}".lower())
+        if origin is not None and origin.lower() not in ours:
             return _refusal(403, "This request comes from another page.")
         return None
 
-    def _refuse_unauthorized(
-        self, scope: Scope, headers: Headers, visitor: Visitor
-    ) -> Response | None:
-        is_read = scope["method"] in _SAFE_METHODS
+    def _refuse_unauthorized(self, request: Request, visitor: Visitor) -> Response | None:
+        is_read = request.method in _SAFE_METHODS
         may = visitor.may_read if is_read else visitor.may_act
-        if may or scope["path"].startswith(_OPEN_TO_ALL):
+        if may or request.scope["path"].startswith(_OPEN_TO_ALL):
             return None
         if not self._secret.is_set:
             return _refusal(403, "This needs `web.token` in the configuration, and there is none.")
-        if is_read and "text/html" in headers.get("accept", ""):
-            asked = scope["path"] + (f"?{scope['query_string'].decode('latin-1')}".rstrip("?"))
-            return RedirectResponse(f"{LOGIN}?next={quote(asked)}", 303)
+        if is_read and "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse(f"{LOGIN}?next={quote(requested_path(request))}", 303)
         return _refusal(401, f"This needs the token: log in at {LOGIN}, or send it as bearer.")
+
+    def _answering(self, request: Request, send: Send) -> Send:
+        """Returns `send` with our headers, and with a delay after a wrong token in the form."""
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                if request.scope["path"] == LOGIN and message["status"] == 401:
+                    await self._throttle.failed(client_address(request))
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        return answer
 
 
 def is_own_host(host: str | None, names: frozenset[str], reached: str | None) -> bool:
@@ -210,16 +196,10 @@ def is_own_host(host: str | None, names: frozenset[str], reached: str | None) ->
     return name is not None and name in (names | _LOCAL_HOSTS | {(reached or "").lower()})
 
 
-def is_same_origin(origin: str, host: str | None) -> bool:
-    """Whether a page of ours sent the request: its Origin is where it went."""
-    scheme, _, place = origin.partition("://")
-    return scheme in ("http", "https") and host is not None and place.lower() == host.lower()
-
-
-def is_loopback(address: str | None) -> bool:
+def is_loopback(address: str) -> bool:
     """Whether an address is this machine's own."""
     try:
-        found = ipaddress.ip_address(address or "")
+        found = ipaddress.ip_address(address)
     except ValueError:
         return False
     mapped = getattr(found, "ipv4_mapped", None)
@@ -235,6 +215,12 @@ def host_name(host: str | None) -> str | None:
     return host.partition(":")[0].rstrip(".").lower()
 
 
+def requested_path(request: Request) -> str:
+    """Returns the path and the query that were asked for."""
+    path, query = request.url.path, request.url.query
+    return f"{path}?{query}" if query else path
+
+
 def safe_path(path: str | None) -> str:
     """Returns where to go on after a log-in: a path of this page, or else its beginning."""
     if not path or not path.startswith("/") or path.startswith(("//", "/\\")):
@@ -242,14 +228,15 @@ def safe_path(path: str | None) -> str:
     return path if path.isprintable() and path.isascii() else "/"
 
 
-def cookie_name(scope: Scope) -> str:
+def cookie_name(request: Request) -> str:
     """Returns a name with our port in it: a browser sends a cookie to all ports of a machine."""
-    return f"cdc_sync_{scope['server'][1] if scope.get('server') else 0}"
+    server = request.scope.get("server")
+    return f"cdc_sync_{server[1] if server else 0}"
 
 
-def client_address(scope: Scope) -> str:
-    """Returns where a request comes from, for the log."""
-    return str(scope["client"][0]) if scope.get("client") else "unknown"
+def client_address(request: Request) -> str:
+    """Returns the address that a request comes from."""
+    return request.client.host if request.client else "unknown"
 
 
 async def read_form(request: Request) -> Form:
@@ -275,28 +262,16 @@ def _own_hosts(listen_host: str) -> frozenset[str]:
     return frozenset(names - {""})
 
 
-def _bearer_token(headers: Headers) -> str | None:
-    scheme, _, token = headers.get("authorization", "").partition(" ")
+def _bearer_token(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-def _is_embedded(headers: Headers) -> bool:
-    site, mode = headers.get("sec-fetch-site"), headers.get("sec-fetch-mode")
+def _is_embedded(request: Request) -> bool:
+    site, mode = request.headers.get("sec-fetch-site"), request.headers.get("sec-fetch-mode")
     return site not in (None, "same-origin", "none") and mode != "navigate"
 
 
 def _refusal(status: int, message: str) -> Response:
     challenge = {"www-authenticate": 'Bearer realm="cdc-sync"'} if status == 401 else {}
     return PlainTextResponse(f"{message}\n", status, challenge)
-
-
-def _with_headers(send: Send) -> Send:
-    async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in _HEADERS.items():
-                headers.setdefault(name, value)
-            headers.setdefault("cache-control", "no-store")
-        await send(message)
-
-    return send_with_headers

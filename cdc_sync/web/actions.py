@@ -3,7 +3,6 @@
 import re
 from urllib.parse import urlencode
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from cdc_sync.contract import Status
@@ -12,121 +11,114 @@ from cdc_sync.operations import actions, contracts, watermark
 from cdc_sync.rules.watermark import write_watermark
 from cdc_sync.state import control
 from cdc_sync.web import flash
-from cdc_sync.web.access import Form, safe_path
-from cdc_sync.web.context import PageContext
-from cdc_sync.web.pages import watermark_variables
-from cdc_sync.web.render import page
+from cdc_sync.web.access import client_address, safe_path
+from cdc_sync.web.context import PageRequest
+from cdc_sync.web.pages import show_watermark, whole_number
 
 LONGEST_REASON = 200  # characters
 _SEPARATORS = re.compile(r"[\s,.'’_]")  # as people write thousands
 
 
-def pause(context: PageContext, request: Request, form: Form) -> Response:
+def pause(request: PageRequest) -> Response:
     """Stops delivery."""
-    actions.pause(context.state)
-    return _done(context, request, form, "/", "paused")
+    actions.pause(request.state)
+    return _done(request, "/", "paused")
 
 
-def resume(context: PageContext, request: Request, form: Form) -> Response:
-    """Starts it again."""
-    actions.resume(context.state, context.now())
-    return _done(context, request, form, "/", "resumed")
+def resume(request: PageRequest) -> Response:
+    """Starts delivery again."""
+    actions.resume(request.state, request.context.now())
+    return _done(request, "/", "resumed")
 
 
-def retry(context: PageContext, request: Request, form: Form) -> Response:
+def retry(request: PageRequest) -> Response:
     """Makes one contract due now, or one group of what is stuck, or all of it."""
-    if "id" in form:
-        count = actions.retry(context.state, [form["id"]], context.now())
-    elif "group" in form:
+    form, now = request.form, request.context.now()
+    if "group" in form:
         status = Status.WAITING if form.get("status") == Status.WAITING else Status.REJECTED
-        count = contracts.retry_group(context.state, status, form["group"], context.now())
+        count = contracts.retry_group(request.state, status, form["group"], now)
     else:
-        count = actions.retry(context.state, None, context.now())
-    return _done(context, request, form, "/refusals", "retried", count)
+        count = actions.retry(request.state, [form["id"]] if "id" in form else None, now)
+    return _done(request, "/refusals", "retried", count)
 
 
-def resend(context: PageContext, request: Request, form: Form) -> Response:
+def resend(request: PageRequest) -> Response:
     """Sends one contract once more."""
-    name = form.get("id", "")
-    count = actions.resend(context.state, [name], context.now())
-    return _done(context, request, form, f"/contract?{urlencode({'id': name})}", "resent", count)
+    name = request.form.get("id", "")
+    count = actions.resend(request.state, [name], request.context.now())
+    return _done(request, f"/contract?{urlencode({'id': name})}", "resent", count)
 
 
-def approve(context: PageContext, request: Request, form: Form) -> Response:
+def approve(request: PageRequest) -> Response:
     """Releases what the page showed as held, if its number was typed."""
-    hold, run = actions.held_document(context.state), form.get("run", "")
-    typed = _SEPARATORS.sub("", form.get("typed", ""))
+    hold, run = actions.held_document(request.state), whole_number(request.form.get("run"))
+    typed = _SEPARATORS.sub("", request.form.get("typed", ""))
     if hold is None:
-        return _done(context, request, form, "/guard", "released")
-    if typed != str(hold["held"]) or not (run.isdecimal() and len(run) < 19):
-        was_right = typed != "" and typed == form.get("held")
-        code = "changed" if was_right else "mistyped"
-        return _done(context, request, form, "/guard", code, hold["held"])
+        return _done(request, "/guard", "released")
+    if typed != str(hold["held"]) or run is None:
+        was_right = typed != "" and typed == request.form.get("held")
+        return _done(request, "/guard", "changed" if was_right else "mistyped", hold["held"])
+    context = request.context
     ends = context.config.deletes.policy == "end"
-    done = actions.approve(context.state, min(int(run), hold["run"]), ends=ends, now=context.now())
-    return _done(context, request, form, "/guard", "approved", done["released"])
+    done = actions.approve(context.state, min(run, hold["run"]), ends=ends, now=context.now())
+    return _done(request, "/guard", "approved", done["released"])
 
 
-def discard(context: PageContext, request: Request, form: Form) -> Response:
-    """Drops what is held, if the word was typed; the daemon looks at it afresh."""
-    if form.get("typed", "").strip().lower() != "discard":
-        return _done(context, request, form, "/guard", "mistyped")
-    _request_run(context, "discard")
-    return _done(context, request, form, "/guard", "discarding")
+def discard(request: PageRequest) -> Response:
+    """Drops what is held, if the word was typed; the daemon reads it again from the source."""
+    if request.form.get("typed", "").strip().lower() != "discard":
+        return _done(request, "/guard", "mistyped")
+    _request_run(request, "discard")
+    return _done(request, "/guard", "discarding")
 
 
-def reconcile(context: PageContext, request: Request, form: Form) -> Response:
+def reconcile(request: PageRequest) -> Response:
     """Has the daemon compare everything."""
-    _request_run(context, "reconcile")
-    return _done(context, request, form, "/runs", "reconciling")
+    _request_run(request, "reconcile")
+    return _done(request, "/runs", "reconciling")
 
 
-def preview(context: PageContext, request: Request, form: Form) -> Response:
+def preview(request: PageRequest) -> Response:
     """Shows what a rewind would mean, or why there can be none; nothing is moved."""
-    by, reason = form.get("by", "").strip(), form.get("reason", "").strip()[:LONGEST_REASON]
-    variables = watermark_variables(context) | {"by": by, "reason": reason}
+    by = request.form.get("by", "").strip()
+    typed = {"by": by, "reason": _reason(request)}
     try:
-        move = _planned(context, watermark.back_by(by))
+        move = _plan(request, watermark.back_by(by))
     except (UserMistake, SourceUnavailable) as error:
         code = 400 if isinstance(error, UserMistake) else 503
-        return page(context, request, "watermark.html", variables | {"mistake": str(error)}, code)
-    proposed = {"move": move, "to": write_watermark(move.to)}
-    return page(context, request, "watermark.html", variables | proposed)
+        return show_watermark(request, code, mistake=str(error), **typed)
+    return show_watermark(request, move=move, to=write_watermark(move.to), **typed)
 
 
-def rewind(context: PageContext, request: Request, form: Form) -> Response:
+def rewind(request: PageRequest) -> Response:
     """Moves the watermark back to where the preview said."""
-    target = watermark.to_value(form.get("to", ""), force=False)
-    move = _planned(context, target)
+    move = _plan(request, watermark.to_value(request.form.get("to", ""), force=False))
     if move.goes_forward:
         raise UserMistake("The page moves the watermark back, never forward.")
-    address = request.client.host if request.client else "unknown"
-    reason = form.get("reason", "").strip()[:LONGEST_REASON] or None
-    watermark.apply_move(context.state, move, f"status page, from {address}", reason, context.now())
-    return _done(context, request, form, "/watermark", "moved")
+    who = f"status page, from {client_address(request.http)}"
+    now = request.context.now()
+    watermark.apply_move(request.state, move, who, _reason(request) or None, now)
+    return _done(request, "/watermark", "moved")
 
 
-def _planned(context: PageContext, target: watermark.Target) -> watermark.Move:
-    def ask() -> watermark.Move:
-        return watermark.plan_move(context.config, context.state, "rewind", target)
+def _plan(request: PageRequest, target: watermark.Target) -> watermark.Move:
+    context = request.context
+    return context.source_queries.run(
+        lambda: watermark.plan_move(context.config, context.state, "rewind", target)
+    )
 
-    return context.source_queries.run(ask)
+
+def _reason(request: PageRequest) -> str:
+    return request.form.get("reason", "").strip()[:LONGEST_REASON]
 
 
-def _request_run(context: PageContext, kind: str) -> None:
+def _request_run(request: PageRequest, kind: str) -> None:
     # One name for each kind: however often it is asked for, it is one request, and one row.
-    with context.state.begin() as tx:
-        control.ask(tx, f"page-{kind}", kind, context.now())
+    with request.state.begin() as tx:
+        control.ask(tx, f"page-{kind}", kind, request.context.now())
 
 
-def _done(
-    context: PageContext,
-    request: Request,
-    form: Form,
-    path: str,
-    code: str,
-    count: int | None = None,
-) -> Response:
+def _done(request: PageRequest, path: str, code: str, count: int = 0) -> Response:
     """Returns to where the button was; that page says what was done."""
-    context.acted()
-    return flash.redirect(request, safe_path(form.get("back") or path), code, count)
+    request.context.acted()
+    return flash.redirect(request.http, safe_path(request.form.get("back") or path), code, count)

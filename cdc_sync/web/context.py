@@ -1,4 +1,4 @@
-"""What every page, action and metric of one running sync is given."""
+"""The parts of a running sync that its page needs, and a request to the page with them."""
 
 import threading
 import time
@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from starlette.requests import Request
+
 from cdc_sync.config.model import Config
 from cdc_sync.errors import SourceUnavailable
 from cdc_sync.log import RecentLog
 from cdc_sync.measures import Measures
 from cdc_sync.operations.status import POLLS_MISSED, end_sentence, read_status
 from cdc_sync.state.database import Database
-from cdc_sync.web.access import Secret
+from cdc_sync.web.access import Form, Secret, Visitor
 
 FRESH_SECONDS = 0.9
 FRESH_AT_MOST = 1.8  # `status` is never more than 2 s behind, also where counting takes long
@@ -39,20 +41,20 @@ class Snapshots:
         self._document: dict[str, Any] = {}
 
     def latest(self) -> dict[str, Any]:
-        """Returns what `read_status` says, as fresh as it is cheap. Raises StateUnavailable."""
+        """Returns the status, as fresh as it is cheap to read. Raises StateUnavailable."""
         fresh = max(FRESH_SECONDS, min(FRESH_AT_MOST, self._cost / SHARE_OF_TIME))
         return self._younger_than(fresh)
 
     def recent(self) -> dict[str, Any]:
-        """Returns one that is at hand, for a page that is brought up to date at once."""
+        """Returns a status of the last seconds, for a page that will be updated at once."""
         return self._younger_than(RECENT_SECONDS)
 
-    def taken(self) -> dict[str, Any]:
-        """Returns one of now."""
+    def refresh(self) -> dict[str, Any]:
+        """Reads the status anew and returns it."""
         return self._younger_than(0.0)
 
     def expire(self) -> None:
-        """Makes the next look a fresh one: somebody has just acted."""
+        """Has the next caller read the status anew: somebody has just acted."""
         with self._lock:
             self._taken_at = None
 
@@ -66,7 +68,7 @@ class Snapshots:
 
 
 class SourceQueries:
-    """Queries of the source for a page: few at once, and none keeps a person waiting for long."""
+    """Runs queries of the source for a page: few at once, and each for a few seconds at most."""
 
     def __init__(self) -> None:
         self._free = threading.BoundedSemaphore(AT_A_TIME)
@@ -120,21 +122,21 @@ def unhealthy_reason(health: Health, poll_interval: timedelta, now: datetime) ->
 
 @dataclass(slots=True)
 class PageContext:
-    """A running sync, as the page needs it; a reload gives it another `config`."""
+    """A running sync, as its page needs it; a reload gives it another `config`."""
 
     config: Config
     state: Database
     measures: Measures
     recent: RecentLog
     health: Callable[[], Health]
-    wake: Callable[[], None]  #: something may be due now
+    wake: Callable[[], None]  #: has delivery see what is due now
     now: Callable[[], datetime]
-    sandbox_url: str | None = None  #: the sandbox's own page, beside the demo's
+    sandbox_url: str | None = None  #: the sandbox's own page, in the demo
     source_queries: SourceQueries = field(default_factory=SourceQueries)
     snapshots: Snapshots = field(init=False)
     secret: Secret = field(init=False)  #: what a visitor must know to act
-    acts: int = 0  #: how often a person acted: what was rendered before is old
-    began: datetime = field(init=False)  #: what is measured is measured since then
+    actions: int = 0  #: how often a person acted: what was rendered before is old
+    began: datetime = field(init=False)  #: since when `measures` measures
 
     def __post_init__(self) -> None:
         self.began = self.now()
@@ -145,5 +147,30 @@ class PageContext:
     def acted(self) -> None:
         """Wakes delivery and outdates what was rendered: a person's action is in the state."""
         self.snapshots.expire()
-        self.acts += 1
+        self.actions += 1
         self.wake()
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """An HTTP request to the page of a running sync; `form` has the fields of a POST."""
+
+    context: PageContext
+    http: Request
+    form: Form
+
+    @property
+    def state(self) -> Database:
+        """The state of the running sync."""
+        return self.context.state
+
+    @property
+    def query(self) -> Form:
+        """The parameters of the URL."""
+        return self.http.query_params
+
+    @property
+    def visitor(self) -> Visitor:
+        """Who asks, as the AccessMiddleware has found."""
+        visitor: Visitor = self.http.state.visitor
+        return visitor

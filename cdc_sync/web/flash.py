@@ -1,4 +1,4 @@
-"""Flash messages: what an action did, told once on the page that follows.
+"""Flash messages: what an action did, shown once on the page that follows.
 
 They travel in a cookie, as a code and a count, so that a link cannot forge one.
 """
@@ -17,7 +17,7 @@ MESSAGES = {
     "retried": "{} due now.",
     "resent": "{} due now, to be sent once more.",
     "approved": "{} released: on the way.",
-    "discarding": "What is held is dropped and looked at afresh: that takes a moment.",
+    "discarding": "What is held is dropped and read again from the source: that takes a moment.",
     "reconciling": "Everything is compared: see the runs.",
     "released": "Nothing is held any more; nothing was changed.",
     "changed": "Meanwhile it is another number: {} held now. Nothing was changed.",
@@ -26,10 +26,10 @@ MESSAGES = {
 }
 
 
-def redirect(request: Request, path: str, code: str, count: int | None = None) -> Response:
+def redirect(request: Request, path: str, code: str, count: int = 0) -> Response:
     """Returns a redirect to a page, which will show the message of `code`."""
     response = RedirectResponse(path, 303)
-    value = f"{code}.{count or 0}"
+    value = f"{code}.{count}"
     response.set_cookie(_cookie(request), value, max_age=LIFETIME, httponly=True, samesite="lax")
     return response
 
@@ -50,13 +50,13 @@ def clear(request: Request, response: Response) -> None:
     response.delete_cookie(_cookie(request), httponly=True, samesite="lax")
 
 
-def message(code: str, count: str | None) -> str | None:
+def message(code: str, count: str) -> str | None:
     """Returns the text of a code; None for one that is none of ours."""
     if code not in MESSAGES:
         return None
-    number = int(count) if count and count.isascii() and count.isdecimal() else 0
+    number = int(count) if count.isascii() and count.isdecimal() else 0
     return MESSAGES[code].format(format_count(number, "contract is", "contracts are"))
 
 
 def _cookie(request: Request) -> str:
-    return f"{cookie_name(request.scope)}_said"
+    return f"{cookie_name(request)}_said"

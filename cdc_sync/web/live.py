@@ -35,8 +35,9 @@ class Live:
 
     async def stream(self, request: Request) -> Response:
         """Returns a stream that lasts until its viewer goes."""
-        visitor: Visitor = request.scope["state"]["visitor"]
-        window, view = selected_window(request), request.query_params.get("view")
+        visitor: Visitor = request.state.visitor
+        query = request.query_params
+        window, view = selected_window(query), query.get("view")
         events = self._events(partial(self._stamp, view))
         if self._viewers >= MOST_VIEWERS:
             # As an event, for a browser's script learns nothing of a status that refuses it.

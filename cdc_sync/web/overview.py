@@ -4,20 +4,18 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from math import floor, log10
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from cdc_sync.measures import Point
 from cdc_sync.operations.status import find_troubles
-from cdc_sync.web.access import Visitor
-from cdc_sync.web.context import PageContext
+from cdc_sync.web.context import PageContext, PageRequest
 from cdc_sync.web.render import page, render
 from cdc_sync.wording import format_seconds
 
@@ -73,17 +71,16 @@ class Overview:
         self._charts: dict[str, tuple[float, list[Chart]]] = {}
         self._regions: dict[tuple[str, bool, int], tuple[float, dict[str, str]]] = {}
 
-    def page(self, context: PageContext, request: Request) -> Response:
+    def page(self, request: PageRequest) -> Response:
         """Returns the whole page."""
-        visitor: Visitor = request.scope["state"]["visitor"]
-        status = context.snapshots.recent()
-        variables = self._variables(status, selected_window(request), may_act=visitor.may_act)
-        return page(context, request, "overview.html", variables)
+        status, window = self._context.snapshots.recent(), selected_window(request.query)
+        variables = self._variables(status, window, may_act=request.visitor.may_act)
+        return page(request, "overview.html", **variables)
 
     def regions(self, window: str, *, may_act: bool) -> dict[str, str]:
         """Returns the regions by their names, as HTML, not older than a second."""
         with self._lock:
-            asked = (window, may_act, self._context.acts)
+            asked = (window, may_act, self._context.actions)
             made_at, regions = self._regions.get(asked, (0.0, {}))
             if time.monotonic() - made_at < REGIONS_FRESH_SECONDS:
                 return regions
@@ -107,7 +104,6 @@ class Overview:
             "window": window,
             "windows": WINDOWS,
             "may_act": may_act,
-            "can_log_in": self._context.secret.is_set,
         }
 
     def _recent_charts(self, window: str) -> list[Chart]:
@@ -119,9 +115,9 @@ class Overview:
         return charts
 
 
-def selected_window(request: Request) -> str:
+def selected_window(query: Mapping[str, str]) -> str:
     """Returns the window of the charts that a request asks for."""
-    asked = request.query_params.get("window")
+    asked = query.get("window")
     return asked if asked in WINDOWS else WINDOWS[0]
 
 

@@ -3,7 +3,6 @@
 import platform
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from cdc_sync.config.write import effective
@@ -20,8 +19,8 @@ from cdc_sync.operations.contracts import (
 )
 from cdc_sync.operations.watermark import list_moves
 from cdc_sync.state import history
-from cdc_sync.web.access import SESSION_LIFETIME, Form, cookie_name, safe_path
-from cdc_sync.web.context import PageContext
+from cdc_sync.web.access import SESSION_LIFETIME, cookie_name, safe_path
+from cdc_sync.web.context import PageRequest
 from cdc_sync.web.render import page
 
 LISTED = 50
@@ -31,147 +30,145 @@ LONGEST_SOUGHT = 300  # characters
 _LEVELS = {"all": (), "warning": ("warning", "error", "critical")}
 
 
-def contracts(context: PageContext, request: Request) -> Response:
+def contracts(request: PageRequest) -> Response:
     """Contracts by status, or those that a text finds."""
-    asked = request.query_params
-    sought = asked.get("q", "").strip()[:LONGEST_SOUGHT]
-    status = Status(asked["status"]) if asked.get("status") in set(Status) else None
+    sought = request.query.get("q", "").strip()[:LONGEST_SOUGHT]
+    asked, after = request.query.get("status"), request.query.get("after") or None
+    status = Status(asked) if asked in set(Status) else None
+    found = {"more": False, "next": None}
     if sought:
-        found = {"next": None, **find_contracts(context.state, sought, LISTED, status)}
+        found |= find_contracts(request.state, sought, LISTED, status)
     else:
-        listed = list_contracts(context.state, status, asked.get("after") or None, LISTED)
-        found = {"more": False, **listed}
-    counts = context.snapshots.recent()["contracts"]
-    chosen = {"sought": sought, "status": status, "after": asked.get("after"), "counts": counts}
-    return page(context, request, "contracts.html", found | chosen)
+        found |= list_contracts(request.state, status, after, LISTED)
+    counts = request.context.snapshots.recent()["contracts"]
+    chosen = {"sought": sought, "status": status, "after": after, "counts": counts}
+    return page(request, "contracts.html", **found, **chosen)
 
 
-def contract(context: PageContext, request: Request) -> Response:
-    """One contract's story; of one that is not known, why."""
-    name = request.query_params.get("id", "").strip()[:LONGEST_SOUGHT]
+def contract(request: PageRequest) -> Response:
+    """One contract's timeline; for one that is not known, the reason."""
+    name = request.query.get("id", "").strip()[:LONGEST_SOUGHT]
     if not name:
         return RedirectResponse("/contracts", 303)
-    story = show_contract(context.state, name)
-    why = None if story else _why_unknown(context, name)
-    variables = {"contract": story, "name": name, "why": why}
-    return page(context, request, "contract.html", variables, 200 if story else 404)
+    known = show_contract(request.state, name)
+    why = None if known else _explain_unknown(request, name)
+    return page(request, "contract.html", 200 if known else 404, contract=known, name=name, why=why)
 
 
-def _why_unknown(context: PageContext, name: str) -> str:
-    def ask() -> str:
-        return explain_unknown(context.state, name, lambda: context.config)
-
+def _explain_unknown(request: PageRequest, name: str) -> str:
+    context = request.context
     try:
-        return context.source_queries.run(ask)
+        return context.source_queries.run(
+            lambda: explain_unknown(context.state, name, lambda: context.config)
+        )
     except SourceUnavailable as error:
         return f"The state does not know {name}. Why, the source could not be asked: {error}"
 
 
-def refusals(context: PageContext, request: Request) -> Response:
+def refusals(request: PageRequest) -> Response:
     """Refusals by their reason, and the accounts that are waited for."""
-    variables = {
-        "rejected": group_stuck(context.state, Status.REJECTED),
-        "waiting": group_stuck(context.state, Status.WAITING),
-        "most": MOST,
+    groups = {
+        str(status): group_stuck(request.state, status)
+        for status in (Status.REJECTED, Status.WAITING)
     }
-    return page(context, request, "refusals.html", variables)
+    return page(request, "refusals.html", most=MOST, **groups)
 
 
-def guard(context: PageContext, request: Request) -> Response:
+def guard(request: PageRequest) -> Response:
     """What the guard holds."""
-    variables = {
-        "hold": held_document(context.state),
-        "ends": context.config.deletes.policy == "end",
-        "share": effective(context.config)["guard"]["max_changes"],
-    }
-    return page(context, request, "guard.html", variables)
+    config = request.context.config
+    return page(
+        request,
+        "guard.html",
+        hold=held_document(request.state),
+        ends=config.deletes.policy == "end",
+        share=effective(config)["guard"]["max_changes"],
+    )
 
 
-def watermark(context: PageContext, request: Request) -> Response:
+def watermark(request: PageRequest) -> Response:
     """Where the watermark stands, and who moved it."""
-    return page(context, request, "watermark.html", watermark_variables(context))
+    return show_watermark(request)
 
 
-def watermark_variables(context: PageContext) -> dict[str, Any]:
-    """What the page of the watermark shows while nobody is about to move it."""
-    return {
-        "mark": context.snapshots.latest()["watermark"],
-        "moves": list_moves(context.state, MOVES_SHOWN)["moves"],
-        "move": None,
-        "by": "",
-        "reason": "",
-        "mistake": None,
-    }
+def show_watermark(request: PageRequest, code: int = 200, /, **rewind: Any) -> Response:
+    """Returns the page of the watermark, with what is known of a rewind."""
+    none = {"move": None, "by": "", "reason": "", "mistake": None}
+    mark = request.context.snapshots.latest()["watermark"]
+    moves = list_moves(request.state, MOVES_SHOWN)["moves"]
+    return page(request, "watermark.html", code, mark=mark, moves=moves, **none | rewind)
 
 
-def redirect_to_watermark(_context: PageContext, _request: Request) -> Response:
+def redirect_to_watermark(_request: PageRequest) -> Response:
     """Leads to the form: only that one asks for a preview, by a POST."""
     return RedirectResponse("/watermark", 303)
 
 
-def runs(context: PageContext, request: Request) -> Response:
+def runs(request: PageRequest) -> Response:
     """Polls that found something, full scans, and their errors."""
-    asked = request.query_params.get("before", "")
-    before = int(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 19 else None
-    with context.state.read() as tx:
-        found = history.list_runs(tx, before, LISTED + 1)
-    variables = {
-        "runs": found[:LISTED],
-        "next": found[LISTED - 1]["id"] if len(found) > LISTED else None,
-        "status": context.snapshots.recent(),
-    }
-    return page(context, request, "runs.html", variables)
+    with request.state.read() as tx:
+        found = history.list_runs(tx, whole_number(request.query.get("before")), LISTED + 1)
+    following = found[LISTED - 1]["id"] if len(found) > LISTED else None
+    status = request.context.snapshots.recent()
+    return page(request, "runs.html", runs=found[:LISTED], next=following, status=status)
 
 
-def log(context: PageContext, request: Request) -> Response:
+def log(request: PageRequest) -> Response:
     """The log of the last hour."""
-    asked = request.query_params.get("level", "all")
-    levels = _LEVELS.get(asked, ())
-    lines = [line for line in context.recent.lines() if not levels or line.level in levels]
-    variables = {"lines": lines[:LINES_SHOWN], "found": len(lines), "level": asked}
-    return page(context, request, "log.html", variables)
+    level = request.query.get("level", "all")
+    levels = _LEVELS.get(level, ())
+    lines = [one for one in request.context.recent.lines() if not levels or one.level in levels]
+    return page(request, "log.html", lines=lines[:LINES_SHOWN], found=len(lines), level=level)
 
 
-def configuration(context: PageContext, request: Request) -> Response:
+def configuration(request: PageRequest) -> Response:
     """The configuration in force; every secret is masked."""
-    variables = {
-        "sections": effective(context.config),
-        "python": platform.python_version(),
-        "engine": context.state.backend,
-    }
-    return page(context, request, "configuration.html", variables)
+    return page(
+        request,
+        "configuration.html",
+        sections=effective(request.context.config),
+        python=platform.python_version(),
+        engine=request.state.backend,
+    )
 
 
-def login_form(context: PageContext, request: Request) -> Response:
+def login_form(request: PageRequest) -> Response:
     """Asks for the token."""
-    return _login(context, request, request.query_params.get("next"))
+    return _login(request, request.query.get("next"))
 
 
-def log_in(context: PageContext, request: Request, form: Form) -> Response:
+def log_in(request: PageRequest) -> Response:
     """Takes the token, and gives a cookie for it."""
-    if not context.secret.is_token(form.get("token", "").strip()):
-        return _login(context, request, form.get("next"), is_wrong=True)
+    form, secret = request.form, request.context.secret
+    if not secret.is_token(form.get("token", "").strip()):
+        return _login(request, form.get("next"), is_wrong=True)
     response = RedirectResponse(safe_path(form.get("next")), 303)
     response.set_cookie(
-        cookie_name(request.scope),
-        context.secret.cookie(context.now()),
+        cookie_name(request.http),
+        secret.cookie(request.context.now()),
         max_age=int(SESSION_LIFETIME.total_seconds()),
         httponly=True,
         samesite="lax",  # a link from a chat leads to somebody who is logged in
-        secure=request.headers.get("x-forwarded-proto") == "https",
+        secure=request.http.headers.get("x-forwarded-proto") == "https",
     )
     return response
 
 
-def log_out(_context: PageContext, request: Request, _form: Form) -> Response:
-    """Forgets the cookie."""
+def log_out(request: PageRequest) -> Response:
+    """Deletes the cookie."""
     response = RedirectResponse("/", 303)
-    response.delete_cookie(cookie_name(request.scope), httponly=True, samesite="lax")
+    response.delete_cookie(cookie_name(request.http), httponly=True, samesite="lax")
     return response
 
 
-def _login(
-    context: PageContext, request: Request, then: str | None, *, is_wrong: bool = False
-) -> Response:
-    variables = {"wrong": is_wrong, "is_set": context.secret.is_set, "next": safe_path(then)}
-    return page(context, request, "login.html", variables, 401 if is_wrong else 200)
+def _login(request: PageRequest, following: str | None, *, is_wrong: bool = False) -> Response:
+    code = 401 if is_wrong else 200
+    is_set = request.context.secret.is_set
+    following = safe_path(following)
+    return page(request, "login.html", code, wrong=is_wrong, is_set=is_set, next=following)
+
+
+def whole_number(text: str | None) -> int | None:
+    """Returns the number that a text is; None for another text, or one beyond 64 bits."""
+    is_number = text is not None and text.isascii() and text.isdecimal() and len(text) < 19
+    return int(text) if text and is_number else None

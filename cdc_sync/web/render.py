@@ -7,13 +7,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
-from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from cdc_sync import __version__
 from cdc_sync.web import flash
-from cdc_sync.web.access import Visitor
-from cdc_sync.web.context import PageContext
+from cdc_sync.web.access import requested_path
+from cdc_sync.web.context import PageRequest
 from cdc_sync.wording import (
     format_count,
     format_instant,
@@ -38,19 +37,20 @@ _COMMAND = re.compile(r": cdc-sync [^.]*$")
 _INSTANT = re.compile(r"\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)")
 
 
-def page(
-    context: PageContext,
-    request: Request,
-    template: str,
-    variables: Mapping[str, Any],
-    status: int = 200,
-) -> Response:
+def page(request: PageRequest, template: str, code: int = 200, /, **variables: Any) -> Response:
     """Returns a template as a whole page, with the flash message that waits for it."""
-    said = flash.read(request)
-    known = {**_common_variables(context, request), "said": said, **variables}
-    response = HTMLResponse(render(template, known), status)
-    if said:
-        flash.clear(request, response)
+    flash_message = flash.read(request.http)
+    common = {
+        "visitor": request.visitor,
+        "here": request.http.url.path,
+        "asked": requested_path(request.http),
+        "sandbox_url": request.context.sandbox_url,
+        "can_log_in": request.context.secret.is_set,
+        "flash_message": flash_message,
+    }
+    response = HTMLResponse(render(template, common | variables), code)
+    if flash_message:
+        flash.clear(request.http, response)
     return response
 
 
@@ -59,26 +59,7 @@ def render(template: str, variables: Mapping[str, Any]) -> str:
     return _TEMPLATES.get_template(template).render(variables)
 
 
-def _common_variables(context: PageContext, request: Request) -> dict[str, Any]:
-    """What every page may use."""
-    visitor: Visitor = request.scope["state"]["visitor"]
-    path, query = request.url.path, request.url.query
-    return {
-        "now": context.now(),
-        "visitor": visitor,
-        "here": path,
-        "asked": f"{path}?{query}" if query else path,
-        "sandbox_url": context.sandbox_url,
-        "can_log_in": context.secret.is_set,
-    }
-
-
 # --- the filters of the templates ---
-
-
-def format_age(seconds: float | None) -> str:
-    """Returns how long ago something was."""
-    return "—" if seconds is None else f"{format_seconds(seconds)} ago"
 
 
 def instant(value: datetime | str | None) -> Markup:
@@ -126,31 +107,25 @@ def value(text: Any) -> Any:
     return Markup('<span class="none">—</span>') if text in (None, "") else text
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("cdc_sync.web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        age=format_age,
-        format_count=format_count,
-        drop_command=drop_command,
-        duration=format_seconds,
-        hide_folders=hide_folders,
-        instant=instant,
-        isolate=isolate,
-        isolate_name=isolate_name,
-        mark_instants=mark_instants,
-        number="{:,}".format,
-        problems=format_problems,
-        sort_fields=sort_fields,
-        value=value,
-    )
-    environment.globals.update(version=__version__, navigation=NAVIGATION)
-    return environment
-
-
-_TEMPLATES = _environment()
+_TEMPLATES = Environment(
+    loader=PackageLoader("cdc_sync.web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.globals.update(version=__version__, navigation=NAVIGATION)
+_TEMPLATES.filters.update(
+    format_count=format_count,
+    drop_command=drop_command,
+    duration=format_seconds,
+    hide_folders=hide_folders,
+    instant=instant,
+    isolate=isolate,
+    isolate_name=isolate_name,
+    mark_instants=mark_instants,
+    number="{:,}".format,
+    problems=format_problems,
+    sort_fields=sort_fields,
+    value=value,
+)

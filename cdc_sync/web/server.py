@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -30,13 +30,25 @@ def serving(app: Any, host: str, port: int) -> Iterator[str]:
     Raises UserMistake when the address cannot be had.
     """
     listener = _listen(host, port)
-    server = _Server(_config(app))
-    thread = threading.Thread(
-        target=server.serve_until_stopped, args=(listener,), name="web", daemon=True
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http=_Connection,
+            ws="none",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            # A header must not make a stranger look like a visitor from loopback.
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=GRACE,
+        )
     )
+    thread = threading.Thread(target=server.serve_on, args=(listener,), name="web", daemon=True)
     thread.start()
     try:
-        if not server.settled.wait(START_WITHIN) or not server.started:
+        if not server.startup_ended.wait(START_WITHIN) or not server.started:
             raise CdcSyncError(f"The web server on {_format_address(host, port)} did not start.")
         yield f"http://{_format_address(host, listener.getsockname()[1])}"
     finally:
@@ -46,21 +58,22 @@ def serving(app: Any, host: str, port: int) -> Iterator[str]:
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that says when its start has ended, well or not."""
+    """A uvicorn server that tells another thread when its start has ended, well or not."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self.settled = threading.Event()
+        self.startup_ended = threading.Event()
 
-    def serve_until_stopped(self, listener: socket.socket) -> None:
+    def serve_on(self, listener: socket.socket) -> None:
         # An application that cannot start makes uvicorn exit; here that would be its thread.
         with suppress(SystemExit):
             self.run([listener])
-        self.settled.set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.settled.set()
+        try:
+            await super().startup(sockets)
+        finally:
+            self.startup_ended.set()
 
 
 class _Connection(H11Protocol):
@@ -114,45 +127,25 @@ class _Connection(H11Protocol):
         return self.cycle is None or self.cycle.response_complete
 
 
-def _config(app: Any) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=_Connection,
-        ws="none",
-        log_config=None,
-        log_level="critical",
-        access_log=False,
-        # A header must not make a stranger look like a visitor from loopback.
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=GRACE,
-    )
-
-
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        return _bind(host, port)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, kind, proto, _, address = found[0]
+        # The protocol is named (socket.create_server leaves it at 0) because asyncio switches Nagle
+        # off only where it reads TCP; with it on, every small answer costs 40 ms.
+        listener = socket.socket(family, kind, proto)
+        with ExitStack() as on_failure:
+            on_failure.callback(listener.close)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+            on_failure.pop_all()
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserMistake(
             f"Cannot listen on {_format_address(host, port)}: {reason}.",
             hint="Choose an address of this machine and a free port (port 0 picks one).",
         ) from error
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    # The protocol is named (socket.create_server leaves it at 0) because asyncio switches Nagle
-    # off only where it reads TCP; with it on, every small answer costs 40 ms.
-    listener = socket.socket(family, kind, proto)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
     return listener
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from cdc_sync.alerts import notifier as sending
-from cdc_sync.alerts.notifier import Alerts, receivers
+from cdc_sync.alerts import notifier
+from cdc_sync.alerts.notifier import Notifier, receivers
 from cdc_sync.config.load import load_config
 from cdc_sync.config.model import AlertsConfig
 from cdc_sync.daemon.daemon import Daemon
@@ -44,11 +44,11 @@ class Watch:
 
     def look(self, later: timedelta = timedelta()) -> None:
         self.now += later
-        self._alerts.look()
+        self._alerts.check()
 
-    def _made(self) -> Alerts:
+    def _made(self) -> Notifier:
         state = open_state(self._config.state.url.get_secret_value())
-        return Alerts(
+        return Notifier(
             self._config, state, redaction_of(self._config), lambda: self.now, lambda: self.captures
         )
 
@@ -289,7 +289,7 @@ def test_the_daemon_tells_of_a_source_that_is_away_and_keeps_the_urls_secret(
 
 @pytest.mark.quick
 def test_without_apprise_its_mend_is_said(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sending, "find_spec", lambda _name: None)
+    monkeypatch.setattr(notifier, "find_spec", lambda _name: None)
     with pytest.raises(UserMistake) as said:
         receivers(AlertsConfig(urls=("json://127.0.0.1",)))
 

@@ -25,7 +25,7 @@ class People:
         now = NOON + timedelta(minutes=minute)
         messages, memory = decide(troubles, self.memory, now, AFTER)
         self.memory = memory
-        self.told += [(minute, message.kind, message.says) for message in messages]
+        self.told += [(minute, message.kind, message.text) for message in messages]
 
     def look_until(self, minute: int, *troubles: Trouble, since: int = 0) -> None:
         for each in range(since, minute + 1):
@@ -126,11 +126,11 @@ TOLD = [Message(AlertKind.TROUBLE, f"{n}") for n in range(3)]
 
 
 def test_each_receiver_has_every_message_in_order_and_one_that_fails_waits_alone():
-    queue = policy.queued([], TOLD, RECEIVERS, NOON)
+    queue = policy.enqueue([], TOLD, RECEIVERS, NOON)
     first_a, first_b = policy.due(queue, NOON)
     assert (first_a.says, first_b.says) == ("0", "0")
 
-    queue[queue.index(first_a)] = policy.postponed(first_a, NOON, 0.5)
+    queue[queue.index(first_a)] = policy.postpone(first_a, NOON, 0.5)
     queue.remove(first_b)
     assert [(one.to, one.says) for one in policy.due(queue, NOON)] == [("b", "1")]
     later = policy.due(queue, NOON + timedelta(minutes=1))
@@ -138,7 +138,7 @@ def test_each_receiver_has_every_message_in_order_and_one_that_fails_waits_alone
 
 
 def test_what_is_nobodys_or_too_old_is_dropped_and_a_queue_has_an_end():
-    queue = policy.queued([], TOLD, RECEIVERS, NOON)
-    assert {one.to for one in policy.queued(queue, [], ["b"], NOON)} == {"b"}
-    assert policy.queued(queue, [], RECEIVERS, NOON + policy.KEPT) == []
-    assert len(policy.queued(queue, TOLD * 100, ["a"], NOON)) == policy.MOST
+    queue = policy.enqueue([], TOLD, RECEIVERS, NOON)
+    assert {one.to for one in policy.enqueue(queue, [], ["b"], NOON)} == {"b"}
+    assert policy.enqueue(queue, [], RECEIVERS, NOON + policy.KEPT) == []
+    assert len(policy.enqueue(queue, TOLD * 100, ["a"], NOON)) == policy.QUEUE_LIMIT

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page
 from cdc_sync.config.load import load_config
 from cdc_sync.daemon.daemon import Daemon
 from cdc_sync.log import RecentLog
+from cdc_sync.operations.watermark import list_moves
 from cdc_sync.sync import Sync, open_sync, redaction_of
 from tests.support.bench import Bench
 from tests.support.browser import TOKEN, chromium, log_in, looking
@@ -22,6 +23,15 @@ from tests.support.sandbox import Sandbox, running_sandbox
 from tests.support.wait import wait_until
 
 TIMEOUT = 20
+#: What many viewers share is kept for a second or two, which every wait of a test would pay for.
+#: test_snapshots.py has the real times.
+SHORT_LIVED = {
+    "cdc_sync.web.context.FRESH_SECONDS": 0.05,
+    "cdc_sync.web.context.FRESH_AT_MOST": 0.05,
+    "cdc_sync.web.context.RECENT_SECONDS": 0.2,
+    "cdc_sync.web.overview.REGIONS_FRESH_SECONDS": 0.05,
+    "cdc_sync.web.live.EVERY_SECONDS": 0.1,
+}
 
 
 @dataclass
@@ -71,9 +81,24 @@ class Watched:
             assert visit.log_in().status_code == 303
         return visit
 
+    def status(self) -> dict[str, Any]:
+        document: dict[str, Any] = self.visit().get("/api/status").json()
+        return document
+
     def counts(self) -> dict[str, int]:
-        found: dict[str, int] = self.visit().get("/api/status").json()["contracts"]
-        return found
+        counts: dict[str, int] = self.status()["contracts"]
+        return counts
+
+    def moves(self) -> list[dict[str, Any]]:
+        """The moves of the watermark by hand."""
+        moves: list[dict[str, Any]] = list_moves(self.sync.state, 100)["moves"]
+        return moves
+
+    def await_poll(self) -> None:
+        """Waits until a poll has told how far it is behind the source's clock."""
+        wait_until(
+            lambda: self.status()["watermark"]["lag_seconds"] is not None, "a poll has ended"
+        )
 
     def await_counts(self, **expected: int) -> None:
         wait_until(
@@ -91,7 +116,9 @@ def watched(bench: Bench, sandbox: Sandbox, **daemon: Any) -> Iterator[Watched]:
         urls.append(url)
         served.set()
 
-    with open_sync(config, redaction_of(config)) as sync:
+    with open_sync(config, redaction_of(config)) as sync, pytest.MonkeyPatch.context() as patch:
+        for name, seconds in SHORT_LIVED.items():
+            patch.setattr(name, seconds)
         running = Daemon(sync, recent, page_served=page_served, **daemon)
         thread = threading.Thread(target=running.run, args=(stop,))
         thread.start()
@@ -109,7 +136,7 @@ def start():
     return watched
 
 
-def _there(folder: Path, sandbox: Sandbox) -> Bench:
+def _bench_with_page(folder: Path, sandbox: Sandbox) -> Bench:
     web = {"listen": "127.0.0.1:0", "token": TOKEN}
     return Bench.with_contracts(folder, sandbox, schedule={"poll": "1s"}, web=web)
 
@@ -118,15 +145,14 @@ def _there(folder: Path, sandbox: Sandbox) -> Bench:
 def _delivered(bench: Bench, sandbox: Sandbox) -> Iterator[Watched]:
     with watched(bench, sandbox) as running:
         running.await_counts(synced=3, rejected=1)
-        status = lambda: running.visit().get("/api/status").json()  # noqa: E731
-        wait_until(lambda: status()["watermark"]["lag_seconds"] is not None, "a poll has ended")
+        wait_until(lambda: running.status()["balance"], "the first run has ended")
         yield running
 
 
 @pytest.fixture
 def bench(tmp_path: Path, sandbox: Sandbox) -> Bench:
     """Three good contracts and one without account; the page has a token."""
-    return _there(tmp_path, sandbox)
+    return _bench_with_page(tmp_path, sandbox)
 
 
 @pytest.fixture
@@ -140,8 +166,9 @@ def daemon(bench: Bench, sandbox: Sandbox) -> Iterator[Watched]:
 def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """The same for all tests of a module that change nothing."""
     with running_sandbox() as sandbox:
-        bench = _there(tmp_path_factory.mktemp("standing"), sandbox)
+        bench = _bench_with_page(tmp_path_factory.mktemp("standing"), sandbox)
         with _delivered(bench, sandbox) as running:
+            running.await_poll()
             yield running
 
 

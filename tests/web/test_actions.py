@@ -162,11 +162,11 @@ def test_the_watermark_is_rewound_after_a_preview(daemon):
     visit = daemon.visit(logged_in=True)
     html = visit.post("/watermark/preview", {"by": "30d", "reason": "the <clock>"}).text
     assert re.search(r"<b>\d rows</b>\s+(is|are) read again", html)
-    assert daemon.bench.run("watermark", "history", "--json").document["moves"] == []
+    assert daemon.moves() == []
 
     move = {"to": hidden(html, "to"), "reason": "the <clock>"}
     assert visit.post("/watermark/rewind", move).headers["location"] == "/watermark"
-    (made,) = daemon.bench.run("watermark", "history", "--json").document["moves"]
+    (made,) = daemon.moves()
     assert (made["kind"], made["reason"], made["to"]) == ("rewind", "the <clock>", move["to"])
     assert made["who"] == "status page, from 127.0.0.1"
     assert "the &lt;clock&gt;" in visit.text("/watermark")
@@ -204,7 +204,7 @@ def test_the_page_moves_no_watermark_forward(daemon, to):
     visit = daemon.visit(logged_in=True)
 
     assert visit.post("/watermark/rewind", {"to": to}).status_code == 400
-    assert daemon.bench.run("watermark", "history", "--json").document["moves"] == []
+    assert daemon.moves() == []
 
 
 @pytest.mark.parametrize("back", ["//evil.example", "https://evil.example", "\\evil"])

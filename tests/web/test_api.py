@@ -43,6 +43,7 @@ def test_the_status_is_that_of_the_command(daemon):
 
 
 def test_every_promised_metric_is_there(daemon):
+    daemon.await_poll()
     text = daemon.visit().get("/metrics")
     names = {family.name for family in text_string_to_metric_families(text.text)}
 
@@ -52,6 +53,7 @@ def test_every_promised_metric_is_there(daemon):
 
 @pytest.mark.parametrize("name", ["prometheus-alerts.yml", "grafana-dashboard.json"])
 def test_the_alerts_and_the_dashboard_ask_for_metrics_that_are_there(daemon, name):
+    daemon.await_poll()
     served = {name for name, *_ in measured(daemon)}
     text = (DOCS / name).read_text()
     asked = set(re.findall(r"\bcdc_sync_\w+", text))
@@ -103,9 +105,10 @@ def test_it_is_healthy_while_polls_succeed(daemon):
     assert (answer.status_code, answer.text) == (200, "ok\n")
 
 
-def test_a_source_that_is_away_is_told_with_the_reason(daemon):
+def test_a_source_that_is_away_is_told_with_the_reason(daemon, monkeypatch):
     daemon.bench.source("ALTER TABLE contracts RENAME TO elsewhere")
     visit = daemon.visit()
+    monkeypatch.setattr("cdc_sync.web.context.SHORTEST_PATIENCE", timedelta())
     wait_until(lambda: visit.get("/healthz").status_code == 503, "it is not healthy")
 
     assert "No poll has ended well for" in visit.get("/healthz").text

@@ -46,10 +46,10 @@ def test_a_contracts_story_goes_on_before_the_eyes(page: Page, daemon):
 
 def test_delivery_is_paused_and_goes_on(page: Page, daemon):
     page.get_by_role("button", name="Pause delivery").click()
-    sees(page, ".said", "Delivery is paused.")
+    sees(page, ".flash", "Delivery is paused.")
     sees(page, "#progress", "paused by a person")
     page.get_by_role("button", name="Resume delivery").click()
-    sees(page, ".said", "Delivery goes on.")
+    sees(page, ".flash", "Delivery goes on.")
     expect(page.get_by_role("button", name="Pause delivery")).to_be_visible()
 
 
@@ -60,7 +60,7 @@ def test_a_refusal_is_mended_and_retried_by_its_button(browser: Browser, bench, 
         log_in(page)
         page.goto("/refusals")
         page.get_by_role("button", name="Retry 3 contracts").click()
-        sees(page, ".said", "3 contracts are due now.")
+        sees(page, ".flash", "3 contracts are due now.")
         expect(page.get_by_role("button", name="Retry 3 contracts")).to_have_count(0)
         page.goto("/")
         sees(page, "#statuses", "3synced")
@@ -216,7 +216,7 @@ def test_the_guards_page_follows_and_keeps_what_is_typed(guarded: tuple[Bench, P
     bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 3")
     sees(page, "#held", "3 contracts held.")
     page.get_by_role("button", name="Approve").click()
-    sees(page, ".said", "Meanwhile it is another number: 3 contracts are held now.")
+    sees(page, ".flash", "Meanwhile it is another number: 3 contracts are held now.")
 
 
 def test_a_button_that_has_nothing_left_to_do_goes(browser: Browser, bench, sandbox, start):

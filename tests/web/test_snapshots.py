@@ -57,7 +57,7 @@ def test_what_takes_long_is_done_less_often_but_never_more_than_two_seconds_behi
 
 
 def test_a_page_begins_with_what_is_at_hand(clock, snapshots):
-    snapshots.taken()
+    snapshots.refresh()
     clock.now += 4
     assert snapshots.recent()["reads"] == 1
     clock.now += 2

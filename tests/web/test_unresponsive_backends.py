@@ -61,7 +61,7 @@ def test_a_rewind_that_the_source_does_not_answer_moves_nothing(daemon, monkeypa
 
     assert answer.status_code == 503
     assert "The source does not answer within 0.2 s." in answer.text
-    assert daemon.bench.run("watermark", "history", "--json").document["moves"] == []
+    assert daemon.moves() == []
 
 
 def test_actions_that_wait_for_the_state_hold_up_no_page_and_no_log_in(
