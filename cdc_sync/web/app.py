@@ -125,14 +125,11 @@ async def _report_error(context: PageContext, request: Request, error: Exception
     else:
         log.error("page.failed", path=request.url.path, exc_info=error)
         code, message = 500, "This is a defect of ours; the log has it."
-    response = _error(PageRequest(context, request, {}), message, code)
+    if request.url.path.startswith("/api/"):
+        response: Response = JSONResponse({"message": message}, code)
+    elif "text/html" in request.headers.get("accept", ""):
+        response = page(PageRequest(context, request, {}), "error.html", code, message=message)
+    else:
+        response = PlainTextResponse(f"{message}\n", code)
     response.headers.update(headers or {})
     return response
-
-
-def _error(request: PageRequest, message: str, code: int) -> Response:
-    if request.http.url.path.startswith("/api/"):
-        return JSONResponse({"message": message}, code)
-    if "text/html" in request.http.headers.get("accept", ""):
-        return page(request, "error.html", code, message=message)
-    return PlainTextResponse(f"{message}\n", code)

@@ -19,6 +19,7 @@ from cdc_sync.web.overview import Overview, selected_window
 EVERY_SECONDS = 1.0
 SILENT_SECONDS = 15  # a comment after so long keeps proxies and tunnels from closing it
 MOST_VIEWERS = 100
+EVENTS = "text/event-stream"
 RETRY = "retry: 2000\n\n"
 
 _CHANGING = ("contracts", "totals", "paused", "hold", "api", "last_reconcile", "balance")
@@ -38,30 +39,29 @@ class Live:
         visitor: Visitor = request.state.visitor
         query = request.query_params
         window, view = selected_window(query), query.get("view")
-        events = self._events(partial(self._stamp, view))
         if self._viewers >= MOST_VIEWERS:
             # As an event, for a browser's script learns nothing of a status that refuses it.
-            events = _refuse()
-        elif view == "overview":
-            regions = partial(self._overview.regions, window, may_act=visitor.may_act)
-            events = self._events(regions, at_start=True)
-        return StreamingResponse(events, media_type="text/event-stream")
+            return Response(f"event: full\ndata: {MOST_VIEWERS}\n\n", media_type=EVENTS)
+        if view == "overview":
+            read = partial(self._overview.regions, window, may_act=visitor.may_act)
+        else:
+            read = partial(self._fingerprint, view)
+        events = self._events(read, starts_with_all=view == "overview")
+        return StreamingResponse(events, media_type=EVENTS)
 
     async def _events(
-        self, look: Callable[[], dict[str, str]], *, at_start: bool = False
+        self, read: Callable[[], dict[str, str]], *, starts_with_all: bool
     ) -> AsyncIterator[str]:
-        """Yields what changes; with `at_start` first all that there is."""
+        """Yields the texts that have changed, as they are read every second."""
         self._viewers += 1
         try:
             yield RETRY
-            seen: dict[str, str] | None = None
+            seen = {} if starts_with_all else await self._read(read)
             silent = 0.0
             while True:
-                now = await self._read(look) or seen or {}
-                changed = {
-                    name: text for name, text in now.items() if (seen or {}).get(name) != text
-                }
-                if changed and (seen is not None or at_start):
+                now = await self._read(read) or seen
+                changed = {name: text for name, text in now.items() if seen.get(name) != text}
+                if changed:
                     yield f"event: changed\ndata: {json.dumps(changed)}\n\n"
                     silent = 0.0
                 elif silent >= SILENT_SECONDS:
@@ -73,14 +73,14 @@ class Live:
         finally:
             self._viewers -= 1
 
-    async def _read(self, look: Callable[[], dict[str, str]]) -> dict[str, str] | None:
+    async def _read(self, read: Callable[[], dict[str, str]]) -> dict[str, str]:
         try:
-            return await to_thread.run_sync(look, limiter=self._limiter)
+            return await to_thread.run_sync(read, limiter=self._limiter)
         except StateUnavailable:
-            return None  # what was seen last stays
+            return {}  # what was seen last stays
 
-    def _stamp(self, view: str | None) -> dict[str, str]:
-        """Returns what differs whenever a page other than the overview would."""
+    def _fingerprint(self, view: str | None) -> dict[str, str]:
+        """Returns a hash that differs whenever a page other than the overview would."""
         document = self._context.snapshots.latest()
         facts: dict[str, Any] = {name: document[name] for name in _CHANGING}
         mark = document["watermark"]
@@ -89,7 +89,3 @@ class Live:
         facts["log"] = self._context.recent.count
         text = json.dumps(facts, sort_keys=True, default=str)
         return {"page": hashlib.sha256(text.encode()).hexdigest()[:16]}
-
-
-async def _refuse() -> AsyncIterator[str]:
-    yield f"event: full\ndata: {MOST_VIEWERS}\n\n"

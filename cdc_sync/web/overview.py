@@ -94,12 +94,12 @@ class Overview:
     def _variables(self, status: dict[str, Any], window: str, *, may_act: bool) -> dict[str, Any]:
         return {
             "status": status,
-            "wrong": [
+            "troubles": [
                 (found.message, *_WHERE_NEXT.get(found.key, ("", "")))
                 for found in find_troubles(status, self._context.config)
             ],
             "began": self._context.began,
-            "us": f"{os.getpid()} on {socket.gethostname()}",
+            "this_process": f"{os.getpid()} on {socket.gethostname()}",
             "charts": self._recent_charts(window),
             "window": window,
             "windows": WINDOWS,

@@ -76,7 +76,7 @@ def free_port() -> int:
         return int(unused.getsockname()[1])
 
 
-def test_what_stops_delivery_is_told_once_also_over_a_restart_and_once_when_it_is_over(
+def test_a_standstill_is_alerted_once_despite_a_restart_and_once_when_over(
     bench: Bench, sandbox: Sandbox, webhook: Webhook
 ):
     sandbox.strike("status=404")
@@ -106,7 +106,7 @@ def test_what_stops_delivery_is_told_once_also_over_a_restart_and_once_when_it_i
     assert webhook.told[1]["title"] == "cdc-sync is well again"
 
 
-def test_new_refusals_are_told_and_old_ones_are_not_repeated(bench: Bench, webhook: Webhook):
+def test_new_refusals_are_alerted_and_old_ones_not_repeated(bench: Bench, webhook: Webhook):
     bench.source("UPDATE contracts SET account_name = '' WHERE id = 1")
     bench.sync_once()
     watch = Watch(bench)
@@ -123,7 +123,7 @@ def test_new_refusals_are_told_and_old_ones_are_not_repeated(bench: Bench, webho
     assert webhook.says()[1].startswith("2 contracts are rejected: cdc-sync contracts list")
 
 
-def test_held_and_unexplained_are_told_a_pause_by_a_person_is_not(bench: Bench, webhook: Webhook):
+def test_held_and_unexplained_rows_are_alerted_but_not_a_pause(bench: Bench, webhook: Webhook):
     bench.sync_once()
     bench.run("pause")
     bench.state("UPDATE contract SET status = 'held' WHERE source_id = '1'")
@@ -138,7 +138,7 @@ def test_held_and_unexplained_are_told_a_pause_by_a_person_is_not(bench: Bench, 
     assert webhook.says() == [held, "Unexplained: 7 rows of the source."]
 
 
-def test_a_message_that_cannot_be_sent_is_logged_and_tried_again(
+def test_an_alert_that_cannot_be_sent_is_logged_and_retried(
     bench: Bench, sandbox: Sandbox, webhook: Webhook, logged: list[dict[str, object]]
 ):
     sandbox.strike("status=404")
@@ -161,7 +161,7 @@ def test_a_message_that_cannot_be_sent_is_logged_and_tried_again(
     assert len(webhook.told) == 1
 
 
-def test_a_receiver_that_is_away_keeps_nothing_from_the_others(
+def test_an_unreachable_receiver_does_not_block_the_others(
     tmp_path: Path, sandbox: Sandbox, webhook: Webhook
 ):
     dead = f"json://127.0.0.1:{free_port()}"
@@ -175,7 +175,7 @@ def test_a_receiver_that_is_away_keeps_nothing_from_the_others(
     assert len(webhook.told) == 1
 
 
-def test_a_state_that_cannot_be_read_is_told_and_ends_no_other_trouble(
+def test_an_unreadable_state_is_alerted_and_ends_no_other_problem(
     bench: Bench, sandbox: Sandbox, webhook: Webhook
 ):
     sandbox.strike("status=404")
@@ -194,7 +194,7 @@ def test_a_state_that_cannot_be_read_is_told_and_ends_no_other_trouble(
     assert [says.startswith("Over") for says in webhook.says()] == [False, False, True]
 
 
-def test_of_several_daemons_the_one_that_captures_tells_and_the_next_knows_what_was_told(
+def test_only_the_daemon_that_captures_alerts_and_its_successor_repeats_nothing(
     bench: Bench, sandbox: Sandbox, webhook: Webhook
 ):
     sandbox.strike("status=404")
@@ -219,7 +219,7 @@ def test_of_several_daemons_the_one_that_captures_tells_and_the_next_knows_what_
     assert [says.startswith("Over") for says in webhook.says()] == [False, True]
 
 
-def test_one_that_stands_by_tells_of_the_state_alone(bench: Bench, webhook: Webhook):
+def test_a_standby_alerts_to_an_unreadable_state_alone(bench: Bench, webhook: Webhook):
     bench.sync_once()
     bench.state("UPDATE contract SET status = 'held' WHERE source_id = '1'")
     watch = Watch(bench)
@@ -237,7 +237,7 @@ def test_one_that_stands_by_tells_of_the_state_alone(bench: Bench, webhook: Webh
     assert [says.partition("The")[0] for says in webhook.says()] == ["", "Over: "]
 
 
-def test_check_says_whom_the_alerts_go_to(bench: Bench):
+def test_check_counts_the_receivers(bench: Bench):
     findings = bench.run("check", "--json").document["findings"]
     (found,) = [finding for finding in findings if finding["name"] == "alerts"]
 
@@ -265,7 +265,7 @@ def told(webhook: Webhook, words: str) -> Callable[[], bool]:
     return lambda: any(words in says for says in webhook.says())
 
 
-def test_the_daemon_tells_of_a_source_that_is_away_and_keeps_the_urls_secret(
+def test_the_daemon_alerts_to_an_unreachable_source_and_keeps_the_urls_secret(
     tmp_path: Path, sandbox: Sandbox, webhook: Webhook, logged: list[dict[str, object]]
 ):
     urls = [webhook.url, f"json://127.0.0.1:{free_port()}/{SECRET}"]
@@ -288,7 +288,7 @@ def test_the_daemon_tells_of_a_source_that_is_away_and_keeps_the_urls_secret(
 
 
 @pytest.mark.quick
-def test_without_apprise_its_mend_is_said(monkeypatch: pytest.MonkeyPatch):
+def test_without_apprise_the_hint_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(notifier, "find_spec", lambda _name: None)
     with pytest.raises(UserMistake) as said:
         receivers(AlertsConfig(urls=("json://127.0.0.1",)))
@@ -298,9 +298,7 @@ def test_without_apprise_its_mend_is_said(monkeypatch: pytest.MonkeyPatch):
     assert receivers(AlertsConfig()) == []
 
 
-def test_alerts_test_says_for_each_url_whether_it_went(
-    tmp_path: Path, sandbox: Sandbox, webhook: Webhook
-):
+def test_alerts_test_reports_each_url(tmp_path: Path, sandbox: Sandbox, webhook: Webhook):
     dead = f"json://127.0.0.1:{free_port()}/{SECRET}?token=hunter2secret"
     good = Bench.with_contracts(tmp_path, sandbox, alerts=at(webhook))
     assert good.run("alerts", "test").out.split() == ["ok", "1", "json", "sent"]
@@ -325,7 +323,7 @@ def test_alerts_test_says_for_each_url_whether_it_went(
     assert len(webhook.told) == 3
 
 
-def test_alerts_test_without_urls_is_the_users_mistake(tmp_path: Path, sandbox: Sandbox):
+def test_alerts_test_without_urls_is_a_user_mistake(tmp_path: Path, sandbox: Sandbox):
     ran = Bench.with_contracts(tmp_path, sandbox).run("alerts", "test")
 
     assert ran.code == 2

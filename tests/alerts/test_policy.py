@@ -40,7 +40,7 @@ def people() -> People:
     return People()
 
 
-def test_a_trouble_that_lasts_is_told_once_and_once_more_when_it_is_over(people: People):
+def test_a_problem_that_lasts_is_alerted_once_and_once_when_over(people: People):
     people.look_until(40, AWAY)
     people.look_until(60, since=41)
 
@@ -51,7 +51,7 @@ def test_a_trouble_that_lasts_is_told_once_and_once_more_when_it_is_over(people:
     assert people.told == [(10, AlertKind.TROUBLE, begun), (42, AlertKind.OVER, over)]
 
 
-def test_a_trouble_that_does_not_last_is_not_told(people: People):
+def test_a_short_problem_is_not_alerted(people: People):
     people.look_until(9, AWAY)
     people.look_until(60, since=10)
 
@@ -68,7 +68,7 @@ def test_a_gap_of_less_than_a_minute_is_no_end(people: People):
     assert people.minutes(AlertKind.OVER) == []
 
 
-def test_a_trouble_that_comes_and_goes_floods_nobody(people: People):
+def test_a_flapping_problem_floods_nobody(people: People):
     for minute in range(24 * 60):
         people.look(minute, *([AWAY] if minute % 15 < 12 else []))
 
@@ -76,7 +76,7 @@ def test_a_trouble_that_comes_and_goes_floods_nobody(people: People):
     assert len(people.minutes(AlertKind.OVER)) <= len(people.minutes())
 
 
-def test_more_of_it_is_news_and_told_apart(people: People):
+def test_a_growing_problem_is_alerted_again_but_not_soon(people: People):
     for minute in range(200):
         people.look(
             minute, Trouble("rejected", f"{minute // 20 + 1} are rejected.", minute // 20 + 1)
@@ -86,7 +86,7 @@ def test_more_of_it_is_news_and_told_apart(people: People):
     assert people.told[1][2].startswith("4 are rejected.")
 
 
-def test_less_of_it_is_no_news_but_growing_again_is(people: People):
+def test_a_shrinking_problem_is_not_alerted_until_it_grows_again(people: People):
     def refused(count: int) -> Trouble:
         return Trouble("rejected", f"{count} are rejected.", count)
 
@@ -98,7 +98,7 @@ def test_less_of_it_is_no_news_but_growing_again_is(people: People):
     assert people.minutes() == [10, 211]
 
 
-def test_another_state_of_the_api_is_news(people: People):
+def test_another_state_of_the_api_is_alerted(people: People):
     people.look_until(100, AWAY)
     people.look_until(200, Trouble("api", "Delivery stands still (unauthorized).", "unauthorized"), since=101)  # fmt: skip
 
@@ -106,14 +106,14 @@ def test_another_state_of_the_api_is_news(people: People):
     assert "unauthorized" in people.told[1][2]
 
 
-def test_troubles_are_told_each_for_itself(people: People):
+def test_each_problem_is_alerted_by_itself(people: People):
     people.look_until(20, AWAY)
     people.look_until(40, AWAY, Trouble("held", "3 are held.", 3), since=21)
 
     assert [says.split()[0] for _, _, says in people.told] == ["Delivery", "3"]
 
 
-def test_a_clock_that_was_set_back_does_not_silence_for_ever(people: People):
+def test_a_clock_that_was_set_back_does_not_silence_alerts(people: People):
     people.look_until(20, AWAY)
     people.look_until(-80, since=-100)
     people.look_until(-50, AWAY, since=-79)
@@ -125,7 +125,7 @@ RECEIVERS = ["a", "b"]
 TOLD = [Message(AlertKind.TROUBLE, f"{n}") for n in range(3)]
 
 
-def test_each_receiver_has_every_message_in_order_and_one_that_fails_waits_alone():
+def test_each_receiver_gets_every_alert_in_order_and_a_failing_one_waits_alone():
     queue = policy.enqueue([], TOLD, RECEIVERS, NOON)
     first_a, first_b = policy.due(queue, NOON)
     assert (first_a.says, first_b.says) == ("0", "0")
@@ -137,7 +137,7 @@ def test_each_receiver_has_every_message_in_order_and_one_that_fails_waits_alone
     assert [(one.to, one.says) for one in later] == [("a", "0"), ("b", "1")]
 
 
-def test_what_is_nobodys_or_too_old_is_dropped_and_a_queue_has_an_end():
+def test_alerts_that_are_too_old_or_too_many_are_dropped():
     queue = policy.enqueue([], TOLD, RECEIVERS, NOON)
     assert {one.to for one in policy.enqueue(queue, [], ["b"], NOON)} == {"b"}
     assert policy.enqueue(queue, [], RECEIVERS, NOON + policy.KEPT) == []

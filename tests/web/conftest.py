@@ -163,7 +163,7 @@ def daemon(bench: Bench, sandbox: Sandbox) -> Iterator[Watched]:
 
 
 @pytest.fixture(scope="module")
-def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """The same for all tests of a module that change nothing."""
     with running_sandbox() as sandbox:
         bench = _bench_with_page(tmp_path_factory.mktemp("standing"), sandbox)

@@ -16,8 +16,8 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def daemon(standing):
-    return standing
+def daemon(shared_daemon):
+    return shared_daemon
 
 
 def raw(url: str, request: str) -> bytes:
@@ -31,12 +31,12 @@ def raw(url: str, request: str) -> bytes:
 
 
 @pytest.mark.parametrize("path", READS)
-def test_this_machine_reads_without_a_token(daemon, path):
+def test_a_request_from_this_machine_reads_without_a_token(daemon, path):
     assert daemon.visit().get(path).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/api/status", "/healthz", "/metrics"])
-def test_who_comes_through_a_proxy_needs_the_token_to_read(daemon, path):
+def test_a_request_through_a_proxy_needs_the_token_to_read(daemon, path):
     visit = daemon.visit()
     forwarded = {"X-Forwarded-For": "192.0.2.7"}
 
@@ -46,7 +46,7 @@ def test_who_comes_through_a_proxy_needs_the_token_to_read(daemon, path):
     assert visit.get(path, headers=forwarded | {"Authorization": "Bearer wrong"}).status_code == 401
 
 
-def test_a_browser_from_elsewhere_is_led_to_the_log_in_and_back(daemon):
+def test_a_browser_from_elsewhere_is_redirected_to_the_log_in_and_back(daemon):
     visit = daemon.visit()
     visit.session.headers["X-Forwarded-For"] = "192.0.2.7"
     led = visit.get("/api/status?a=b", headers={"Accept": "text/html"})
@@ -128,14 +128,14 @@ def test_logging_out_ends_it(daemon):
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "null", "", "https://127.0.0.1", "file://", None]
 )
-def test_a_post_of_another_page_is_refused_though_the_cookie_comes_along(daemon, origin):
+def test_a_post_from_another_origin_is_refused_despite_the_cookie(daemon, origin):
     visit = daemon.visit(logged_in=True)
 
     assert visit.post("/logout", Origin=origin).status_code == 403
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_another_page_may_lead_here_but_not_load_from_here(daemon, site):
+def test_another_page_may_link_here_but_not_load_from_here(daemon, site):
     visit = daemon.visit()
     embedded = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors"}
     led = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
@@ -146,7 +146,7 @@ def test_another_page_may_lead_here_but_not_load_from_here(daemon, site):
     assert visit.get("/", headers=ours).status_code == 200
 
 
-def test_a_bearer_may_act_without_an_origin_but_not_from_another_page(daemon):
+def test_a_bearer_token_acts_without_an_origin_but_not_from_another(daemon):
     visit = daemon.visit()
     bearer = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -156,12 +156,12 @@ def test_a_bearer_may_act_without_an_origin_but_not_from_another_page(daemon):
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8787", "127.0.0.1.evil.example"])
-def test_a_name_that_is_not_ours_is_refused(daemon, host):
+def test_a_foreign_host_name_is_refused(daemon, host):
     assert daemon.visit().get("/api/status", headers={"Host": host}).status_code == 421
 
 
 @pytest.mark.parametrize("host", ["localhost:1234", "127.0.0.1", "[::1]:99", socket.gethostname()])
-def test_our_names_are_taken_with_any_port_as_a_tunnel_has_it(daemon, host):
+def test_our_host_names_are_accepted_with_any_port(daemon, host):
     assert daemon.visit().get("/api/status", headers={"Host": host}).status_code == 200
 
 
@@ -175,14 +175,14 @@ def test_a_large_form_is_refused_before_it_is_read(daemon):
     assert visit.post("/login", {"token": "x" * 20_000}).status_code == 413
 
 
-def test_only_forms_are_taken(daemon):
+def test_only_forms_are_accepted(daemon):
     visit = daemon.visit()
 
     assert visit.post("/login", **{"Content-Type": "application/json"}).status_code == 415
     assert visit.get("/logout").status_code == 405
 
 
-def test_every_answer_has_a_strict_policy_and_is_kept_nowhere(daemon):
+def test_every_answer_has_a_strict_policy_and_is_not_cached(daemon):
     for path in [*READS, "/nowhere"]:
         headers = daemon.visit().get(path).headers
 
@@ -219,7 +219,7 @@ def test_the_log_in_outlives_a_restart_of_the_daemon(bench, sandbox, start):
 
 
 @pytest.mark.quick
-def test_a_cookie_ends_and_another_tokens_cookie_is_none():
+def test_a_cookie_expires_and_is_of_one_token_alone():
     secret = Secret(TOKEN)
     cookie = secret.cookie(NOON)
 
@@ -233,25 +233,25 @@ def test_a_cookie_ends_and_another_tokens_cookie_is_none():
 
 @pytest.mark.quick
 @pytest.mark.parametrize("value", ["", ".", "1", "9" * 5000 + ".x", "²²².x", "-1.x", "1.é"])
-def test_what_is_no_cookie_is_refused(value):
+def test_a_malformed_cookie_is_refused(value):
     assert not Secret(TOKEN).is_cookie(value, NOON)
 
 
 @pytest.mark.quick
 @pytest.mark.parametrize("path", [None, "", "//evil", "/\\evil", "http://evil", "/a\r\nb", "/é"])
-def test_a_log_in_leads_nowhere_else(path):
+def test_a_log_in_redirects_to_our_own_pages_alone(path):
     assert safe_path(path) == "/"
 
 
 @pytest.mark.quick
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
-def test_this_machine_is_known_by_its_addresses(address):
+def test_loopback_addresses_are_recognised(address):
     assert is_loopback(address)
 
 
 @pytest.mark.quick
 @pytest.mark.parametrize("address", ["192.0.2.7", "::ffff:192.0.2.7", "", "unknown", "localhost"])
-def test_others_are_not_this_machine(address):
+def test_other_addresses_are_not_loopback(address):
     assert not is_loopback(address)
 
 

@@ -30,7 +30,7 @@ def test_without_the_token_no_page_has_a_button(daemon):
         assert "Log in to act" in html
 
 
-def test_delivery_is_paused_and_goes_on(daemon):
+def test_delivery_is_paused_and_resumed(daemon):
     visit = daemon.visit(logged_in=True)
     led = visit.post("/pause", {"back": "/?window=day"})
 
@@ -47,7 +47,7 @@ def test_delivery_is_paused_and_goes_on(daemon):
     assert daemon.sandbox.contracts()["erp-2"]["description"] == "Silver"
 
 
-def test_one_contract_is_sent_once_more(daemon):
+def test_one_contract_is_sent_again(daemon):
     visit = daemon.visit(logged_in=True)
     assert "Send again" in visit.text("/contract?id=1")
     led = visit.post("/resend", {"id": "1", "back": "/contract?id=1"})
@@ -57,14 +57,14 @@ def test_one_contract_is_sent_once_more(daemon):
     wait_until(lambda: len(daemon.sandbox.puts("erp-1")) == 2, "it is sent once more")
 
 
-def test_a_contract_that_is_nobodys_is_told(daemon):
+def test_resending_an_unknown_contract_is_an_error(daemon):
     answer = daemon.visit(logged_in=True).post("/resend", {"id": "nobody"})
 
     assert answer.status_code == 400
     assert "The state knows no contract by the id or reference nobody" in answer.text
 
 
-def test_a_group_of_refusals_is_retried_when_its_cause_is_mended(bench, sandbox, start):
+def test_a_group_of_refusals_is_retried(bench, sandbox, start):
     sandbox.strike("status=422 times=2")
     with start(bench, sandbox) as daemon:
         daemon.await_counts(rejected=3, synced=1)
@@ -104,7 +104,7 @@ def held(tmp_path, sandbox, start):
         yield daemon
 
 
-def test_what_is_held_goes_when_its_number_is_typed(held):
+def test_held_contracts_are_approved_by_typing_their_number(held):
     visit = held.visit(logged_in=True)
     html = visit.text("/guard")
     assert "2 contracts held." in html
@@ -133,7 +133,7 @@ def test_an_approval_of_no_run_changes_nothing(held, run):
     assert held.counts()["held"] == 2
 
 
-def test_what_is_held_is_dropped_when_the_source_is_mended(held):
+def test_held_contracts_are_discarded_after_the_source_is_corrected(held):
     visit = held.visit(logged_in=True)
     held.bench.source("UPDATE contracts SET plan = 'Gold' WHERE id < 3")
     assert visit.post("/discard", {"typed": "no"}).headers["location"] == "/guard"
@@ -144,7 +144,7 @@ def test_what_is_held_is_dropped_when_the_source_is_mended(held):
     assert len(held.sandbox.puts()) == 3
 
 
-def test_everything_is_compared_on_demand_and_leaves_one_request_however_often(daemon):
+def test_a_reconcile_on_demand_is_one_request_however_often_it_is_asked_for(daemon):
     daemon.bench.source("UPDATE contracts SET plan = 'Silver' WHERE id = 2")
     visit = daemon.visit(logged_in=True)
     assert visit.post("/reconcile").headers["location"] == "/runs"
@@ -173,7 +173,7 @@ def test_the_watermark_is_rewound_after_a_preview(daemon):
 
 
 @pytest.mark.parametrize("by", ["", "soon", "-5", "0s", "0", "9" * 18 + "d"])
-def test_a_rewind_by_nonsense_is_told_beside_what_was_typed(daemon, by):
+def test_a_rewind_by_nonsense_shows_the_mistake_and_what_was_typed(daemon, by):
     visit = daemon.visit(logged_in=True)
     answer = visit.post("/watermark/preview", {"by": by, "reason": "the <clock>"})
 
@@ -184,7 +184,7 @@ def test_a_rewind_by_nonsense_is_told_beside_what_was_typed(daemon, by):
     assert visit.get("/watermark/preview").headers["location"] == "/watermark"
 
 
-def test_a_number_that_changed_while_it_was_typed_is_told(held):
+def test_an_approval_of_an_outdated_number_changes_nothing(held):
     visit = held.visit(logged_in=True)
     run = hidden(visit.text("/guard"), "run")
     held.bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 3")

@@ -91,7 +91,7 @@ def test_what_was_sent_is_counted_and_timed(daemon):
     assert after["cdc_sync_api_state", "forbidden"] == 0
 
 
-def test_what_is_sent_once_more_has_not_changed(daemon):
+def test_a_resent_contract_has_no_time_to_acknowledgement(daemon):
     assert daemon.bench.run("contracts", "resend", "1").code == 0
     wait_until(lambda: len(daemon.sandbox.puts("erp-1")) == 2, "it is sent once more")
     wait_until(lambda: measured(daemon)["cdc_sync_put_seconds_count",] == 4, "it is measured")
@@ -99,13 +99,13 @@ def test_what_is_sent_once_more_has_not_changed(daemon):
     assert measured(daemon)["cdc_sync_change_to_ack_seconds_count",] == 3
 
 
-def test_it_is_healthy_while_polls_succeed(daemon):
+def test_the_daemon_is_healthy_while_polls_succeed(daemon):
     answer = daemon.visit().get("/healthz")
 
     assert (answer.status_code, answer.text) == (200, "ok\n")
 
 
-def test_a_source_that_is_away_is_told_with_the_reason(daemon, monkeypatch):
+def test_the_daemon_is_unhealthy_while_the_source_is_away(daemon, monkeypatch):
     daemon.bench.source("ALTER TABLE contracts RENAME TO elsewhere")
     visit = daemon.visit()
     monkeypatch.setattr("cdc_sync.web.context.SHORTEST_PATIENCE", timedelta())
@@ -116,7 +116,7 @@ def test_a_source_that_is_away_is_told_with_the_reason(daemon, monkeypatch):
     wait_until(lambda: visit.get("/healthz").status_code == 200, "it is healthy again")
 
 
-def test_a_taken_port_ends_nothing_and_is_served_when_it_is_free(tmp_path, sandbox, bench, start):
+def test_a_taken_port_does_not_stop_delivery(tmp_path, sandbox, bench, start):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         config = json.loads(bench.config.read_text())
@@ -151,14 +151,14 @@ def _expect_delivery_without_a_page(bench, sandbox):
     ("age", "quiet", "is_well"),
     [(0, 0, True), (44, 1, True), (46, 1, False), (-3600, 0, True), (0, 61, False)],
 )
-def test_health_is_good_polls_and_turns_of_delivery(age, quiet, is_well):
+def test_health_depends_on_polls_and_on_the_progress_of_delivery(age, quiet, is_well):
     health = Health(NOON - timedelta(seconds=age), None, quiet)
 
     assert (unhealthy_reason(health, timedelta(seconds=15), NOON) is None) == is_well
 
 
 @pytest.mark.quick
-def test_one_that_stands_by_is_healthy_though_another_polls():
+def test_a_standby_is_healthy_without_polls_of_its_own():
     health = Health(NOON - timedelta(days=1), None, 0, is_capturing=False)
 
     assert unhealthy_reason(health, timedelta(seconds=15), NOON) is None

@@ -33,7 +33,7 @@ def test_a_change_in_the_source_arrives_on_the_page_without_a_reload(page: Page,
     assert stayed(page)
 
 
-def test_a_contracts_story_goes_on_before_the_eyes(page: Page, daemon):
+def test_a_contracts_timeline_is_updated_without_a_reload(page: Page, daemon):
     page.goto("/contract?id=2")
     stay(page)
     sees(page, "#standing", "Gold")
@@ -44,7 +44,7 @@ def test_a_contracts_story_goes_on_before_the_eyes(page: Page, daemon):
     assert stayed(page)
 
 
-def test_delivery_is_paused_and_goes_on(page: Page, daemon):
+def test_delivery_is_paused_and_resumed(page: Page, daemon):
     page.get_by_role("button", name="Pause delivery").click()
     sees(page, ".flash", "Delivery is paused.")
     sees(page, "#progress", "paused by a person")
@@ -53,7 +53,7 @@ def test_delivery_is_paused_and_goes_on(page: Page, daemon):
     expect(page.get_by_role("button", name="Pause delivery")).to_be_visible()
 
 
-def test_a_refusal_is_mended_and_retried_by_its_button(browser: Browser, bench, sandbox, start):
+def test_refused_contracts_are_retried_by_a_button(browser: Browser, bench, sandbox, start):
     sandbox.strike("status=422 times=3")
     with start(bench, sandbox) as daemon, looking(browser, daemon.url) as page:
         daemon.await_counts(rejected=4)
@@ -103,7 +103,7 @@ def test_the_watermark_is_rewound_after_a_preview(page: Page, daemon):
     sees(page, "#main", "the clock was wrong")
 
 
-def test_a_wrong_token_is_told_and_the_right_one_leads_back(browser: Browser, daemon):
+def test_after_a_wrong_token_the_right_one_leads_back(browser: Browser, daemon):
     with browser.new_context(base_url=daemon.url) as context:
         page = context.new_page()
         page.goto("/runs")
@@ -118,7 +118,7 @@ def test_a_wrong_token_is_told_and_the_right_one_leads_back(browser: Browser, da
         expect(page.get_by_role("button", name="Compare everything now")).to_be_visible()
 
 
-def test_a_hostile_name_is_text_also_where_the_page_follows(browser: Browser, daemon):
+def test_a_hostile_name_is_text_also_in_an_update(browser: Browser, daemon):
     with looking(browser, daemon.url) as page:
         log_in(page)
         page.goto("/contracts")
@@ -130,7 +130,7 @@ def test_a_hostile_name_is_text_also_where_the_page_follows(browser: Browser, da
         assert page.evaluate("window.struck") is None
 
 
-def test_it_is_back_by_itself_after_a_restart(browser: Browser, bench, sandbox, start):
+def test_the_page_reconnects_after_a_restart(browser: Browser, bench, sandbox, start):
     with browser.new_context() as context, ExitStack() as until_restart:
         first = until_restart.enter_context(start(bench, sandbox))
         first.await_counts(synced=3)
@@ -156,7 +156,7 @@ def listen_at(bench: Bench, url: str) -> None:
     bench.config.write_text(json.dumps(config))
 
 
-def test_what_is_typed_is_not_lost_while_the_page_follows(page: Page, daemon):
+def test_typed_text_survives_an_update(page: Page, daemon):
     page.goto("/contracts")
     page.get_by_role("searchbox").fill("half a na")
     daemon.bench.source(f"INSERT INTO contracts VALUES (9, 'Hooli', '2024-01-01', NULL, '', {NOW})")
@@ -175,7 +175,7 @@ window.hide = (isHidden) => {
 """
 
 
-def test_tabs_that_nobody_sees_keep_no_connection_from_the_others(browser: Browser, daemon):
+def test_hidden_tabs_hold_no_connection(browser: Browser, daemon):
     with browser.new_context(base_url=daemon.url) as context:
         context.add_init_script(HIDE)
         tabs = [context.new_page() for _ in range(8)]
@@ -192,7 +192,7 @@ def test_tabs_that_nobody_sees_keep_no_connection_from_the_others(browser: Brows
         sees(tabs[0], "#statuses", "4synced")
 
 
-def test_what_is_selected_and_scrolled_stays_while_the_page_follows(page: Page, daemon):
+def test_selection_and_scroll_position_survive_an_update(page: Page, daemon):
     page.set_viewport_size({"width": 360, "height": 740})
     page.goto("/contracts")
     page.locator("#found .wide").evaluate("element => { element.scrollLeft = 90; }")
@@ -207,7 +207,7 @@ def test_what_is_selected_and_scrolled_stays_while_the_page_follows(page: Page, 
     assert page.locator("#found .wide").evaluate("element => element.scrollLeft") == 90
 
 
-def test_the_guards_page_follows_and_keeps_what_is_typed(guarded: tuple[Bench, Page]):
+def test_the_guards_page_is_updated_and_keeps_what_is_typed(guarded: tuple[Bench, Page]):
     bench, page = guarded
     page.goto("/guard")
     sees(page, "#held", "Nothing is held.")
@@ -219,7 +219,7 @@ def test_the_guards_page_follows_and_keeps_what_is_typed(guarded: tuple[Bench, P
     sees(page, ".flash", "Meanwhile it is another number: 3 contracts are held now.")
 
 
-def test_a_button_that_has_nothing_left_to_do_goes(browser: Browser, bench, sandbox, start):
+def test_a_button_without_anything_to_do_disappears(browser: Browser, bench, sandbox, start):
     sandbox.strike("status=422 times=3")
     with start(bench, sandbox) as daemon, looking(browser, daemon.url) as page:
         daemon.await_counts(rejected=4)

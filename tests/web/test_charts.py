@@ -31,22 +31,22 @@ def test_a_quantile_is_right_to_the_width_of_a_bin(seconds: list[float], share: 
     assert (BOUNDS[index - 1] if index else 0) <= found <= BOUNDS[index]
 
 
-def test_nothing_has_no_quantile():
+def test_an_empty_distribution_has_no_quantile():
     assert Distribution().quantile(0.5) is None
 
 
-def test_what_takes_longer_than_a_day_is_kept_in_the_last_bin():
+def test_more_than_a_day_counts_in_the_last_bin():
     assert distribution(1e9).quantile(0.5) == BOUNDS[-1]
 
 
-def test_bounds_are_what_people_write():
+def test_bounds_are_round_numbers():
     assert BOUNDS[:7] == (0.001, 0.0015, 0.002, 0.003, 0.005, 0.007, 0.01)
     assert BOUNDS[-1] == 100_000
     assert list(BOUNDS) == sorted(set(BOUNDS))
 
 
 @pytest.mark.parametrize(("window", "track"), [("hour", HOUR), ("day", DAY)])
-def test_a_window_has_all_of_its_buckets_and_forgets_what_is_older(window, track):
+def test_a_window_has_all_of_its_buckets_and_drops_older_ones(window, track):
     step, length = track
     measures = Measures()
     for age in range(2 * length):
@@ -61,7 +61,7 @@ def test_a_window_has_all_of_its_buckets_and_forgets_what_is_older(window, track
     assert not any(point.put for point in later)
 
 
-def test_rates_are_a_second_and_those_of_the_newest_bucket_of_what_has_passed_of_it():
+def test_rates_are_per_second_also_in_the_newest_bucket():
     measures = Measures()
     at = NOON - timedelta(seconds=15)
     for _ in range(30):
@@ -113,7 +113,7 @@ def test_an_axis_ends_at_a_round_number_not_far_above(greatest: float):
     assert greatest * 0.998 <= top <= greatest * 1.7
 
 
-def test_an_axis_of_nothing_is_there():
+def test_an_axis_without_values_ends_at_one():
     assert round_up(0) == 1
 
 
@@ -132,7 +132,7 @@ def test_a_line_stays_on_its_chart(values):
     assert all(0 <= x <= WIDTH + 1 and 0 <= y <= HEIGHT for x, y in numbers)
 
 
-def test_charts_of_a_young_process_begin_with_it():
+def test_the_charts_of_a_young_process_begin_at_its_start():
     measures = Measures()
     measures.record_put(NOON - timedelta(minutes=20), 200, 0.004, None)
     young, *_ = build_charts(measures.points("hour", NOON), "hour")
@@ -142,7 +142,7 @@ def test_charts_of_a_young_process_begin_with_it():
     assert NOON - timedelta(minutes=5) < empty.begins < NOON
 
 
-def test_a_chart_says_in_words_what_it_shows():
+def test_a_chart_has_a_summary_in_words():
     measures = Measures()
     measures.record_put(NOON, 200, 0.004, None)
     measures.record_poll(NOON, 0.1, well=True, lag=4.0)

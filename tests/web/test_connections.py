@@ -35,7 +35,7 @@ def answer_of(connection: socket.socket) -> bytes:
     return connection.recv(65536)
 
 
-def test_whoever_asks_is_answered_though_others_hold_every_connection(place, monkeypatch):
+def test_a_request_is_answered_although_idle_clients_hold_every_connection(place, monkeypatch):
     monkeypatch.setattr(server, "MOST_CONNECTIONS", 3)
     with ExitStack() as open_ones:
         idle = [open_ones.enter_context(socket.create_connection(place)) for _ in range(8)]
@@ -55,7 +55,7 @@ def test_whoever_asks_is_answered_though_others_hold_every_connection(place, mon
         b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\nx",
     ],
 )
-def test_a_request_that_is_never_whole_ends_its_connection(place, monkeypatch, begun):
+def test_an_incomplete_request_ends_its_connection(place, monkeypatch, begun):
     monkeypatch.setattr(server, "SENDS_WITHIN", 0.2)
     with socket.create_connection(place) as connection:
         connection.settimeout(20)
@@ -67,7 +67,7 @@ def test_a_request_that_is_never_whole_ends_its_connection(place, monkeypatch, b
             pass
 
 
-def test_so_does_a_second_one_that_is_never_whole(place, monkeypatch):
+def test_an_incomplete_second_request_ends_its_connection(place, monkeypatch):
     monkeypatch.setattr(server, "SENDS_WITHIN", 0.2)
     with socket.create_connection(place) as connection:
         assert b"answered" in answer_of(connection)

@@ -23,7 +23,7 @@ def stream(daemon, path: str, **headers: str) -> Iterator[Iterator[dict[str, str
         yield (json.loads(line[6:]) for line in lines if line.startswith("data: "))
 
 
-def test_the_overview_begins_with_everything_and_goes_on_with_what_changes(daemon):
+def test_the_overviews_stream_begins_with_every_region_and_continues_with_changes(daemon):
     with stream(daemon, "/live?view=overview") as events:
         assert set(next(events)) == {"verdict", "statuses", "progress", "charts"}
         daemon.bench.source(f"UPDATE contracts SET account_name = 'Hooli', updated_at = {NOW} WHERE id = 4")  # fmt: skip
@@ -39,7 +39,7 @@ def test_only_who_may_act_is_sent_buttons(daemon):
         assert "<button" in next(events)["verdict"]
 
 
-def test_other_pages_are_told_that_something_changed(daemon):
+def test_other_pages_are_notified_of_a_change(daemon):
     with stream(daemon, "/live") as events:
         wait_until(lambda: viewers(daemon) >= 1, "the stream has begun")
         daemon.bench.source(f"UPDATE contracts SET account_name = 'Hooli', updated_at = {NOW} WHERE id = 4")  # fmt: skip
@@ -51,13 +51,13 @@ def viewers(daemon) -> int:
     return 1 if daemon.counts() else 0
 
 
-def test_viewers_do_not_delay_the_end(bench, sandbox, start):
+def test_open_streams_do_not_delay_the_daemons_end(bench, sandbox, start):
     with start(bench, sandbox) as daemon, stream(daemon, "/live?view=overview") as events:
         next(events)
         # The end of `start` asserts that the daemon has stopped.
 
 
-def test_a_stranger_is_sent_nothing(daemon):
+def test_a_stream_needs_the_right_to_read(daemon):
     answer = requests.get(f"{daemon.url}/live", headers={"Forwarded": "for=1.2.3.4"}, timeout=20)
 
     assert answer.status_code == 401
@@ -70,7 +70,7 @@ def test_the_charts_are_of_the_window_that_is_asked_for(daemon, window):
         assert f"Charts of the last {expected}" in next(events)["charts"]
 
 
-def test_whom_there_is_no_place_for_is_told_so(daemon, monkeypatch):
+def test_a_viewer_beyond_the_limit_is_told_so(daemon, monkeypatch):
     monkeypatch.setattr("cdc_sync.web.live.MOST_VIEWERS", 1)
     with stream(daemon, "/live?view=overview") as events:
         next(events)
@@ -79,6 +79,6 @@ def test_whom_there_is_no_place_for_is_told_so(daemon, monkeypatch):
         assert second.text == "event: full\ndata: 1\n\n"
 
 
-def test_the_watermarks_page_follows_the_horizon(daemon):
+def test_the_watermarks_page_is_notified_of_a_new_horizon(daemon):
     with stream(daemon, "/live?view=watermark") as events:
         assert set(next(events)) == {"page"}

@@ -28,7 +28,7 @@ def test_times_are_in_the_viewers_zone_with_utc_on_hover(browser: Browser, daemo
         expect(page.locator("#zone")).to_contain_text("Asia/")
 
 
-def test_it_is_read_without_a_script(browser: Browser, daemon):
+def test_the_page_is_readable_without_scripts(browser: Browser, daemon):
     with looking(browser, daemon.url, java_script_enabled=False) as page:
         page.goto("/")
         sees(page, "#statuses", "3synced")
@@ -39,7 +39,7 @@ def test_it_is_read_without_a_script(browser: Browser, daemon):
         sees(page, "#found", "Initech")
 
 
-def test_it_is_used_by_the_keyboard(page: Page):
+def test_the_page_is_usable_by_keyboard(page: Page):
     page.goto("/contracts")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
@@ -51,7 +51,7 @@ def test_it_is_used_by_the_keyboard(page: Page):
     expect(page).to_have_url(re.compile(r"\?q=erp-1$"))
 
 
-def test_long_names_burst_no_page(browser: Browser, daemon):
+def test_long_names_do_not_widen_a_page(browser: Browser, daemon):
     long = "x" * 200
     daemon.bench.source(f"UPDATE contracts SET account_name = '{long}', plan = '{long}', updated_at = {NOW} WHERE id = 2")  # fmt: skip
     wait_until(lambda: long in daemon.visit().text("/contract?id=2"), "it is known")
@@ -64,7 +64,7 @@ def test_long_names_burst_no_page(browser: Browser, daemon):
                 assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], view
 
 
-def test_a_tap_shows_a_time_in_utc_and_another_as_it_was(browser: Browser, daemon):
+def test_a_tap_switches_a_time_to_utc_and_back(browser: Browser, daemon):
     with looking(browser, daemon.url, timezone_id="Asia/Kolkata", has_touch=True) as page:
         page.goto("/contract?id=1")
         time = page.locator("#standing time").first
@@ -98,9 +98,9 @@ def _violations(page: Page, view: str, rules: list[str] | None) -> list[str]:
 
 
 @pytest.mark.parametrize("later", [timedelta(), timedelta(days=40)], ids=["today", "later"])
-def test_nothing_is_wider_than_a_phone(browser: Browser, standing, later):
+def test_nothing_is_wider_than_a_phone(browser: Browser, shared_daemon, later):
     size = {"width": 360, "height": 740}
-    with browser.new_context(base_url=standing.url, viewport=size, is_mobile=True) as context:
+    with browser.new_context(base_url=shared_daemon.url, viewport=size, is_mobile=True) as context:
         page = context.new_page()
         # A time of another day is written with its date.
         page.clock.set_fixed_time(datetime.now(UTC) + later)

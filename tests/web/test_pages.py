@@ -30,8 +30,8 @@ def visit(daemon):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_every_page_is_whole_small_and_from_here_alone(standing, path):
-    html = standing.visit().text(path)
+def test_every_page_is_complete_small_and_loads_nothing_from_elsewhere(shared_daemon, path):
+    html = shared_daemon.visit().text(path)
 
     assert html.rstrip().endswith("</html>")
     assert len(html) < 100_000
@@ -40,8 +40,8 @@ def test_every_page_is_whole_small_and_from_here_alone(standing, path):
     assert not re.search(r"(?:src|href|action)=\"(?!/|#)", html)
 
 
-def test_the_overview_says_in_a_sentence_what_is_wrong(standing):
-    said = text_of(standing.visit().text("/"))
+def test_the_overview_says_in_a_sentence_what_is_wrong(shared_daemon):
+    said = text_of(shared_daemon.visit().text("/"))
 
     assert "Not well: 1 contract is rejected." in said
     assert "3 synced 1 rejected" in said.replace("0 pending ", "")
@@ -53,14 +53,14 @@ def test_the_overview_says_in_a_sentence_what_is_wrong(standing):
     assert re.search(r"Of this daemon, since its start at \S+ \S+ UTC", said)
 
 
-def test_a_trouble_leads_to_where_it_is_mended(standing):
-    html = standing.visit().text("/")
+def test_a_problem_links_to_the_page_that_explains_it(shared_daemon):
+    html = shared_daemon.visit().text("/")
 
     assert '1 contract is rejected. <a href="/refusals">see the reasons</a>' in html
     assert re.search(r'<a href="/refusals"><b>1</b><span class="badge rejected">', html)
 
 
-def test_the_verdict_and_a_wait_have_their_times_as_everywhere(daemon):
+def test_times_within_sentences_are_time_elements(daemon):
     since = datetime(2026, 11, 25, 3, 37, 15, tzinfo=UTC)
     until = since + timedelta(minutes=1)
     daemon.visit(logged_in=True).post("/pause")
@@ -73,7 +73,7 @@ def test_the_verdict_and_a_wait_have_their_times_as_everywhere(daemon):
     assert "no answer until 2026-11-25 03:38:15 UTC" in text_of(html)
 
 
-def test_a_direction_that_a_name_sets_ends_with_the_name(daemon, visit):
+def test_a_text_direction_set_by_a_name_ends_with_it(daemon, visit):
     turned = "\u202eTurned"
     daemon.bench.source(f"UPDATE contracts SET account_name = '{turned}', plan = '{turned}', updated_at = {NOW} WHERE id = 2")  # fmt: skip
     wait_until(lambda: turned in visit.text("/contract?id=2"), "it is known")
@@ -84,43 +84,43 @@ def test_a_direction_that_a_name_sets_ends_with_the_name(daemon, visit):
     assert f"“<bdi>{turned}x</bdi>”" in visit.text("/contracts?q=%E2%80%AETurnedx")
 
 
-def test_the_overview_is_well_when_all_is(daemon):
+def test_the_overview_says_that_all_is_well(daemon):
     daemon.bench.source(f"UPDATE contracts SET account_name = 'Hooli', updated_at = {NOW} WHERE id = 4")  # fmt: skip
     daemon.await_counts(synced=4)
 
     wait_until(lambda: "All is well." in daemon.visit().text("/"), "the page says so")
 
 
-def test_the_charts_say_what_they_show(standing):
-    html = standing.visit().text("/")
+def test_the_charts_have_labels(shared_daemon):
+    html = shared_daemon.visit().text("/")
 
     shown = re.findall(r'<svg [^>]*aria-label="([^"]*)"', html)
     assert len(shown) == 4
     assert shown[0].startswith("PUTs a second, last hour: latest accepted")
     assert re.search(r'<path class="line good" d="M0 119', html)
-    assert "last day: latest" in standing.visit().text("/?window=day")
+    assert "last day: latest" in shared_daemon.visit().text("/?window=day")
 
 
-def test_a_contract_is_found_by_id_by_reference_and_by_the_beginning_of_its_account(standing):
+def test_a_contract_is_found_by_id_by_reference_and_by_the_beginning_of_its_account(shared_daemon):
     for sought in ("2", "erp-2", "glob", "GLOBEX"):
-        said = text_of(standing.visit().text(f"/contracts?q={sought}"))
+        said = text_of(shared_daemon.visit().text(f"/contracts?q={sought}"))
 
         assert "erp-2 2 Globex synced" in said
         assert "Initech" not in said
-    assert "The state knows none like that." in standing.visit().text("/contracts?q=nobody")
+    assert "The state knows none like that." in shared_daemon.visit().text("/contracts?q=nobody")
 
 
-def test_contracts_are_listed_by_status(standing):
-    said = text_of(standing.visit().text("/contracts?status=rejected"))
+def test_contracts_are_listed_by_status(shared_daemon):
+    said = text_of(shared_daemon.visit().text("/contracts?status=rejected"))
 
     assert "erp-4 4 — rejected" in said
     assert "account: must not be empty" in said
     assert "Globex" not in said
-    assert "Globex" in text_of(standing.visit().text("/contracts?status=nonsense"))
+    assert "Globex" in text_of(shared_daemon.visit().text("/contracts?status=nonsense"))
 
 
-def test_a_search_and_a_status_hold_together(standing):
-    visit = standing.visit()
+def test_a_search_within_a_status(shared_daemon):
+    visit = shared_daemon.visit()
     said = text_of(visit.text("/contracts?q=glob&status=synced"))
     html = visit.text("/contracts?q=erp-4&status=rejected")
 
@@ -132,7 +132,7 @@ def test_a_search_and_a_status_hold_together(standing):
         assert "The state knows none like that and" in text_of(visit.text(path))
 
 
-def test_many_contracts_come_in_pages(daemon):
+def test_many_contracts_are_paginated(daemon):
     rows = ", ".join(f"({n}, 'A{n}', '2024-01-01', NULL, '', {NOW})" for n in range(100, 260))
     daemon.bench.source(f"INSERT INTO contracts VALUES {rows}")
     daemon.await_counts(synced=163)
@@ -146,7 +146,7 @@ def test_many_contracts_come_in_pages(daemon):
     assert len(seen) == len(set(seen)) == 163
 
 
-def test_a_contracts_story_has_both_sides_and_every_try(daemon):
+def test_a_contracts_page_has_both_sides_and_every_attempt(daemon):
     daemon.bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 2")
     wait_until(lambda: "200" in text_of(daemon.visit().text("/contract?id=2")), "it is sent")
     said = text_of(daemon.visit().text("/contract?id=erp-2"))
@@ -158,7 +158,7 @@ def test_a_contracts_story_has_both_sides_and_every_try(daemon):
     assert "201 account — → Globex" in said
 
 
-def test_what_differs_is_marked(daemon):
+def test_differing_fields_are_marked(daemon):
     daemon.visit(logged_in=True).post("/pause")
     daemon.bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 2")
     daemon.await_counts(pending=1)
@@ -168,21 +168,21 @@ def test_what_differs_is_marked(daemon):
     assert html.count('class="differs"') == 1
 
 
-def test_a_contract_that_is_not_known_is_explained(standing):
-    answer = standing.visit().get("/contract?id=99999")
+def test_an_unknown_contract_is_explained(shared_daemon):
+    answer = shared_daemon.visit().get("/contract?id=99999")
 
     assert answer.status_code == 404
     assert "The state does not know <bdi>99999</bdi>." in answer.text
 
 
-def test_refusals_are_grouped_and_what_only_the_source_can_mend_has_no_button(daemon, visit):
+def test_refusals_that_only_the_source_can_correct_have_no_button(daemon, visit):
     said = text_of(visit.text("/refusals"))
 
-    assert "account: must not be empty 1 erp-4 Mend the rows" in said
+    assert "account: must not be empty 1 erp-4 Correct the rows" in said
     assert "No contract waits for its account." in said
 
 
-def test_a_limit_stays_in_a_reason_that_many_have(daemon, visit):
+def test_a_grouped_reason_keeps_the_limit(daemon, visit):
     for row, length in ((2, 2100), (3, 2200)):
         daemon.bench.source(f"UPDATE contracts SET account_name = '{'x' * length}', updated_at = {NOW} WHERE id = {row}")  # fmt: skip
     daemon.await_counts(rejected=3)
@@ -210,8 +210,8 @@ def test_the_log_shows_events_with_their_fields_and_no_folders(daemon, visit):
     assert "poll.finished rows 3" in text_of(visit.text("/log"))
 
 
-def test_runs_are_listed(standing):
-    said = text_of(standing.visit().text("/runs"))
+def test_runs_are_listed(shared_daemon):
+    said = text_of(shared_daemon.visit().text("/runs"))
 
     assert re.search(r"initial .* 4 4 3 0 1", said)
 
@@ -239,14 +239,14 @@ def test_a_hostile_name_is_text_on_every_page(tmp_path, sandbox, start):
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/assets/../app.py", "/assets/nothing.js"])
-def test_what_is_not_there_is_told_without_a_trace(standing, path):
-    answer = standing.visit().get(path)
+def test_an_unknown_path_is_answered_without_a_traceback(shared_daemon, path):
+    answer = shared_daemon.visit().get(path)
 
     assert answer.status_code == 404
     assert "Traceback" not in answer.text
 
 
-def test_a_defect_is_logged_and_told_without_a_trace(daemon, monkeypatch):
+def test_a_defect_is_answered_without_a_traceback(daemon, monkeypatch):
     monkeypatch.setattr("cdc_sync.web.pages.group_stuck", lambda *_: 1 // 0)
     answer = daemon.visit().get("/refusals", headers={"Accept": "text/html"})
 
@@ -289,14 +289,14 @@ def test_folders_are_left_out_and_addresses_are_not(text, expected):
 
 
 @pytest.mark.quick
-def test_only_our_own_notices_are_shown():
+def test_only_our_own_flash_messages_are_shown():
     assert flash.message("retried", "3") == "3 contracts are due now."
     assert flash.message("retried", "1") == "1 contract is due now."
     assert flash.message("retried", "<b>") == "0 contracts are due now."
     assert flash.message("You have won", None) is None
 
 
-def test_a_contract_without_an_id_leads_to_all_of_them(standing):
-    led = standing.visit().get("/contract?id=")
+def test_a_contract_without_an_id_redirects_to_the_list(shared_daemon):
+    led = shared_daemon.visit().get("/contract?id=")
 
     assert (led.status_code, led.headers["location"]) == (303, "/contracts")

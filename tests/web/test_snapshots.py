@@ -39,15 +39,13 @@ def snapshots(clock: Clock) -> Snapshots:
     return Snapshots(None, lambda: NOON)
 
 
-def test_who_looks_within_a_second_sees_the_same(clock, snapshots):
+def test_callers_within_a_second_share_a_snapshot(clock, snapshots):
     assert [snapshots.latest()["reads"] for _ in range(20)] == [1] * 20
     clock.now += 1
     assert snapshots.latest()["reads"] == 2
 
 
-def test_what_takes_long_is_done_less_often_but_never_more_than_two_seconds_behind(
-    clock, snapshots
-):
+def test_an_expensive_snapshot_is_kept_longer_but_less_than_two_seconds(clock, snapshots):
     clock.cost = 0.5
     snapshots.latest()
     clock.now += 1.0
@@ -56,7 +54,7 @@ def test_what_takes_long_is_done_less_often_but_never_more_than_two_seconds_behi
     assert snapshots.latest()["reads"] == 2
 
 
-def test_a_page_begins_with_what_is_at_hand(clock, snapshots):
+def test_a_page_begins_with_a_recent_snapshot(clock, snapshots):
     snapshots.refresh()
     clock.now += 4
     assert snapshots.recent()["reads"] == 1
@@ -64,13 +62,13 @@ def test_a_page_begins_with_what_is_at_hand(clock, snapshots):
     assert snapshots.recent()["reads"] == 2
 
 
-def test_after_an_action_the_next_look_is_a_fresh_one(snapshots):
+def test_the_snapshot_is_read_anew_after_an_action(snapshots):
     snapshots.latest()
     snapshots.expire()
     assert snapshots.recent()["reads"] == 2
 
 
-def test_a_state_that_is_away_is_told_and_asked_again(clock, snapshots):
+def test_a_snapshot_is_read_again_after_the_state_was_away(clock, snapshots):
     clock.fails = True
     with pytest.raises(StateUnavailable):
         snapshots.latest()
