@@ -1,4 +1,4 @@
-"""Everything a run needs, looked at one by one, each with its hint. Nothing is sent or changed."""
+"""Checks everything that a run needs, one by one, each with its hint; sends and changes nothing."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -9,7 +9,13 @@ from time import perf_counter
 
 from cdc_sync.alerts.notifier import receivers
 from cdc_sync.capture.page import Capture
-from cdc_sync.check.findings import Finding, newest_as_read, of_ids, of_sample, of_watermark
+from cdc_sync.check.findings import (
+    Finding,
+    check_ids,
+    check_sample,
+    check_watermark,
+    describe_newest_stamp,
+)
 from cdc_sync.clock import utc_now
 from cdc_sync.config.model import Config
 from cdc_sync.config.units import format_duration
@@ -32,25 +38,17 @@ SKEW = timedelta(minutes=1)
 
 
 def check(config: Config, path: Path) -> list[Finding]:
-    """Looks at everything, in the order in which a run needs it."""
-    findings = [Finding("config", ok=True, message=str(path))]
-    findings += _guarded("source", lambda: _source(config))
-    findings += _guarded("state", lambda: _state(config))
-    findings += _guarded("token", lambda: _token(config))
-    findings += _guarded("API", lambda: _api(config))
-    findings += _page(config)
-    findings += _guarded("alerts", lambda: _alerts(config))
+    """Returns what was found, in the order in which a run needs it."""
+    findings = [Finding("config", str(path))]
+    for name, find in _CHECKS.items():
+        try:
+            findings += find(config)
+        except CdcSyncError as error:
+            findings.append(Finding(name, error.message, hint=error.hint, ok=False))
     return findings
 
 
-def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    try:
-        yield from look()
-    except CdcSyncError as error:
-        yield Finding(name, ok=False, message=error.message, hint=error.hint)
-
-
-def _source(config: Config) -> Iterator[Finding]:
+def _check_source(config: Config) -> Iterator[Finding]:
     capture = capture_of(config, open_memory())  # the source is looked at whatever the state is
     with closing(capture.source), capture.source.scan() as scan:
         horizon = read_horizon(scan, CarryOver(), utc_now())
@@ -61,26 +59,26 @@ def _source(config: Config) -> Iterator[Finding]:
         address = url.partition("://")[2].removeprefix("/")
         server = scan.dialect.server_name(scan.connection)
         where = f"{server} at {address}, {config.source.table or 'the query'}"
-        newest = newest_as_read(facts, config.source.watermark, scan.zone)
+        newest = describe_newest_stamp(facts, config.source.watermark, scan.zone)
         message = f"{where}: {format_count(facts.rows, 'row')} in scope{newest}"
-        yield Finding("source", ok=True, message=message)
-        yield from of_ids(facts, config.source.id)
-        yield from _mapping(capture, scan)
-        yield from of_watermark(facts, config)
-        yield from _index(config, scan, horizon)
-        yield _horizon(config, horizon)
+        yield Finding("source", message)
+        yield from check_ids(facts, config.source.id)
+        yield from _check_mapping(capture, scan)
+        yield from check_watermark(facts, config)
+        yield from _check_index(config, scan, horizon)
+        yield _check_horizon(config.source.lookback, horizon)
         if skew > SKEW:
             message = f"the source's clock is {skew.total_seconds():.0f} s off ours"
-            yield Finding("clock", ok=True, message=message, hint="Let both follow an NTP server.")
+            yield Finding("clock", message, hint="Let both follow an NTP server.")
 
 
-def _mapping(capture: Capture, scan: Scan) -> Iterator[Finding]:
+def _check_mapping(capture: Capture, scan: Scan) -> Iterator[Finding]:
     map_row = capture.mapper(scan.zone)
     rows = scan.full_page(None).rows[:SAMPLE_ROWS]
     mapped = [map_row(row) for row in rows]
     yield _validity(mapped)
     sample = list(zip(rows, mapped, strict=True))
-    yield from of_sample(sample, capture.config.mapping, scan.zone)
+    yield from check_sample(sample, capture.config.mapping, scan.zone)
 
 
 def _validity(mapped: Sequence[Mapped]) -> Finding:
@@ -90,14 +88,14 @@ def _validity(mapped: Sequence[Mapped]) -> Finding:
     rows = format_count(len(mapped), "row")
     message = f"the first {rows} {give} {valid}" if mapped else "no row to try"
     if not invalid:
-        return Finding("mapping", ok=True, message=message)
+        return Finding("mapping", message)
     first = invalid[0]
     ok = len(invalid) < len(mapped)
     hint = f"The first that does not, {first.source_id}: {format_problems(first.problems)}"
-    return Finding("mapping", ok=ok, message=message, hint=hint)
+    return Finding("mapping", message, hint=hint, ok=ok)
 
 
-def _index(config: Config, scan: Scan, horizon: Horizon) -> Iterator[Finding]:
+def _check_index(config: Config, scan: Scan, horizon: Horizon) -> Iterator[Finding]:
     statement = missing_index(scan)
     if statement is None:
         return
@@ -108,66 +106,60 @@ def _index(config: Config, scan: Scan, horizon: Horizon) -> Iterator[Finding]:
         scan.changed_page(horizon.value, None)
         took = f" ({(perf_counter() - began) * 1000:,.0f} ms now)"
     message = f"none on ({names}): each poll reads the whole table{took}"
-    yield Finding("index", ok=True, message=message, hint=statement)
+    yield Finding("index", message, hint=statement)
 
 
-def _horizon(config: Config, horizon: Horizon) -> Finding:
+def _check_horizon(lookback: timedelta | int, horizon: Horizon) -> Finding:
     if horizon.reason is not None:
-        lookback = _written(config.source.lookback)
-        message = f"{horizon.basis} of {lookback} in force: {horizon.reason}"
-        return Finding("horizon", ok=True, message=message, hint=horizon.hint)
-    message = "in force: unfinished transactions are seen"
-    if horizon.held_back_by:
-        message += f"; held back by {horizon.held_back_by}"
-    return Finding("horizon", ok=True, message=message)
+        length = lookback if isinstance(lookback, int) else format_duration(lookback)
+        message = f"{horizon.basis} of {length} in force: {horizon.reason}"
+        return Finding("horizon", message, hint=horizon.hint)
+    held_back = f"; held back by {horizon.held_back_by}" if horizon.held_back_by else ""
+    message = f"in force: unfinished transactions are seen{held_back}"
+    return Finding("horizon", message)
 
 
-def _written(lookback: timedelta | int) -> str:
-    return str(lookback) if isinstance(lookback, int) else format_duration(lookback)
-
-
-def _state(config: Config) -> Iterator[Finding]:
+def _check_state(config: Config) -> Iterator[Finding]:
     url = config.state.url.get_secret_value()
     file = state_file(url)
     with open_for_plan(config) as capture:
-        name = str(file) if file is not None else mask_url(url)
-        new = file is not None and capture.state.file is None
-        if new and file is not None:
-            yield from _can_be_made(file)
-        else:
-            yield Finding("state", ok=True, message=name)
+        is_new = capture.state.file is None
+    if file is None:
+        yield Finding("state", mask_url(url))
+    elif is_new:
+        yield _new_state(file)
+    else:
+        yield Finding("state", str(file))
 
 
-def _can_be_made(file: Path) -> Iterator[Finding]:
+def _new_state(file: Path) -> Finding:
     folder = next(parent for parent in file.parents if parent.exists())
     try:
         TemporaryDirectory(dir=folder).cleanup()  # root may write where nothing can be made
     except OSError as error:
         message = f"{file} cannot be made: in {folder}, {error.strerror}"
         hint = "Give it to the user that runs cdc-sync, or change `state.url`."
-        yield Finding("state", ok=False, message=message, hint=hint)
-    else:
-        yield Finding("state", ok=True, message=f"{file} (new)")
+        return Finding("state", message, hint=hint, ok=False)
+    return Finding("state", f"{file} (new)")
 
 
-def _token(config: Config) -> Iterator[Finding]:
+def _check_token(config: Config) -> Iterator[Finding]:
     # Asked for anew, for a cached one would hide that the secret is wrong.
     issued = request_token(config.customergauge, utc_now())
     minutes = f", valid {issued.expires_in / 60:.0f} min" if issued.expires_in else ""
-    yield Finding("token", ok=True, message=f"obtained{minutes}")
+    yield Finding("token", f"obtained{minutes}")
 
 
-def _api(config: Config) -> Iterator[Finding]:
-    broken = unreachable_because(config.customergauge)
-    address = config.customergauge.imports_url
+def _check_api(config: Config) -> Iterator[Finding]:
+    address, broken = config.customergauge.imports_url, unreachable_because(config.customergauge)
     if broken is None:
-        yield Finding("API", ok=True, message=f"{address} answers")
+        yield Finding("API", f"{address} answers")
     else:
         message = f"{address} cannot be reached ({broken.why})"
-        yield Finding("API", ok=False, message=message, hint=broken.hint)
+        yield Finding("API", message, hint=broken.hint, ok=False)
 
 
-def _page(config: Config) -> Iterator[Finding]:
+def _check_page(config: Config) -> Iterator[Finding]:
     listen, token = config.web.listen, config.web.token
     host = (listen or "127.0.0.1:0").rpartition(":")[0].strip("[]")
     if is_loopback(host) or host == "localhost" or token is None:
@@ -175,18 +167,27 @@ def _page(config: Config) -> Iterator[Finding]:
     if len(token.get_secret_value()) < SHORTEST_TOKEN:
         message = f"`web.token` is short, and {listen} is reached from elsewhere"
         hint = f"Take a random one of {SHORTEST_TOKEN} characters or more."
-        yield Finding("page", ok=True, message=message, hint=hint)
+        yield Finding("page", message, hint=hint)
 
 
-def _alerts(config: Config) -> Iterator[Finding]:
-    told = receivers(config.alerts)
-    for receiver in told:
+def _check_alerts(config: Config) -> Iterator[Finding]:
+    targets = receivers(config.alerts)
+    for receiver in targets:
         if why := receiver.unusable_reason():
+            message = f"no message can go to {receiver.name}"
             hint = f"Correct it in `alerts.urls`. {why}"
-            yield Finding(
-                "alerts", ok=False, message=f"no message can go to {receiver.name}", hint=hint
-            )
+            yield Finding("alerts", message, hint=hint, ok=False)
             return
-    if told:
-        message = f"{format_count(len(told), 'receiver')}; to try: cdc-sync alerts test"
-        yield Finding("alerts", ok=True, message=message)
+    if targets:
+        message = f"{format_count(len(targets), 'receiver')}; to try: cdc-sync alerts test"
+        yield Finding("alerts", message)
+
+
+_CHECKS: dict[str, Callable[[Config], Iterator[Finding]]] = {
+    "source": _check_source,
+    "state": _check_state,
+    "token": _check_token,
+    "API": _check_api,
+    "page": _check_page,
+    "alerts": _check_alerts,
+}

@@ -1,10 +1,10 @@
-"""What is valid and yet hardly meant: findings about a source's ids and its watermark."""
+"""Finds what is valid and probably a mistake: in the ids, the watermark and the first payloads."""
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -12,6 +12,8 @@ from cdc_sync.config.model import Config, MappingConfig
 from cdc_sync.config.template import template_columns
 from cdc_sync.contract import Field, Mapped, SourceRow, fields_of
 from cdc_sync.rules.mapping import mapped_columns
+from cdc_sync.source.columns import parse_time
+from cdc_sync.source.dialects.base import instant_text
 from cdc_sync.source.inspection import SourceFacts
 from cdc_sync.wording import format_count
 
@@ -35,18 +37,17 @@ class Finding:
     """One thing looked at. A hint beside `ok` is advice."""
 
     name: str
-    ok: bool
     message: str
     hint: str | None = None
+    ok: bool = True
 
 
-def of_ids(facts: SourceFacts, ids: Sequence[str]) -> Iterator[Finding]:
+def check_ids(facts: SourceFacts, ids: Sequence[str]) -> Iterator[Finding]:
     """Whether every row has an id, and one of its own."""
     if facts.null_ids:
         yield Finding(
             "id",
-            ok=True,
-            message=f"left out for a NULL in the id: {format_count(facts.null_ids, 'row')}",
+            f"left out for a NULL in the id: {format_count(facts.null_ids, 'row')}",
             hint="Give `source.id` columns that are never NULL.",
         )
     if facts.duplicate_ids:
@@ -55,14 +56,14 @@ def of_ids(facts: SourceFacts, ids: Sequence[str]) -> Iterator[Finding]:
             hint += f" The table's primary key is: {', '.join(facts.primary)}"
         yield Finding(
             "id",
-            ok=False,
-            message=f"not unique: several rows have {', '.join(facts.duplicate_ids)}"
+            f"not unique: several rows have {', '.join(facts.duplicate_ids)}"
             " as their id and would overwrite each other",
             hint=hint,
+            ok=False,
         )
 
 
-def of_watermark(facts: SourceFacts, config: Config) -> Iterator[Finding]:
+def check_watermark(facts: SourceFacts, config: Config) -> Iterator[Finding]:
     """Whether the watermark column is filled, grows with a change, and is in its zone."""
     name = config.source.watermark
     if facts.null_watermarks:
@@ -71,8 +72,7 @@ def of_watermark(facts: SourceFacts, config: Config) -> Iterator[Finding]:
     if len(facts.forms) > 1:
         yield Finding(
             "watermark",
-            ok=True,
-            message=f"{name} is written in {len(facts.forms)} forms: {', '.join(facts.forms)};"
+            f"{name} is written in {len(facts.forms)} forms: {', '.join(facts.forms)};"
             " texts compare letter by letter, so that a poll may pass some",
             hint="Write them all as 2026-01-31 12:00:00.",
         )
@@ -80,7 +80,7 @@ def of_watermark(facts: SourceFacts, config: Config) -> Iterator[Finding]:
         yield _ahead(name, facts)
 
 
-def newest_as_read(facts: SourceFacts, name: str, zone: ZoneInfo) -> str:
+def describe_newest_stamp(facts: SourceFacts, name: str, zone: ZoneInfo) -> str:
     """How old the newest stamp is by our reading, where it has no zone; empty where it has one.
 
     Stamps of a zone further west look hours old and cannot be told from a quiet table: by a person
@@ -101,9 +101,9 @@ def _nulls(facts: SourceFacts, name: str) -> Finding:
     rows = format_count(facts.null_watermarks, "row")
     return Finding(
         "watermark",
-        ok=not every,
-        message=f"{name} is NULL in {rows} ({share:.2%}): only a reconcile sees such",
+        f"{name} is NULL in {rows} ({share:.2%}): only a reconcile sees such",
         hint=f"Fill {name} with every change.",
+        ok=not every,
     )
 
 
@@ -123,33 +123,31 @@ def _never_grows(facts: SourceFacts, config: Config) -> Iterator[Finding]:
         why = f"{name} sounds as if it were set once: does a change move it?"
     if why is not None:
         hint = "Name a column in `source.watermark` that every change moves (a trigger can)."
-        yield Finding("watermark", ok=True, message=why, hint=hint)
+        yield Finding("watermark", why, hint=hint)
 
 
 def _ahead(name: str, facts: SourceFacts) -> Finding:
     newest = facts.greatest if isinstance(facts.greatest, datetime) else None
-    when = newest.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if newest else "beyond year 9999"
+    when = instant_text(newest) if newest else "beyond year 9999"
     by = newest - facts.clock if newest else timedelta.max
     if facts.naive and by <= _WIDEST_ZONE:
         hours = f"{by / timedelta(hours=1):.1f} h"
         return Finding(
             "time zone",
-            ok=True,
-            message=f"the newest {name} is {hours} ahead of the source's clock ({when}):"
+            f"the newest {name} is {hours} ahead of the source's clock ({when}):"
             " it is written in another zone",
             hint="Set `source.time_zone` to the zone of whoever writes it, as in: Europe/Berlin",
         )
     rows = format_count(facts.ahead, "row lies", "rows lie")
     return Finding(
         "watermark",
-        ok=True,
-        message=f"out of range: the {name} of {rows} in the future (the newest: {when}),"
+        f"out of range: the {name} of {rows} in the future (the newest: {when}),"
         " and every poll reads such rows again",
-        hint=f"Mend those rows, or the clock that stamps {name}.",
+        hint=f"Correct those rows, or the clock that stamps {name}.",
     )
 
 
-def of_sample(
+def check_sample(
     sample: Sequence[tuple[SourceRow, Mapped]], mapping: MappingConfig, zone: ZoneInfo
 ) -> Iterator[Finding]:
     """Whether the payloads of the first rows look like contracts."""
@@ -172,10 +170,10 @@ def _references(
         reference, rows = counts.most_common(1)[0]
         yield Finding(
             "reference",
-            ok=extra * 2 < len(sample),
-            message=f"not unique: {rows} of the first {len(sample)} rows want {reference};"
+            f"not unique: {rows} of the first {len(sample)} rows want {reference};"
             " the first keeps it, the others are rejected",
             hint=f"Put the columns of `source.id` into `mapping.reference` ({mapping.reference}).",
+            ok=extra * 2 < len(sample),
         )
 
 
@@ -188,15 +186,13 @@ def _accounts(payloads: _Payloads) -> Iterator[Finding]:
     if len(odd) * 2 > len(accounts):
         yield Finding(
             "account",
-            ok=True,
-            message=f"{odd[0]} and its like are no names of accounts",
+            f"{odd[0]} and its like are no names of accounts",
             hint="Name the column with the account's name in `mapping.account`.",
         )
     elif len(accounts) >= MANY and len(set(accounts)) * MANY <= len(descriptions):
         yield Finding(
             "account",
-            ok=True,
-            message=f"the first {len(accounts)} rows have"
+            f"the first {len(accounts)} rows have"
             f" {format_count(len(set(accounts)), 'account')}"
             f" and {len(descriptions)} descriptions: are the two swapped?",
             hint="Look at `mapping.account` and `mapping.description`.",
@@ -215,10 +211,10 @@ def _order_of_dates(payloads: _Payloads) -> Iterator[Finding]:
         name, start, end = reversed_[0]
         yield Finding(
             "dates",
-            ok=not swapped,
-            message=f"end is before start in {len(reversed_)} of {format_count(len(both), 'row')}"
+            f"end is before start in {len(reversed_)} of {format_count(len(both), 'row')}"
             f" with both; the first, {name}: {start} … {end}",
-            hint="Swap `mapping.start` and `mapping.end`." if swapped else "Mend those rows.",
+            hint="Swap `mapping.start` and `mapping.end`." if swapped else "Correct those rows.",
+            ok=not swapped,
         )
 
 
@@ -232,10 +228,8 @@ def _range_of_dates(field: str, payloads: _Payloads) -> Iterator[Finding]:
         name, day = odd[0]
         yield Finding(
             "dates",
-            ok=True,
-            message=f"{field} is out of range in {format_count(len(odd), 'row')};"
-            f" the first, {name}: {day}",
-            hint="Mend those rows; where it stands for none, make it NULL in a `source.query`.",
+            f"{field} is out of range in {format_count(len(odd), 'row')}; the first, {name}: {day}",
+            hint="Correct those rows; where it stands for none, make it NULL in a `source.query`.",
         )
 
 
@@ -256,19 +250,14 @@ def _midnights(
         shown = min(hours).strftime("%H:%M")
         yield Finding(
             "time zone",
-            ok=True,
-            message=f"{field} is at {shown} in every row: midnight in a zone further east than"
+            f"{field} is at {shown} in every row: midnight in a zone further east than"
             f" {zone.key}, so that each date is a day early",
             hint="Set `source.time_zone` to the zone of those dates, as in: Europe/Berlin",
         )
 
 
 def _instant(value: object) -> datetime | None:
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value.strip())
-        except ValueError:
-            return None
+    value = parse_time(value) if isinstance(value, str) else value
     return value if isinstance(value, datetime) and value.tzinfo is not None else None
 
 

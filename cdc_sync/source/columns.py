@@ -13,7 +13,7 @@ from cdc_sync.errors import SourceMistake
 from cdc_sync.rules.watermark import WatermarkType
 from cdc_sync.source.statements import Statements
 
-_SAMPLED_ROWS = 1000  # a few texts that are no times are the rows' trouble, not the column's
+_SAMPLED_ROWS = 1000  # a few texts that are no times do not make the column's type
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class WatermarkColumn:
     def value_of(self, raw: object) -> WatermarkValue | None:
         """A value of the column as an instant or a number; None for one that is neither."""
         if isinstance(raw, str):
-            raw = _parsed_time(raw)
+            raw = parse_time(raw)
         if isinstance(raw, datetime):
             aware = raw if raw.tzinfo else raw.replace(tzinfo=self.naive_zone or self.zone)
             try:
@@ -98,13 +98,14 @@ def detect_watermark_column(
             f"The column {name} holds fractions; they do not compare safely.",
             hint="Name one in `source.watermark` that holds times or whole numbers.",
         )
-    if isinstance(samples[1], int):
-        return WatermarkColumn(WatermarkType.INTEGER, zone, zone)
-    if isinstance(samples[0], int) and not _has_times(connection, statements):
-        # To SQLite every text is above every number: one such row is its own trouble.
+    least, greatest = samples
+    # To SQLite every text is above every number: one such row does not make the column's type.
+    if isinstance(greatest, int) or (
+        isinstance(least, int) and not _has_times(connection, statements)
+    ):
         return WatermarkColumn(WatermarkType.INTEGER, zone, zone)
     texts = [value for value in samples if isinstance(value, str)]
-    if texts and not any(map(is_time, texts)) and not _has_times(connection, statements):
+    if texts and not any(map(parse_time, texts)) and not _has_times(connection, statements):
         raise SourceMistake(
             f"The column {name} holds texts, and none is a time (2026-01-31 12:00:00).",
             hint="Name one in `source.watermark` that grows with every change.",
@@ -116,12 +117,12 @@ def written_forms(connection: Connection, statements: Statements) -> tuple[str, 
     """Returns a text of each form in which the first rows write times, and one that is no time."""
     found: dict[object, str] = {}
     for text in _texts(connection, statements):
-        found.setdefault(text_form([text]) if is_time(text) else None, text)
+        found.setdefault(text_form([text]) if parse_time(text) else None, text)
     return tuple(found.values())
 
 
 def _has_times(connection: Connection, statements: Statements) -> bool:
-    return any(map(is_time, _texts(connection, statements)))
+    return any(map(parse_time, _texts(connection, statements)))
 
 
 def _texts(connection: Connection, statements: Statements) -> list[str]:
@@ -143,19 +144,15 @@ def text_zone(samples: Sequence[str], zone: ZoneInfo) -> ZoneInfo:
     That of times without one is `zone`. Texts with offsets of their own do not sort by instant:
     the westernmost zone is below them all, and half a day is read again.
     """
-    times = [time for time in map(_parsed_time, samples) if time is not None]
+    times = [time for time in map(parse_time, samples) if time]
     if not times or any(time.tzinfo is None for time in times):
         return zone
     in_utc = all(time.utcoffset() == timedelta() for time in times)
     return ZoneInfo("UTC" if in_utc else "Etc/GMT+12")
 
 
-def is_time(text: str) -> bool:
-    """Whether a text is a time as SQLite's columns hold them."""
-    return _parsed_time(text) is not None
-
-
-def _parsed_time(text: str) -> datetime | None:
+def parse_time(text: str) -> datetime | None:
+    """Returns a text as a time, as SQLite's columns hold them; None where it is none."""
     try:
         return datetime.fromisoformat(text.strip())
     except ValueError:

@@ -1,4 +1,4 @@
-"""`check` notices a configuration that is valid and wrong: the reason, and the mend."""
+"""`check` notices a configuration that is valid and wrong: the reason, and how to correct it."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -82,7 +82,7 @@ def test_a_watermark_that_no_change_moves_is_noticed(
     assert "is the same in all 12 rows" in same["says"]
 
 
-def test_null_watermarks_are_told_with_their_share(
+def test_null_watermarks_are_reported_with_their_share(
     source_url: str, tmp_path: Path, sandbox: Sandbox
 ):
     bench = Bench(tmp_path, sandbox, source_url)
@@ -122,7 +122,7 @@ def test_stamps_in_the_far_future_are_out_of_range(
     assert "updated_at of 1 row lies in the future (the newest: 2090-01-01" in found["says"]
 
 
-def test_a_stamp_that_no_calendar_has_is_told(
+def test_a_stamp_that_no_calendar_has_is_reported(
     postgresql_url: str, tmp_path: Path, sandbox: Sandbox
 ):
     bench = Bench(tmp_path, sandbox, postgresql_url)
@@ -134,7 +134,7 @@ def test_a_stamp_that_no_calendar_has_is_told(
     assert "updated_at of 1 row lies in the future (the newest: beyond year 9999)" in found["says"]
 
 
-def test_a_text_watermark_that_holds_no_times_is_told(fresh: Bench):
+def test_a_text_watermark_that_holds_no_times_is_reported(fresh: Bench):
     text = fresh.config.read_text()
     fresh.config.write_text(text.replace('"watermark": "updated_at"', '"watermark": "plan"'))
     ran = fresh.run("once")
@@ -164,7 +164,7 @@ def test_a_few_texts_that_are_no_times_do_not_stop_a_sync(fresh: Bench, sandbox:
         ("https://a..b", "not an address", "customergauge"),
     ],
 )
-def test_a_platform_that_cannot_be_reached_is_told_in_words(
+def test_a_platform_that_cannot_be_reached_is_reported_with_the_reason(
     fresh: Bench, sandbox: Sandbox, address: str, why: str, mend: str
 ):
     text = fresh.config.read_text()
@@ -194,9 +194,7 @@ def test_a_short_token_is_noted_where_others_reach_the_page(
     assert ("page" in findings(bench)) == is_noted
 
 
-def test_an_alert_that_can_go_nowhere_is_found_before_the_night(
-    tmp_path: Path, sandbox: Sandbox
-) -> None:
+def test_an_alert_url_that_cannot_be_used_is_found(tmp_path: Path, sandbox: Sandbox) -> None:
     bench = Bench.with_contracts(tmp_path, sandbox, alerts={"urls": ["nowhere://x"]})
     found = {one["name"]: one for one in bench.run("check", "--json").document["findings"]}
 

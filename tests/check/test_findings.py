@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from cdc_sync.check.findings import newest_as_read, of_ids, of_sample, of_watermark
+from cdc_sync.check.findings import check_ids, check_sample, check_watermark, describe_newest_stamp
 from cdc_sync.config.model import Config
 from cdc_sync.contract import SourceRow
 from cdc_sync.rules.mapping import compile_mapping, mapped_columns
@@ -60,30 +60,30 @@ def seen(rows, zone="UTC", **mapping):
         SourceRow(str(row["id"]), False, [row[name] for name in mapped_columns(configured)])
         for row in by_name
     ]
-    return list(of_sample([(row, map_row(row)) for row in given], configured, ZoneInfo(zone)))
+    return list(check_sample([(row, map_row(row)) for row in given], configured, ZoneInfo(zone)))
 
 
 GOOD = [(f"Account {n}", "2024-01-01", "2026-12-31", "Gold") for n in range(20)]
 
 
 def test_a_plausible_source_has_no_finding():
-    assert list(of_ids(FACTS, ("id",))) == []
-    assert list(of_watermark(FACTS, config())) == []
+    assert list(check_ids(FACTS, ("id",))) == []
+    assert list(check_watermark(FACTS, config())) == []
     assert seen(GOOD) == []
 
 
-def test_ids_of_several_rows_are_wrong_and_the_primary_key_is_the_mend():
+def test_ids_of_several_rows_are_wrong_and_the_primary_key_is_proposed():
     facts = replace(FACTS, duplicate_ids=("17", "18"), primary=("company", "id"))
-    (found,) = of_ids(facts, ("id",))
+    (found,) = check_ids(facts, ("id",))
 
     assert not found.ok
     assert "not unique: several rows have 17, 18 as their id" in found.message
     assert found.hint.endswith("primary key is: company, id")
 
 
-def test_the_share_of_null_watermarks_is_told_and_all_of_them_is_wrong():
-    (some,) = of_watermark(replace(FACTS, null_watermarks=3), config())
-    every = next(iter(of_watermark(replace(FACTS, null_watermarks=100), config())))
+def test_the_share_of_null_watermarks_is_named_and_all_of_them_is_wrong():
+    (some,) = check_watermark(replace(FACTS, null_watermarks=3), config())
+    every = next(iter(check_watermark(replace(FACTS, null_watermarks=100), config())))
 
     assert (some.ok, "NULL in 3 rows (3.00%)" in some.message) == (True, True)
     assert not every.ok
@@ -99,7 +99,7 @@ def test_the_share_of_null_watermarks_is_told_and_all_of_them_is_wrong():
     ],
 )
 def test_a_watermark_that_does_not_grow_is_noticed(facts, name, says):
-    (found,) = of_watermark(facts, config(name))
+    (found,) = check_watermark(facts, config(name))
 
     assert says in found.message
     assert "`source.watermark`" in found.hint
@@ -107,9 +107,9 @@ def test_a_watermark_that_does_not_grow_is_noticed(facts, name, says):
 
 def test_times_ahead_of_the_clock_are_another_zone_or_else_out_of_range():
     two_hours, years = NOW + timedelta(hours=2), NOW + timedelta(days=900)
-    (hours,) = of_watermark(replace(FACTS, greatest=two_hours, ahead=40), config())
-    (days,) = of_watermark(replace(FACTS, greatest=years, ahead=2), config())
-    (never,) = of_watermark(replace(FACTS, greatest=None, ahead=1), config())
+    (hours,) = check_watermark(replace(FACTS, greatest=two_hours, ahead=40), config())
+    (days,) = check_watermark(replace(FACTS, greatest=years, ahead=2), config())
+    (never,) = check_watermark(replace(FACTS, greatest=None, ahead=1), config())
 
     assert hours.name == "time zone"
     assert "2.0 h ahead" in hours.message
@@ -131,9 +131,9 @@ def test_times_ahead_of_the_clock_are_another_zone_or_else_out_of_range():
 def test_the_age_of_the_newest_stamp_shows_a_zone_further_west(age, says):
     facts = replace(FACTS, greatest=NOW - age)
 
-    found = newest_as_read(facts, "updated_at", ZoneInfo("UTC"))
+    found = describe_newest_stamp(facts, "updated_at", ZoneInfo("UTC"))
     assert found == f"; the newest updated_at, read as UTC, is {says}"
-    assert newest_as_read(replace(facts, naive=False), "updated_at", ZoneInfo("UTC")) == ""
+    assert describe_newest_stamp(replace(facts, naive=False), "updated_at", ZoneInfo("UTC")) == ""
 
 
 def test_columns_that_are_swapped_are_wrong():
@@ -152,13 +152,13 @@ def test_one_row_with_its_dates_swapped_is_no_reason_to_swap_the_columns():
 
 
 @pytest.mark.parametrize("end", ["9999-12-31", "0204-05-01"])
-def test_dates_out_of_range_are_told(end):
+def test_dates_out_of_range_are_reported(end):
     (found,) = seen([(f"Account {n}", "0200-01-01", end, "Gold") for n in range(5)], end="end")[:1]
 
     assert "start is out of range in 5 rows; the first, erp-1: 0200-01-01" in found.message
 
 
-def test_a_stand_in_for_no_end_is_told():
+def test_a_date_that_stands_for_no_end_is_reported():
     (found,) = seen([*GOOD, ("ACME", "2024-01-01", "9999-12-31", "Gold")])
 
     assert "end is out of range in 1 row; the first, erp-21: 9999-12-31" in found.message
