@@ -48,6 +48,12 @@ class Rows:
         which = [self.table.c.id.in_(row_ids)] if row_ids else []
         self.execute(sa.delete(self.table).where(*which))
 
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """A transaction of the source's own application, open as long as the test wants."""
+        with self._engine.begin() as tx:
+            yield tx
+
     def execute(self, statement: sa.Executable | str) -> None:
         """Anything else, as the source's own application would do it."""
         with self._engine.begin() as tx:

@@ -1,10 +1,16 @@
-"""One conformance suite: PostgreSQL, MariaDB and SQLite are read alike."""
+"""What every database must do alike; `source_url` in tests/conftest.py has a server of each.
 
+Pages in both orders, keys, quoting, the watermark's types, the clock, the horizon and the errors.
+"""
+
+import re
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 import sqlalchemy as sa
 
+from cdc_sync.contract import printable
 from cdc_sync.errors import SourceMistake
 from cdc_sync.rules.watermark import CarryOver, WatermarkType
 from cdc_sync.source.horizon import read_horizon
@@ -149,6 +155,63 @@ def test_an_id_may_be_any_text(source_url, open_source, row_id):
             assert [row.source_id for row in scan.existing([row_id])] == [row_id]
 
 
+KEYS = {
+    "integer": (sa.BigInteger(), [-5, 3, 2**40]),
+    "decimal": (sa.Numeric(12, 2), [Decimal("-1.50"), Decimal("2.25"), Decimal("10.00")]),
+    "text": (sa.String(40), ["A-1", "a-2", "b'3"]),
+    "date": (sa.Date(), [date(2024, 1, 31), date(2024, 2, 1), date(2026, 12, 31)]),
+}
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 100])
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_key_of_any_type_is_paged_and_looked_up(source_url, open_source, kind, page_size):
+    type_, keys = KEYS[kind]
+    if kind == "decimal" and source_url.startswith("sqlite"):
+        pytest.skip("SQLite has no decimals")
+    with rows_in(source_url, sa.Column("id", type_, primary_key=True, autoincrement=False)) as rows:
+        rows.add(*({"id": key, "updated_at": NOON} for key in keys))
+        source = open_source(rows.url, page_size=page_size)
+
+        expected = [printable(key) for key in keys]
+        assert full(source) == changed(source) == expected
+        with source.scan() as scan:
+            assert sorted(row.source_id for row in scan.existing(expected)) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    "name", ["order", "two words", "Plan 2", "per%cent", "co:lon", "a`b", 'a"b']
+)
+def test_a_column_may_have_any_name(source_url, open_source, name):
+    column = sa.Column(name, sa.String(20))
+    with rows_in(source_url, column) as rows:
+        rows.add({"id": 1, name: "x"}, {"id": 2, name: "y"})
+        source = open_source(rows.url, (name,), id=["id", name], page_size=1)
+
+        assert [row.values for row in read(source)] == [("x",), ("y",)]
+        assert changed(source) == ['[1,"x"]', '[2,"y"]']
+
+
+def test_the_clock_is_an_instant_of_now(rows, open_source):
+    with open_source(rows.url).scan() as scan:
+        clock = scan.dialect.clock(scan.connection)
+
+    assert clock.utcoffset() == timedelta()
+    assert abs(clock - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_a_horizon_sees_an_open_transaction_or_says_that_it_cannot(rows, open_source):
+    rows.add({"id": 1})
+    began = datetime.now(UTC)
+    with rows.begin() as writer:
+        writer.exec_driver_sql("UPDATE contracts SET plan = 'late' WHERE id = 1")
+        with open_source(rows.url, clock_margin="2s", lookback="1h").scan() as scan:
+            horizon = read_horizon(scan, CarryOver(), datetime.now(UTC))
+
+    assert horizon.value < began
+    assert (horizon.basis == "horizon") == (horizon.reason is None)
+
+
 def test_a_page_ends_where_its_last_row_stands(rows, open_source):
     rows.add({"id": 1, "updated_at": NOON}, {"id": 2, "updated_at": NOON + timedelta(hours=1)})
 
@@ -199,6 +262,15 @@ def test_a_time_without_zone_is_in_the_zone_that_is_configured(source_url, open_
         with source.scan() as scan:
             after_it = datetime(2026, 10, 25, 2, tzinfo=UTC)
             assert scan.changed_page(after_it, None).end == after_it
+
+
+def test_each_dialect_is_read_only_and_says_which_server_answers(rows, open_source):
+    with open_source(rows.url).scan() as scan:
+        name = scan.dialect.server_name(scan.connection)
+        with pytest.raises(sa.exc.DBAPIError):
+            scan.connection.exec_driver_sql("DELETE FROM contracts")
+
+    assert re.fullmatch(r"[A-Z]\w+ \d+\.\d+", name)
 
 
 @pytest.mark.parametrize(
