@@ -1,8 +1,9 @@
 """The types of config.yaml's values: how each is read, shown, and described in the JSON Schema."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, timedelta
+from enum import Enum, auto
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -12,10 +13,13 @@ from pydantic import (
     Field,
     PlainSerializer,
     SecretStr,
+    ValidationInfo,
     WithJsonSchema,
 )
+from pydantic_core import PydanticOmit
 
 from cdc_sync.config import units, urls
+from cdc_sync.config.interpolate import Interpolator, UnresolvedError
 from cdc_sync.config.template import parse_template, template_columns
 
 NEVER = "never"
@@ -26,12 +30,43 @@ _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WEEKDAY_RANGE = re.compile(r"(?:(?P<first>[0-7])(?:-(?P<last>[0-7]))?|\*)(?:/(?P<step>[1-7]))?")
 
 
+class Key(Enum):
+    """What is particular about a key, as a mark on its type."""
+
+    URL = auto()  #: a form that stands for its user or password is percent-encoded
+    SECRET = auto()  #: may be missing where a command runs without the secrets
+
+
+def resolve_forms(
+    given: object, interpolator: Interpolator | None, marks: Collection[object] = ()
+) -> object:
+    """Returns a text of a file with its forms resolved, any other value as it is.
+
+    None where nothing is left, or where a secret is missing that is not needed.
+    """
+    if interpolator is None or not isinstance(given, str):
+        return given
+    try:
+        if Key.URL not in marks:
+            return interpolator.interpolate(given) or None
+        url = interpolator.interpolate_url(given)
+        return urls.with_absolute_path(url, interpolator.folder) or None
+    except UnresolvedError:
+        if Key.SECRET in marks and not interpolator.secrets:
+            return None
+        raise
+
+
 def _shown_by(show: Callable[[Any], Any]) -> PlainSerializer:
     return PlainSerializer(show, when_used="json")
 
 
-def _text_schema(pattern: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": f"^({pattern})$"})
+def _any_of(*schemas: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema(schemas[0] if len(schemas) == 1 else {"anyOf": list(schemas)})
+
+
+def _pattern(pattern: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": f"^({pattern})$"}
 
 
 def _read_by(parse: Callable[[str], Any], kind: type, wanted: str) -> BeforeValidator:
@@ -77,7 +112,6 @@ def check_time_zone(name: str) -> str:
 
 PlainText = Annotated[str, BeforeValidator(read_text), Field(min_length=1)]
 Query = Annotated[PlainText, AfterValidator(without_semicolon)]
-ClientId = Annotated[str, BeforeValidator(read_text)]
 TimeZone = Annotated[str, AfterValidator(check_time_zone), BeforeValidator(read_text)]
 
 
@@ -109,22 +143,13 @@ Flag = Annotated[bool, BeforeValidator(read_flag)]
 # Durations, rates and shares
 
 
-def at_least(shortest: str) -> AfterValidator:
-    """Refuses a shorter duration."""
+def limit(shortest: str, longest: str | None = None) -> AfterValidator:
+    """Refuses a shorter or a longer duration."""
 
     def check(value: timedelta) -> timedelta:
         if value < units.parse_duration(shortest):
             raise ValueError(f"must be at least `{shortest}`.")
-        return value
-
-    return AfterValidator(check)
-
-
-def at_most(longest: str) -> AfterValidator:
-    """Refuses a longer duration."""
-
-    def check(value: timedelta) -> timedelta:
-        if value > units.parse_duration(longest):
+        if longest and value > units.parse_duration(longest):
             raise ValueError(f"must be at most `{longest}`.")
         return value
 
@@ -165,48 +190,42 @@ Duration = Annotated[
     timedelta,
     _read_by(units.parse_duration, timedelta, "a duration with its unit, such as `15s` or `5m`"),
     _shown_by(units.format_duration),
-    _text_schema(units.DURATION_PATTERN),
+    _any_of(_pattern(units.DURATION_PATTERN)),
 ]
 Lookback = Annotated[
     timedelta | int,
     BeforeValidator(read_lookback),
     _shown_by(_show_lookback),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": f"^{units.DURATION_PATTERN}$"},
-                {"type": "integer", "minimum": 0},
-            ]
-        }
-    ),
+    _any_of(_pattern(units.DURATION_PATTERN), {"type": "integer", "minimum": 0}),
 ]
 RateLimit = Annotated[
     units.Rate | None,
     _read_by(units.parse_rate, units.Rate, "a rate such as `20/s` or `90/m`, or `none`"),
     _shown_by(units.format_rate),
-    _text_schema(f"{units.RATE_PATTERN}|{units.OFF}"),
+    _any_of(_pattern(f"{units.RATE_PATTERN}|{units.OFF}")),
 ]
 Share = Annotated[
     float | None,
     BeforeValidator(read_share),
     _shown_by(units.format_share),
-    _text_schema(f"{units.SHARE_PATTERN}|{units.OFF}"),
+    _any_of(_pattern(f"{units.SHARE_PATTERN}|{units.OFF}")),
 ]
 
 
 # Columns and templates
 
 
-def read_columns(given: object) -> object:
+def read_columns(given: object, info: ValidationInfo) -> tuple[object, ...]:
     """Returns one column's name or a list of them as a tuple."""
-    names = [given] if isinstance(given, str) else given
-    if not isinstance(names, list | tuple) or not names:
+    if not isinstance(given, str | list | tuple) or not given:
         raise ValueError("must be a column's name, or a list of them.")
+    listed = [given] if isinstance(given, str) else given
+    names = tuple(resolve_forms(name, info.context) for name in listed)
     if not all(isinstance(name, str) and name.strip() for name in names):
         raise ValueError("must hold names of columns only; put quotes around a number.")
     if len(set(names)) < len(names):
         raise ValueError("names a column twice.")
-    return tuple(names)
+    return names
 
 
 def check_template(text: str) -> str:
@@ -226,13 +245,9 @@ Columns = Annotated[
     tuple[str, ...],
     BeforeValidator(read_columns),
     _shown_by(lambda names: names[0] if len(names) == 1 else list(names)),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "minLength": 1},
-                {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
-            ]
-        }
+    _any_of(
+        {"type": "string", "minLength": 1},
+        {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
     ),
 ]
 Template = Annotated[
@@ -308,12 +323,18 @@ def _read_database_url(*drivers: str) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-def check_alert_url(given: object) -> object:
-    """Returns what looks like an Apprise URL; which services there are is Apprise's to know."""
+def read_alert_url(given: object, info: ValidationInfo) -> object:
+    """Returns what looks like an Apprise URL; which services there are is Apprise's to know.
+
+    An item that a form has made empty is left out, as a key would be.
+    """
     text = given.get_secret_value() if isinstance(given, SecretStr) else given
+    text = resolve_forms(text, info.context, {Key.SECRET})
+    if text is None and given is not None:
+        raise PydanticOmit
     if not isinstance(text, str) or "://" not in text:
         raise ValueError("must hold Apprise URLs only, such as `mailto://…` or `slack://…`.")
-    return given
+    return text
 
 
 def read_alert_urls(given: object) -> object:
@@ -331,35 +352,44 @@ def _mask_url(secret: SecretStr) -> str:
     return urls.mask_url(secret.get_secret_value())
 
 
-_ANY_TEXT = WithJsonSchema({"type": "string"})
+_TEXT = {"type": "string"}
 Address = Annotated[
     str | None,
     BeforeValidator(read_address),
     _shown_by(lambda address: address or units.OFF),
-    _ANY_TEXT,
+    _any_of(_TEXT),
 ]
 SourceUrl = Annotated[
     SecretStr,
+    Key.URL,
+    Key.SECRET,
     _read_database_url(urls.POSTGRESQL, urls.MYSQL, urls.SQLITE),
     _shown_by(_mask_url),
-    _ANY_TEXT,
+    _any_of(_TEXT),
 ]
 StateUrl = Annotated[
-    SecretStr, _read_database_url(urls.SQLITE, urls.POSTGRESQL), _shown_by(_mask_url), _ANY_TEXT
+    SecretStr,
+    Key.URL,
+    _read_database_url(urls.SQLITE, urls.POSTGRESQL),
+    _shown_by(_mask_url),
+    _any_of(_TEXT),
 ]
 HttpUrl = Annotated[
     str,
     AfterValidator(urls.normalize_http_url),
     BeforeValidator(read_text),
-    WithJsonSchema({"type": "string", "pattern": "^https?://"}),
+    _any_of({"type": "string", "pattern": "^https?://"}),
 ]
-Secret = Annotated[SecretStr, BeforeValidator(read_text), _shown_by(_mask), _text_schema(".+")]
+ClientId = Annotated[str, Key.SECRET, BeforeValidator(read_text)]
+Secret = Annotated[
+    SecretStr, Key.SECRET, BeforeValidator(read_text), _shown_by(_mask), _any_of(_pattern(".+"))
+]
 OptionalSecret = Annotated[
-    SecretStr | None, BeforeValidator(read_text), _shown_by(_mask), _ANY_TEXT
+    SecretStr | None, Key.SECRET, BeforeValidator(read_text), _shown_by(_mask), _any_of(_TEXT)
 ]
 AlertUrls = Annotated[
-    tuple[Annotated[SecretStr, BeforeValidator(check_alert_url)], ...],
+    tuple[Annotated[SecretStr, BeforeValidator(read_alert_url)], ...],
     BeforeValidator(read_alert_urls),
     _shown_by(lambda secrets: [urls.MASK] * len(secrets)),
-    WithJsonSchema({"type": "array", "items": {"type": "string"}}),
+    _any_of({"type": "array", "items": _TEXT}),
 ]

@@ -5,38 +5,25 @@ without its last newline. Forms nest, and `$${` is a literal `${`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 from cdc_sync.config.urls import userinfo_span
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_TOKEN = re.compile(
+    r"(?P<form>\$\{)(?:(?P<file>file:)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-)?)?"
+    r"|\$\$\{|\}|\$|[^$}]+"
+)
 _MARK = "\0"  # stands for a form while the places of a URL are found
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """`${NAME}`, or `${NAME:-default}`."""
-
-    name: str
-    default: "Pieces | None"
-
-
-@dataclass(frozen=True, slots=True)
-class FileContent:
-    """`${file:PATH}`."""
-
-    path: "Pieces"
+_Tokens = Iterator[re.Match[str]]
+_Piece = str | Callable[[], str]  # a literal text, or what reads a form's value
 
 
 class UnresolvedError(ValueError):
     """A form whose variable is not set, or whose file cannot be read."""
-
-
-Piece = str | Variable | FileContent
-Pieces = tuple[Piece, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +32,19 @@ class Interpolator:
 
     environ: Mapping[str, str]
     folder: Path
+    secrets: bool = True  #: whether a secret whose form cannot be resolved is a mistake
 
     def interpolate(self, text: str) -> str:
-        """The text with every form resolved. Raises ValueError with a hint where one is not.
+        """Returns the text with every form resolved. Raises ValueError with a hint.
 
         Nothing that came out of a form is looked at again.
         """
-        return self._join(parse_forms(text))
+        return _join(self._parse_text(text))
 
     def interpolate_url(self, text: str) -> str:
         """As `interpolate`, and percent-encodes what stands for a URL's user or password."""
-        pieces = parse_forms(text)
-        skeleton = "".join(piece if isinstance(piece, str) else _MARK for piece in pieces)
-        start, end = userinfo_span(skeleton)
+        pieces = self._parse_text(text)
+        start, end = userinfo_span("".join(p if isinstance(p, str) else _MARK for p in pieces))
         resolved: list[str] = []
         position = 0
         for piece in pieces:
@@ -65,36 +52,48 @@ class Interpolator:
                 resolved.append(piece)
                 position += len(piece)
             else:
-                value = self._resolve(piece)
-                resolved.append(quote(value, safe="") if start <= position < end else value)
+                resolved.append(quote(piece(), safe="") if start <= position < end else piece())
                 position += len(_MARK)
         return "".join(resolved)
 
-    def _join(self, pieces: Pieces) -> str:
-        return "".join(self._resolve(piece) for piece in pieces)
+    def _parse_text(self, text: str) -> list[_Piece]:
+        return self._parse(_TOKEN.finditer(text), nested=False)
 
-    def _resolve(self, piece: Piece) -> str:
-        match piece:
-            case Variable():
-                return self._read_variable(piece)
-            case FileContent():
-                return self._read_file(self._join(piece.path))
-            case _:
-                return piece
+    def _parse(self, tokens: _Tokens, *, nested: bool) -> list[_Piece]:
+        """Returns the pieces up to the end or, nested, up to the closing brace."""
+        pieces: list[_Piece] = []
+        for token in tokens:
+            if nested and token[0] == "}":
+                return pieces
+            if token["form"]:
+                pieces.append(self._parse_form(token, tokens))
+            else:
+                pieces.append("${" if token[0] == "$${" else token[0])
+        if nested:
+            raise _malformed()
+        return pieces
 
-    def _read_variable(self, form: Variable) -> str:
-        value = self.environ.get(form.name)
-        if form.default is not None and not value:
-            return self._join(form.default)
+    def _parse_form(self, opening: re.Match[str], tokens: _Tokens) -> Callable[[], str]:
+        if opening["file"]:
+            return partial(self._read_file, self._parse(tokens, nested=True))
+        default = self._parse(tokens, nested=True) if opening["default"] else None
+        if default is None and (not opening["name"] or not _is_brace(next(tokens, None))):
+            raise _malformed()
+        return partial(self._read_variable, opening["name"], default)
+
+    def _read_variable(self, name: str, default: list[_Piece] | None) -> str:
+        value = self.environ.get(name)
+        if default is not None and not value:
+            return _join(default)
         if value is None:
             raise UnresolvedError(
-                f"needs the environment variable {form.name}, which is not set. "
-                f"Set it, or write a default: `${{{form.name}:-…}}`."
+                f"needs the environment variable {name}, which is not set. "
+                f"Set it, or write a default: `${{{name}:-…}}`."
             )
         return value
 
-    def _read_file(self, path: str) -> str:
-        file = self.folder / path
+    def _read_file(self, path: list[_Piece]) -> str:
+        file = self.folder / _join(path)
         try:
             text = file.read_bytes().decode()
         except UnicodeDecodeError:
@@ -108,47 +107,12 @@ class Interpolator:
         return text.removesuffix("\n").removesuffix("\r")
 
 
-def parse_forms(text: str) -> Pieces:
-    """Returns the literal texts and forms of a text. Raises ValueError for a malformed form."""
-    return _parse(text, 0, nested=False)[0]
+def _join(pieces: list[_Piece]) -> str:
+    return "".join(piece if isinstance(piece, str) else piece() for piece in pieces)
 
 
-def _parse(text: str, position: int, *, nested: bool) -> tuple[Pieces, int]:
-    """Returns the pieces from `position` to the end or, nested, to the closing brace; and where."""
-    pieces: list[Piece] = []
-    while position < len(text):
-        if text.startswith("$${", position):
-            pieces.append("${")
-            position += 3
-        elif text.startswith("${", position):
-            form, position = _parse_form(text, position + 2)
-            pieces.append(form)
-        elif nested and text[position] == "}":
-            return tuple(pieces), position
-        else:
-            pieces.append(text[position])
-            position += 1
-    return tuple(pieces), position
-
-
-def _parse_form(text: str, position: int) -> tuple[Piece, int]:
-    """Returns the form whose inside begins at `position`, and where the text goes on after it."""
-    if text.startswith("file:", position):
-        path, end = _parse(text, position + len("file:"), nested=True)
-        return FileContent(path), _skip_brace(text, end)
-    name = _NAME.match(text, position)
-    if name is None:
-        raise _malformed()
-    if not text.startswith(":-", name.end()):
-        return Variable(name[0], None), _skip_brace(text, name.end())
-    default, end = _parse(text, name.end() + 2, nested=True)
-    return Variable(name[0], default), _skip_brace(text, end)
-
-
-def _skip_brace(text: str, end: int) -> int:
-    if not text.startswith("}", end):
-        raise _malformed()
-    return end + 1
+def _is_brace(token: re.Match[str] | None) -> bool:
+    return token is not None and token[0] == "}"
 
 
 def _malformed() -> ValueError:

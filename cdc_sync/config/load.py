@@ -1,32 +1,25 @@
 """Finds, reads and checks config.yaml; all mistakes are reported at once, each with its line."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.scalarbool import ScalarBoolean
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
-from cdc_sync.config.interpolate import Interpolator, UnresolvedError
+from cdc_sync.config.interpolate import Interpolator
 from cdc_sync.config.model import Config, Section
-from cdc_sync.config.urls import with_absolute_path
 from cdc_sync.errors import ConfigMistake
 
 VARIABLE = "CDC_SYNC_CONFIG"
 PLACES = (Path("config.yaml"), Path("/etc/cdc-sync/config.yaml"))
-_URLS = {("source", "url"), ("state", "url")}
-_CREDENTIALS = {
-    ("source", "url"),
-    ("customergauge", "client_id"),
-    ("customergauge", "client_secret"),
-}
-_SECRETS = _CREDENTIALS | {("web", "token"), ("alerts", "urls")}
 SECTIONS: dict[str, type[Section]] = {
     name: cast("type[Section]", field.annotation) for name, field in Config.model_fields.items()
 }
@@ -74,60 +67,46 @@ def load_config(path: Path, environ: Mapping[str, str], *, secrets: bool = True)
     client_secret, web.token and alerts.urls: the first three become empty, the others are left
     out. For commands that need only the state.
     """
-    interpolator = Interpolator(environ, path.absolute().parent)
-    reader = _Reader(_read_document(path), interpolator, secrets=secrets)
-    given = reader.resolve_sections()
+    file = _read_file(path)
+    interpolator = Interpolator(environ, path.absolute().parent, secrets)
     try:
-        config = Config.model_validate(given)
+        return Config.model_validate(file.sections, context=interpolator)
     except ValidationError as error:
-        reader.add_errors(error, given)
-    if reader.mistakes:
-        raise ConfigMistake("\n".join(reader.mistakes_by_line()))
-    return config
+        raise ConfigMistake("\n".join(_describe_mistakes(file, error))) from None
 
 
 @dataclass(frozen=True, slots=True)
-class _Document:
-    """The sections of a file, as YAML gave them; `path` is the file as the user named it."""
+class _File:
+    """A configuration as YAML gave it; `path` is as the user named it."""
 
     path: Path
-    sections: CommentedMap
+    sections: dict[str, Any]
+    root: Node  #: of the same text, with its lines
 
-    def line(self, *place: str | int) -> int | None:
-        """Returns the line of a key or a list's item, from 1; of its parent where it is absent."""
-        node: Any = self.sections
-        line = None
+    def line(self, place: Iterable[str | int]) -> int:
+        """Returns the line of a key or a list's item, from 1; of its parent where it is absent.
+
+        0 where the parent is the whole file.
+        """
+        node, line = self.root, 0
         for step in place:
-            key = _yaml_key(node, step)
-            found = _line_index(node, key)
+            found = _children(node).get(step)
             if found is None:
-                return line
-            line, node = found + 1, node[key]
+                break
+            key, node = found
+            line = key.start_mark.line + 1
         return line
 
-    def locate(self, sentence: str, line: int | None) -> str:
-        """Puts file and line before a sentence about a mistake."""
-        return f"{self.path}, line {line}: {sentence}" if line else f"{self.path}: {sentence}"
+
+def _children(node: Node) -> dict[str | int, tuple[Node, Node]]:
+    """Returns the values of a mapping or a list, each with the node at whose line it begins."""
+    if isinstance(node, MappingNode):
+        return {key.value: (key, value) for key, value in node.value if isinstance(key.value, str)}
+    items = node.value if isinstance(node, SequenceNode) else ()
+    return {index: (item, item) for index, item in enumerate(items)}
 
 
-def _yaml_key(node: Any, step: str | int) -> Any:
-    """Returns the key as YAML has it, which may be a number where ours is a text."""
-    return next((key for key in node if str(key) == step), step) if isinstance(node, dict) else step
-
-
-def _line_index(node: Any, step: Any) -> int | None:
-    """Returns the line, from 0, of a key or an item of the node; None where it has none."""
-    try:
-        if isinstance(node, CommentedMap):
-            return int(node.lc.key(step)[0])
-        if isinstance(node, CommentedSeq):
-            return int(node.lc.item(step)[0])
-    except (KeyError, TypeError, AttributeError):
-        pass
-    return None
-
-
-def _read_document(path: Path) -> _Document:
+def _read_file(path: Path) -> _File:
     """Reads a file. Raises ConfigMistake where it is no YAML mapping of sections."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -138,14 +117,40 @@ def _read_document(path: Path) -> _Document:
             f"{path} cannot be read ({error.strerror}).",
             hint="Name the file with --config, or let this user read it.",
         ) from None
-    return _Document(path, _parse_sections(path, text))
+    root, sections = _parse_yaml(path, text)
+    if sections is None:
+        raise ConfigMistake(
+            f"{path} is empty.", hint="Start from the example config.yaml of cdc-sync."
+        )
+    if not isinstance(sections, dict):
+        kind = "a list" if isinstance(sections, list) else "a single value"
+        raise ConfigMistake(
+            f"{path}, line 1: the file must hold sections such as `source:`, not {kind}."
+        )
+    return _File(path, _with_text_keys(sections), root)
 
 
-def _parse_sections(path: Path, text: str) -> CommentedMap:
+def _with_text_keys(sections: Mapping[Any, Any]) -> dict[str, Any]:
+    """Returns sections whose keys are texts, where YAML read some as numbers or dates."""
+    return {
+        str(name): {str(key): value for key, value in keys.items()}
+        if isinstance(keys, dict)
+        else keys
+        for name, keys in sections.items()
+    }
+
+
+def _parse_yaml(path: Path, text: str) -> tuple[Node, Any]:
+    # The safe loader gives plain values without lines, the nodes have the lines.
+    yaml = YAML(typ="safe", pure=True)
     try:
-        top = YAML(typ="rt").load(text)
+        return yaml.compose(text), yaml.load(text)
     except DuplicateKeyError as error:
-        raise ConfigMistake(_describe_duplicate(path, error)) from None
+        key = str(error.problem).partition('"')[2].partition('"')[0]
+        line = error.problem_mark.line + 1
+        raise ConfigMistake(
+            f"{path}, line {line}: `{key}` is there twice.", hint="Keep one of them."
+        ) from None
     except YAMLError as error:
         raise ConfigMistake(
             _describe_yaml_error(path, error),
@@ -160,22 +165,6 @@ def _parse_sections(path: Path, text: str) -> CommentedMap:
         raise ConfigMistake(
             f"{path}: a key is a list or a section.", hint="Write plain names before the colons."
         ) from None
-    if top is None:
-        raise ConfigMistake(
-            f"{path} is empty.", hint="Start from the example config.yaml of cdc-sync."
-        )
-    if not isinstance(top, CommentedMap):
-        raise ConfigMistake(
-            f"{path}, line 1: the file must hold sections such as `source:`, "
-            f"not {'a list' if isinstance(top, CommentedSeq) else 'a single value'}."
-        )
-    return top
-
-
-def _describe_duplicate(path: Path, error: DuplicateKeyError) -> str:
-    key = str(error.problem).partition('"')[2].partition('"')[0]
-    line = error.problem_mark.line + 1
-    return f"{path}, line {line}: `{key}` is there twice. Keep one of them."
 
 
 def _describe_yaml_error(path: Path, error: YAMLError) -> str:
@@ -185,132 +174,36 @@ def _describe_yaml_error(path: Path, error: YAMLError) -> str:
     return f"{path}{place}: this is not YAML: {problem.strip().rstrip('.')}."
 
 
-@dataclass(slots=True)
-class _Reader:
-    """Resolves the forms of a file's values, and collects its mistakes."""
-
-    document: _Document
-    interpolator: Interpolator
-    secrets: bool = field(kw_only=True)
-    mistakes: list[tuple[int, str]] = field(default_factory=list)
-    unresolved: set[tuple[str, str]] = field(default_factory=set)
-
-    def resolve_sections(self) -> dict[str, Any]:
-        """Returns the sections with every form resolved, without what is null or empty."""
-        found: dict[str, Any] = {}
-        for name, section in self.document.sections.items():
-            if isinstance(section, dict):
-                found[str(name)] = self._resolve_section(str(name), section)
-            elif section is not None or name not in Config.model_fields:
-                found[str(name)] = section
-        return found
-
-    def _resolve_section(self, name: str, section: Mapping[Any, Any]) -> dict[str, Any]:
-        resolved = {
-            str(key): self._resolve_value((name, str(key)), raw) for key, raw in section.items()
-        }
-        known = SECTIONS[name].model_fields if name in SECTIONS else {}
-        return {k: value for k, value in resolved.items() if value is not None or k not in known}
-
-    def _resolve_value(self, place: tuple[str, str], raw: object) -> object:
-        if not isinstance(raw, list):
-            return self._resolve_scalar(place, raw, place)
-        items = [
-            self._resolve_scalar(place, item, (*place, index)) for index, item in enumerate(raw)
-        ]
-        # An item that a form has made empty is left out, as a key would be.
-        return [item for item, given in zip(items, raw, strict=True) if given is None or item]
-
-    def _resolve_scalar(
-        self, place: tuple[str, str], raw: object, position: tuple[str | int, ...]
-    ) -> object:
-        if not isinstance(raw, str):
-            return _unwrap_scalar(raw)
-        try:
-            text = self._interpolate(place, raw)
-        except ValueError as error:
-            if not self._may_be_unresolved(place, error):
-                self._add_mistake(f"`{'.'.join(place)}` {error}", *position)
-                self.unresolved.add(place)
-                return None
-            text = ""
-        if not text and not self.secrets and place in _CREDENTIALS:
-            return ""
-        return text or None
-
-    def _may_be_unresolved(self, place: tuple[str, str], error: ValueError) -> bool:
-        return not self.secrets and place in _SECRETS and isinstance(error, UnresolvedError)
-
-    def _interpolate(self, place: tuple[str, str], raw: str) -> str:
-        if place not in _URLS:
-            return self.interpolator.interpolate(raw)
-        return with_absolute_path(self.interpolator.interpolate_url(raw), self.interpolator.folder)
-
-    def add_errors(self, error: ValidationError, given: Mapping[str, Any]) -> None:
-        """Adds the model's errors, except those that only follow from an unresolved form."""
-        sections_with_errors = {name for name, _ in self.unresolved}
-        for detail in error.errors(include_url=False, include_input=False):
-            place = detail["loc"]
-            if len(place) > 1:
-                sections_with_errors.add(str(place[0]))
-            if self._follows_from_failure(place):
-                continue
-            self._add_mistake(describe_error(detail, present=self._is_in_file(place)), *place)
-        self._add_broken_rules(sections_with_errors, given)
-
-    def _follows_from_failure(self, place: tuple[str | int, ...]) -> bool:
-        if len(place) == 1:
-            return any(place[0] == section for section, _ in self.unresolved)
-        return place[:2] in self.unresolved
-
-    def _add_broken_rules(self, names: set[str], given: Mapping[str, Any]) -> None:
-        # The model checks a section's rule only where all of its keys are valid.
-        for name in names & set(SECTIONS):
-            section = given.get(name)
-            if isinstance(section, dict):
-                keys = set(section) | {key for failing, key in self.unresolved if failing == name}
-                if broken := SECTIONS[name].broken_rule(keys):
-                    self._add_mistake(f"`{name}` {broken}", name)
-
-    def _is_in_file(self, place: tuple[str | int, ...]) -> bool:
-        section = self.document.sections.get(place[0])
-        return isinstance(section, dict) and len(place) > 1 and place[1] in section
-
-    def _add_mistake(self, sentence: str, *position: str | int) -> None:
-        line = self.document.line(*position)
-        self.mistakes.append((line or 0, self.document.locate(sentence, line)))
-
-    def mistakes_by_line(self) -> list[str]:
-        """Returns the mistakes in the order of their lines."""
-        return [sentence for _, sentence in sorted(self.mistakes, key=lambda found: found[0])]
+def _describe_mistakes(file: _File, error: ValidationError) -> list[str]:
+    """Returns every mistake in the order of the lines."""
+    details = error.errors(include_url=False, include_input=False)
+    mistakes = [(file.line(detail["loc"]), describe_error(detail)) for detail in details]
+    # The model checks a section's rule only where all of its keys are valid.
+    failed = {str(detail["loc"][0]) for detail in details if len(detail["loc"]) > 1}
+    for name in failed:
+        given = {key for key, value in file.sections[name].items() if value not in (None, "")}
+        if broken := SECTIONS[name].broken_rule(given):
+            mistakes.append((file.line((name,)), f"`{name}` {broken}"))
+    return [
+        f"{file.path}, line {line}: {sentence}" if line else f"{file.path}: {sentence}"
+        for line, sentence in sorted(mistakes, key=itemgetter(0))
+    ]
 
 
-def _unwrap_scalar(value: object) -> object:
-    """Returns a plain value for a YAML scalar of a type that keeps its spelling."""
-    if isinstance(value, ScalarBoolean):
-        return bool(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return int(value)
-    return float(value) if isinstance(value, float) else value
-
-
-def describe_error(error: Mapping[str, Any], *, present: bool) -> str:
-    """Returns a validation error as a sentence.
-
-    `present`: the key is in the file, if without a value.
-    """
+def describe_error(error: ErrorDetails) -> str:
+    """Returns a validation error as a sentence."""
     place = tuple(str(step) for step in error["loc"][:2])
-    key = f"`{'.'.join(place)}`"
+    key, context = f"`{'.'.join(place)}`", error.get("ctx", {})
     match error["type"]:
         case "missing":
-            return _describe_missing_key(place, present=present)
+            return _describe_missing_key(place, present="present" in context)
         case "extra_forbidden":
             return _describe_unknown_key(place)
         case "value_error":
-            text = str(error["ctx"]["error"])
+            text = str(context["error"])
             return f"{key} {text}" if text[0].islower() else f"{key}: {text}"
         case kind:
-            phrase = _PHRASES.get(kind, _PHRASE).format_map(error.get("ctx", {}))
+            phrase = _PHRASES.get(kind, _PHRASE).format_map(context)
             return f"{key} {phrase}".replace("'", "`")
 
 

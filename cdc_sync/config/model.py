@@ -7,7 +7,16 @@ from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError, PydanticUseDefault
 
 from cdc_sync.config import fields
 from cdc_sync.config.units import Rate
@@ -15,7 +24,10 @@ from cdc_sync.config.urls import POSTGRESQL
 
 
 class Section(BaseModel):
-    """Keys that belong together: frozen, and none but its own."""
+    """Keys that belong together: frozen, and none but its own.
+
+    The context of a validation is an `Interpolator` where the values are those of a file.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -25,8 +37,24 @@ class Section(BaseModel):
         del given
         return None
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _resolve(cls, given: object, info: ValidationInfo) -> object:
+        """Resolves the forms of a value; a key without a value is as if left out."""
+        if info.context is None:
+            return given
+        field = cls.model_fields[str(info.field_name)]
+        value = fields.resolve_forms(given, info.context, field.metadata)
+        if value is not None:
+            return value
+        if not field.is_required():
+            raise PydanticUseDefault
+        if fields.Key.SECRET in field.metadata and not info.context.secrets:
+            return ""
+        raise PydanticCustomError("missing", "no value", {"present": True})
+
     @model_validator(mode="after")
-    def _check_keys(self) -> Self:
+    def _check_rule(self) -> Self:
         given = {name for name in type(self).model_fields if getattr(self, name) is not None}
         if broken := self.broken_rule(given):
             raise ValueError(broken)
@@ -64,7 +92,7 @@ class SourceConfig(Section):
     deleted_when: fields.PlainText | None = Field(
         default=None, description="SQL condition: a row that meets it counts as gone (soft delete)."
     )
-    clock_margin: Annotated[fields.Duration, fields.at_least("2s")] = Field(
+    clock_margin: Annotated[fields.Duration, fields.limit("2s")] = Field(
         default=timedelta(seconds=10),
         description="How far the clock that sets the watermark may run behind the database's; at "
         "least 2s.",
@@ -161,7 +189,7 @@ class CustomerGaugeConfig(Section):
     concurrency: Annotated[int, Field(ge=1, le=256), fields.WHOLE] = Field(
         default=8, description="PUTs in flight at a time; of one contract never more than one."
     )
-    timeout: Annotated[fields.Duration, fields.at_least("1s"), fields.at_most("10m")] = Field(
+    timeout: Annotated[fields.Duration, fields.limit("1s", "10m")] = Field(
         default=timedelta(seconds=30),
         description="The time that one request may take as a whole: 1s to 10m.",
     )
@@ -200,7 +228,7 @@ class StateConfig(Section):
         description="A SQLite file on a local disk, or `postgresql+psycopg://…` for several "
         "machines.",
     )
-    history: Annotated[fields.Duration, fields.at_least("1s")] = Field(
+    history: Annotated[fields.Duration, fields.limit("1s")] = Field(
         default=timedelta(days=90), description="How long runs and the delivery history are kept."
     )
 
@@ -208,7 +236,7 @@ class StateConfig(Section):
 class ScheduleConfig(Section):
     """When the source is read."""
 
-    poll: Annotated[fields.Duration, fields.at_least("1s")] = Field(
+    poll: Annotated[fields.Duration, fields.limit("1s")] = Field(
         default=timedelta(seconds=15), description="Time between two polls; at least 1s."
     )
     reconcile: fields.CronOrInterval = Field(

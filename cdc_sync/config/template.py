@@ -1,17 +1,9 @@
-"""Templates of the mapping: a column name, or text with `{column}` in it."""
+"""Parses the templates of the mapping: a column's name, or text with `{column}` in it."""
 
-import re
 from dataclasses import dataclass
+from string import Formatter
 
-_TOKEN = re.compile(r"(?P<brace>\{\{|\}\})|\{(?P<column>[^{}]*)\}|(?P<text>[^{}]+)")
-_MORE_THAN_A_NAME = re.compile(r"[:!.\[\]]")
-
-
-@dataclass(frozen=True, slots=True)
-class TemplateText:
-    """A text that goes into the result as it is."""
-
-    text: str
+_BEYOND_A_NAME = frozenset(":!.[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +13,7 @@ class TemplateColumn:
     name: str
 
 
-Part = TemplateText | TemplateColumn
+Part = str | TemplateColumn  # a text goes into the result as it is
 
 
 def parse_template(template: str) -> tuple[Part, ...]:
@@ -32,17 +24,20 @@ def parse_template(template: str) -> tuple[Part, ...]:
     """
     if "{" not in template and "}" not in template:
         return (_column(template),)
+    try:
+        fields = list(Formatter().parse(template))
+    except ValueError:
+        raise ValueError(
+            f"has a brace without its partner in `{template}`. "
+            "Write `{column}`, and `{{` or `}}` for a brace itself."
+        ) from None
     parts: list[Part] = []
-    position = 0
-    while position < len(template):
-        token = _TOKEN.match(template, position)
-        if token is None:
-            raise ValueError(
-                f"has a brace without its partner in `{template}`. "
-                "Write `{column}`, and `{{` or `}}` for a brace itself."
-            )
-        parts.append(_part(token))
-        position = token.end()
+    for text, name, spec, conversion in fields:
+        if text:
+            parts.append(text)
+        if name is not None:
+            suffix = (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+            parts.append(_bare_column(name + suffix))
     return tuple(parts)
 
 
@@ -51,17 +46,13 @@ def template_columns(template: str) -> tuple[str, ...]:
     return tuple(part.name for part in parse_template(template) if isinstance(part, TemplateColumn))
 
 
-def _part(token: re.Match[str]) -> Part:
-    if token["brace"]:
-        return TemplateText(token["brace"][0])
-    if token["text"]:
-        return TemplateText(token["text"])
-    if _MORE_THAN_A_NAME.search(token["column"]):
+def _bare_column(inside: str) -> TemplateColumn:
+    if _BEYOND_A_NAME & set(inside):
         raise ValueError(
-            f"has `{{{token['column']}}}`, which is more than a column's name. "
+            f"has `{{{inside}}}`, which is more than a column's name. "
             "Write `{column}`, and shape the value in a `query`."
         )
-    return _column(token["column"])
+    return _column(inside)
 
 
 def _column(name: str) -> TemplateColumn:

@@ -191,7 +191,7 @@ def _renderer(text: str, places: Mapping[str, int], zone: ZoneInfo) -> Callable[
 
 
 def _form(part: Part) -> str:
-    return "%s" if isinstance(part, TemplateColumn) else part.text.replace("%", "%%")
+    return "%s" if isinstance(part, TemplateColumn) else part.replace("%", "%%")
 
 
 def _text_of(value: object, zone: ZoneInfo) -> str:

@@ -130,7 +130,7 @@ def config_from(answers: Answers) -> Config:
         return Config.model_validate(sections)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-        said = [describe_error(detail, present=True) for detail in details]
+        said = [describe_error(detail) for detail in details]
         raise UserMistake("\n".join(said)) from None
 
 

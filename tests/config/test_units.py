@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc_sync.config.template import TemplateColumn, TemplateText, parse_template, template_columns
+from cdc_sync.config.template import TemplateColumn, parse_template, template_columns
 from cdc_sync.config.units import (
     Rate,
     format_duration,
@@ -101,14 +101,14 @@ def test_what_is_no_share_is_told_with_the_right_form(text):
         (
             "erp-{id}/{Year End}",
             (
-                TemplateText("erp-"),
+                "erp-",
                 TemplateColumn("id"),
-                TemplateText("/"),
+                "/",
                 TemplateColumn("Year End"),
             ),
         ),
-        ("{{{id}}}", (TemplateText("{"), TemplateColumn("id"), TemplateText("}"))),
-        ("{{id}}", (TemplateText("{"), TemplateText("id"), TemplateText("}"))),
+        ("{{{id}}}", ("{", TemplateColumn("id"), "}")),
+        ("{{id}}", ("{", "id}")),
     ],
 )
 def test_a_template_is_texts_and_columns_in_their_order(template, parts):
