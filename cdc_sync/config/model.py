@@ -29,7 +29,7 @@ class Section(BaseModel):
     The context of a validation is an `Interpolator` where the values are those of a file.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     @classmethod
     def broken_rule(cls, given: AbstractSet[str]) -> str | None:
@@ -65,61 +65,33 @@ class SourceConfig(Section):
     """The database whose contracts are kept in sync with CustomerGauge. It is only read."""
 
     url: fields.SourceUrl = Field(
-        description="`postgresql+psycopg://…`, `mysql+pymysql://…` (also MariaDB) or "
-        "`sqlite:///FILE`.",
-        examples=["postgresql+psycopg://reader:${SOURCE_PASSWORD}@db.example.com/erp"],
+        examples=["postgresql+psycopg://reader:${SOURCE_PASSWORD}@db.example.com/erp"]
     )
-    table: fields.PlainText | None = Field(
-        default=None,
-        description="The table or view, with its schema if needed: `erp.contracts`. This or "
-        "`query`.",
-    )
-    query: fields.Query | None = Field(
-        default=None,
-        description="A SELECT to use in place of `table`; its output columns are the columns.",
-    )
-    id: fields.Columns = Field(
-        description="The key: one column, or a list for a composite key.", examples=["id"]
-    )
-    watermark: fields.PlainText = Field(
-        description="A timestamp (with or without zone) or integer column that grows with every "
-        "change.",
-        examples=["updated_at"],
-    )
-    where: fields.PlainText | None = Field(
-        default=None, description="SQL condition: only rows that meet it are in scope."
-    )
-    deleted_when: fields.PlainText | None = Field(
-        default=None, description="SQL condition: a row that meets it counts as gone (soft delete)."
-    )
-    clock_margin: Annotated[fields.Duration, fields.limit("2s")] = Field(
-        default=timedelta(seconds=10),
-        description="How far the clock that sets the watermark may run behind the database's; at "
-        "least 2s.",
-    )
-    lookback: fields.Lookback = Field(
-        default=timedelta(minutes=5),
-        description="Without a horizon: how far the watermark stays behind the source; a number "
-        "for integers.",
-    )
-    long_transaction: fields.Duration = Field(
-        default=timedelta(minutes=5),
-        description="While a transaction is open for longer than this, polls do not read the same "
-        "rows again.",
-    )
-    page_size: Annotated[int, Field(ge=1, le=100_000), fields.WHOLE] = Field(
-        default=1000, description="Rows per read."
-    )
-    time_zone: fields.TimeZone | None = Field(
-        default=None,
-        description="Zone of a watermark column without one: `Europe/Berlin`. Left out: the "
-        "database's.",
-    )
-    notify_channel: fields.PlainText | None = Field(
-        default=None,
-        description="PostgreSQL only: poll at once on a NOTIFY of this channel, and every "
-        "`schedule.poll`.",
-    )
+    """`postgresql+psycopg://…`, `mysql+pymysql://…` (also MariaDB) or `sqlite:///FILE`."""
+    table: fields.PlainText | None = None
+    """The table or view, with its schema if needed: `erp.contracts`. This or `query`."""
+    query: fields.Query | None = None
+    """A SELECT to use in place of `table`; its output columns are the columns."""
+    id: fields.Columns = Field(examples=["id"])
+    """The key: one column, or a list for a composite key."""
+    watermark: fields.PlainText = Field(examples=["updated_at"])
+    """A timestamp (with or without zone) or integer column that grows with every change."""
+    where: fields.PlainText | None = None
+    """SQL condition: only rows that meet it are in scope."""
+    deleted_when: fields.PlainText | None = None
+    """SQL condition: a row that meets it counts as gone (soft delete)."""
+    clock_margin: Annotated[fields.Duration, fields.limit("2s")] = timedelta(seconds=10)
+    """How far the clock that sets the watermark may run behind the database's; at least 2s."""
+    lookback: fields.Lookback = timedelta(minutes=5)
+    """Without a horizon: how far the watermark stays behind the source; a number for integers."""
+    long_transaction: fields.Duration = timedelta(minutes=5)
+    """While a transaction is open for longer than this, polls do not read the same rows again."""
+    page_size: Annotated[int, Field(ge=1, le=100_000), fields.WHOLE] = 1000
+    """Rows per read."""
+    time_zone: fields.TimeZone | None = None
+    """Zone of a watermark column without one: `Europe/Berlin`. Left out: the database's."""
+    notify_channel: fields.PlainText | None = None
+    """PostgreSQL only: poll at once on a NOTIFY of this channel, and every `schedule.poll`."""
 
     @classmethod
     def broken_rule(cls, given: AbstractSet[str]) -> str | None:
@@ -139,68 +111,43 @@ class SourceConfig(Section):
 class MappingConfig(Section):
     """Where each field comes from: a column's name, or a template with `{column}`."""
 
-    reference: fields.ReferenceTemplate = Field(
-        description="The contract's key in CustomerGauge, at most 128 characters; with a prefix "
-        "for each source.",
-        examples=["erp-{id}"],
-    )
-    account: fields.Template = Field(
-        description="The account's name, at most 255 characters; it must exist in CustomerGauge.",
-        examples=["account_name"],
-    )
-    start: fields.Template = Field(description="The first day.", examples=["start_date"])
-    end: fields.Template | None = Field(
-        default=None, description="The last day; without this key, `end` is left out of every PUT."
-    )
-    description: fields.Template | None = Field(
-        default=None,
-        description="At most 150 characters; without this key, it is left out of every PUT.",
-    )
-    description_overflow: Literal["truncate", "reject"] = Field(
-        default="truncate",
-        description="What happens to a longer description: truncate it, or reject the contract.",
-    )
+    reference: fields.ReferenceTemplate = Field(examples=["erp-{id}"])
+    """The contract's key in CustomerGauge, at most 128 characters; with a prefix per source."""
+    account: fields.Template = Field(examples=["account_name"])
+    """The account's name, at most 255 characters; it must exist in CustomerGauge."""
+    start: fields.Template = Field(examples=["start_date"])
+    """The first day."""
+    end: fields.Template | None = None
+    """The last day; without this key, `end` is left out of every PUT."""
+    description: fields.Template | None = None
+    """At most 150 characters; without this key, it is left out of every PUT."""
+    description_overflow: Literal["truncate", "reject"] = "truncate"
+    """What happens to a longer description: truncate it, or reject the contract."""
 
 
 class CustomerGaugeConfig(Section):
     """The imports API: its address, our OAuth2 client, and how fast requests are sent."""
 
-    region: Literal["eu", "us", "au"] | None = Field(
-        default=None, description="The platform's region. This, or `base_url` and `token_url`."
-    )
-    base_url: fields.HttpUrl | None = Field(
-        default=None,
-        description="PUT goes to {base_url}/contracts. Overrides `region`. `http://` only for "
-        "loopback.",
-    )
-    token_url: fields.HttpUrl | None = Field(
-        default=None, description="The token endpoint. Overrides `region`."
-    )
-    client_id: fields.ClientId = Field(
-        description="The OAuth2 client's id.", examples=["${CUSTOMERGAUGE_CLIENT_ID}"]
-    )
-    client_secret: fields.Secret = Field(
-        description="The OAuth2 client's secret.", examples=["${CUSTOMERGAUGE_CLIENT_SECRET}"]
-    )
-    rate_limit: fields.RateLimit = Field(
-        default=Rate(per_second=20),
-        description="Requests to the imports API, evenly spaced: `20/s`, `90/m` or `none`.",
-    )
-    concurrency: Annotated[int, Field(ge=1, le=256), fields.WHOLE] = Field(
-        default=8, description="PUTs in flight at a time; of one contract never more than one."
-    )
-    timeout: Annotated[fields.Duration, fields.limit("1s", "10m")] = Field(
-        default=timedelta(seconds=30),
-        description="The time that one request may take as a whole: 1s to 10m.",
-    )
-    create_missing_accounts: fields.Flag = Field(
-        default=False,
-        description="If an account does not exist, PUT it once and then send its contracts.",
-    )
-    clear_end_with: Literal["null", "empty", "omit"] = Field(
-        default="null",
-        description="What is sent when an end was removed: null, an empty text, or nothing (omit).",
-    )
+    region: Literal["eu", "us", "au"] | None = None
+    """The platform's region. This, or `base_url` and `token_url`."""
+    base_url: fields.HttpUrl | None = None
+    """PUT goes to {base_url}/contracts. Overrides `region`. `http://` only for loopback."""
+    token_url: fields.HttpUrl | None = None
+    """The token endpoint. Overrides `region`."""
+    client_id: fields.ClientId = Field(examples=["${CUSTOMERGAUGE_CLIENT_ID}"])
+    """The OAuth2 client's id."""
+    client_secret: fields.Secret = Field(examples=["${CUSTOMERGAUGE_CLIENT_SECRET}"])
+    """The OAuth2 client's secret."""
+    rate_limit: fields.RateLimit = Rate(per_second=20)
+    """Requests to the imports API, evenly spaced: `20/s`, `90/m` or `none`."""
+    concurrency: Annotated[int, Field(ge=1, le=256), fields.WHOLE] = 8
+    """PUTs in flight at a time; of one contract never more than one."""
+    timeout: Annotated[fields.Duration, fields.limit("1s", "10m")] = timedelta(seconds=30)
+    """The time that one request may take as a whole: 1s to 10m."""
+    create_missing_accounts: fields.Flag = False
+    """If an account does not exist, PUT it once and then send its contracts."""
+    clear_end_with: Literal["null", "empty", "omit"] = "null"
+    """What is sent when an end was removed: null, an empty text, or nothing (omit)."""
 
     @classmethod
     def broken_rule(cls, given: AbstractSet[str]) -> str | None:
@@ -223,85 +170,62 @@ class CustomerGaugeConfig(Section):
 class StateConfig(Section):
     """Where the knowledge about every contract is stored."""
 
-    url: fields.StateUrl = Field(
-        default=SecretStr("sqlite:////var/lib/cdc-sync/state.db"),
-        description="A SQLite file on a local disk, or `postgresql+psycopg://…` for several "
-        "machines.",
-    )
-    history: Annotated[fields.Duration, fields.limit("1s")] = Field(
-        default=timedelta(days=90), description="How long runs and the delivery history are kept."
-    )
+    url: fields.StateUrl = SecretStr("sqlite:////var/lib/cdc-sync/state.db")
+    """A SQLite file on a local disk, or `postgresql+psycopg://…` for several machines."""
+    history: Annotated[fields.Duration, fields.limit("1s")] = timedelta(days=90)
+    """How long runs and the delivery history are kept."""
 
 
 class ScheduleConfig(Section):
     """When the source is read."""
 
-    poll: Annotated[fields.Duration, fields.limit("1s")] = Field(
-        default=timedelta(seconds=15), description="Time between two polls; at least 1s."
-    )
-    reconcile: fields.CronOrInterval = Field(
-        default="0 3 * * *",
-        description="When everything is compared: a cron line (UTC), an interval (`6h`), or "
-        "`never`.",
-    )
+    poll: Annotated[fields.Duration, fields.limit("1s")] = timedelta(seconds=15)
+    """Time between two polls; at least 1s."""
+    reconcile: fields.CronOrInterval = "0 3 * * *"
+    """When everything is compared: a cron line (UTC), an interval (`6h`), or `never`."""
 
 
 class DeletesConfig(Section):
     """What happens to a contract whose row is gone from the source."""
 
-    policy: Literal["keep", "end"] = Field(
-        default="keep",
-        description="keep: report it; end: PUT it with the day it was found gone as its end.",
-    )
+    policy: Literal["keep", "end"] = "keep"
+    """keep: report it; end: PUT it with the day it was found gone as its end."""
 
 
 class GuardConfig(Section):
     """Holds a run that would change too many contracts until a person approves it."""
 
-    max_changes: fields.Share = Field(
-        default=0.2,
-        description="Share of the known contracts that one run may change without approval; "
-        "`none`: all.",
-    )
-    min_contracts: Annotated[int, Field(ge=0), fields.WHOLE] = Field(
-        default=100, description="The guard begins once this many contracts are known."
-    )
+    max_changes: fields.Share = 0.2
+    """Share of the known contracts that one run may change without approval; `none`: all."""
+    min_contracts: Annotated[int, Field(ge=0), fields.WHOLE] = 100
+    """The guard begins once this many contracts are known."""
 
 
 class WebConfig(Section):
     """The status page, its API and the metrics."""
 
-    listen: fields.Address = Field(
-        default="127.0.0.1:8787", description="Address and port of the page, or `none`."
-    )
-    token: fields.OptionalSecret = Field(
-        default=None,
-        description="Needed to act, and to read from beyond loopback. Make it long and random.",
-    )
+    listen: fields.Address = "127.0.0.1:8787"
+    """Address and port of the page, or `none`."""
+    token: fields.OptionalSecret = None
+    """Needed to act, and to read from beyond loopback. Make it long and random."""
 
 
 class AlertsConfig(Section):
     """Whom to tell when a problem lasts."""
 
-    urls: fields.AlertUrls = Field(
-        default=(), description="Receivers as Apprise URLs: mail, Slack, Teams, webhook …"
-    )
-    after: fields.Duration = Field(
-        default=timedelta(minutes=10),
-        description="A problem is reported once it has lasted this long, and again when it is "
-        "over.",
-    )
+    urls: fields.AlertUrls = ()
+    """Receivers as Apprise URLs: mail, Slack, Teams, webhook …"""
+    after: fields.Duration = timedelta(minutes=10)
+    """A problem is reported once it has lasted this long, and again when it is over."""
 
 
 class LogConfig(Section):
     """What is logged, and how."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="The least severe events to log."
-    )
-    format: Literal["auto", "console", "json"] = Field(
-        default="auto", description="auto: console on a terminal, JSON otherwise."
-    )
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe events to log."""
+    format: Literal["auto", "console", "json"] = "auto"
+    """auto: console on a terminal, JSON otherwise."""
 
 
 class Config(Section):
