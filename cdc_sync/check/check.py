@@ -19,7 +19,7 @@ from cdc_sync.check.findings import (
 from cdc_sync.clock import utc_now
 from cdc_sync.config.model import Config
 from cdc_sync.config.units import format_duration
-from cdc_sync.config.urls import mask_url
+from cdc_sync.config.urls import is_loopback, mask_url
 from cdc_sync.contract import Mapped
 from cdc_sync.customergauge.token_request import request_token, unreachable_because
 from cdc_sync.errors import CdcSyncError
@@ -29,7 +29,6 @@ from cdc_sync.source.inspection import count_facts, missing_index
 from cdc_sync.source.reader import Scan
 from cdc_sync.state.database import open_memory, state_file
 from cdc_sync.sync import capture_of, open_for_plan
-from cdc_sync.web.access import is_loopback
 from cdc_sync.wording import format_count, format_problems
 
 SAMPLE_ROWS = 100

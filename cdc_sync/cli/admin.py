@@ -86,9 +86,9 @@ def schema() -> None:
 @config_app.command()
 def show(context: typer.Context, as_json: Json = False) -> None:
     """Show the configuration in force, with defaults and variables; secrets are masked."""
-    from cdc_sync.config.write import as_yaml, effective
+    from cdc_sync.config.write import as_yaml
 
-    document = effective(config_of(context))
+    document = config_of(context).model_dump(mode="json")
     emit(document, f"# {config_path(context)}\n{as_yaml(document)}", as_json=as_json)
 
 

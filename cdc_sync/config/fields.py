@@ -156,34 +156,15 @@ def limit(shortest: str, longest: str | None = None) -> AfterValidator:
     return AfterValidator(check)
 
 
-def read_share(given: object) -> float | None:
-    """Returns a share from 0 to 1; None for `none`."""
-    if isinstance(given, float) and 0 <= given <= 1:
-        return given
-    if isinstance(given, str):
-        return units.parse_share(given)
-    if given is None:
-        return None
-    raise ValueError("must be a share such as `20%`, or `none`.")
-
-
 def read_lookback(given: object) -> timedelta | int:
     """Returns a duration, or the number of an integer watermark."""
     if isinstance(given, timedelta):
         return given
     if isinstance(given, str) and not _WHOLE_NUMBER.fullmatch(given):
         return units.parse_duration(given)
-    try:
-        number = read_whole_number(given)
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise ValueError("must be a duration such as `5m`, or a number from 0 up.")
-    return number
-
-
-def _show_lookback(value: timedelta | int) -> str | int:
-    return value if isinstance(value, int) else units.format_duration(value)
+    if isinstance(given, int | str) and not isinstance(given, bool) and int(given) >= 0:
+        return int(given)
+    raise ValueError("must be a duration such as `5m`, or a number from 0 up.")
 
 
 Duration = Annotated[
@@ -195,7 +176,7 @@ Duration = Annotated[
 Lookback = Annotated[
     timedelta | int,
     BeforeValidator(read_lookback),
-    _shown_by(_show_lookback),
+    _shown_by(lambda value: value if isinstance(value, int) else units.format_duration(value)),
     _any_of(_pattern(units.DURATION_PATTERN), {"type": "integer", "minimum": 0}),
 ]
 RateLimit = Annotated[
@@ -205,8 +186,8 @@ RateLimit = Annotated[
     _any_of(_pattern(f"{units.RATE_PATTERN}|{units.OFF}")),
 ]
 Share = Annotated[
-    float | None,
-    BeforeValidator(read_share),
+    Annotated[float, Field(ge=0, le=1)] | None,
+    _read_by(units.parse_share, float, "a share such as `20%`, or `none`"),
     _shown_by(units.format_share),
     _any_of(_pattern(f"{units.SHARE_PATTERN}|{units.OFF}")),
 ]
@@ -219,8 +200,10 @@ def read_columns(given: object, info: ValidationInfo) -> tuple[object, ...]:
     """Returns one column's name or a list of them as a tuple."""
     if not isinstance(given, str | list | tuple) or not given:
         raise ValueError("must be a column's name, or a list of them.")
-    listed = [given] if isinstance(given, str) else given
-    names = tuple(resolve_forms(name, info.context) for name in listed)
+    if isinstance(given, str):
+        names: tuple[object, ...] = (given,)
+    else:
+        names = tuple(resolve_forms(name, info.context) for name in given)
     if not all(isinstance(name, str) and name.strip() for name in names):
         raise ValueError("must hold names of columns only; put quotes around a number.")
     if len(set(names)) < len(names):
@@ -344,35 +327,29 @@ def read_alert_urls(given: object) -> object:
     return tuple(given)
 
 
-def _mask(secret: SecretStr | None) -> str | None:
-    return None if secret is None else urls.MASK
-
-
-def _mask_url(secret: SecretStr) -> str:
-    return urls.mask_url(secret.get_secret_value())
-
-
-_TEXT = {"type": "string"}
+_MASKED = _shown_by(lambda secret: None if secret is None else urls.MASK)
+_MASKED_URL = _shown_by(lambda secret: urls.mask_url(secret.get_secret_value()))
+_TEXT = _any_of({"type": "string"})
 Address = Annotated[
     str | None,
     BeforeValidator(read_address),
     _shown_by(lambda address: address or units.OFF),
-    _any_of(_TEXT),
+    _TEXT,
 ]
 SourceUrl = Annotated[
     SecretStr,
     Key.URL,
     Key.SECRET,
     _read_database_url(urls.POSTGRESQL, urls.MYSQL, urls.SQLITE),
-    _shown_by(_mask_url),
-    _any_of(_TEXT),
+    _MASKED_URL,
+    _TEXT,
 ]
 StateUrl = Annotated[
     SecretStr,
     Key.URL,
     _read_database_url(urls.SQLITE, urls.POSTGRESQL),
-    _shown_by(_mask_url),
-    _any_of(_TEXT),
+    _MASKED_URL,
+    _TEXT,
 ]
 HttpUrl = Annotated[
     str,
@@ -382,14 +359,12 @@ HttpUrl = Annotated[
 ]
 ClientId = Annotated[str, Key.SECRET, BeforeValidator(read_text)]
 Secret = Annotated[
-    SecretStr, Key.SECRET, BeforeValidator(read_text), _shown_by(_mask), _any_of(_pattern(".+"))
+    SecretStr, Key.SECRET, BeforeValidator(read_text), _MASKED, _any_of(_pattern(".+"))
 ]
-OptionalSecret = Annotated[
-    SecretStr | None, Key.SECRET, BeforeValidator(read_text), _shown_by(_mask), _any_of(_TEXT)
-]
+OptionalSecret = Annotated[SecretStr | None, Key.SECRET, BeforeValidator(read_text), _MASKED, _TEXT]
 AlertUrls = Annotated[
     tuple[Annotated[SecretStr, BeforeValidator(read_alert_url)], ...],
     BeforeValidator(read_alert_urls),
     _shown_by(lambda secrets: [urls.MASK] * len(secrets)),
-    _any_of({"type": "array", "items": _TEXT}),
+    _any_of({"type": "array", "items": {"type": "string"}}),
 ]

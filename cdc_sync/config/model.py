@@ -27,6 +27,7 @@ class Section(BaseModel):
     """Keys that belong together: frozen, and none but its own.
 
     The context of a validation is an `Interpolator` where the values are those of a file.
+    `model_dump(mode="json")` has them as they would be written, and every secret as `***`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

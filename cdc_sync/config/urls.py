@@ -95,7 +95,7 @@ def normalize_http_url(text: str) -> str:
         raise ValueError("must be a URL such as `https://imports.example.com`.")
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not carry a user or a password.")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and host != "localhost" and not is_loopback(host):
         raise ValueError(
             f"would send secrets unencrypted to {host}. Use `https://`; `http://` is for loopback."
         )
@@ -107,10 +107,11 @@ def _names_a_file(host: str, rest: str) -> bool:
     return not host and bool(path) and path != ":memory:"
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+def is_loopback(address: str) -> bool:
+    """Whether an address is this machine's own."""
     try:
-        return ip_address(host).is_loopback
+        found = ip_address(address)
     except ValueError:
         return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return bool((mapped or found).is_loopback)

@@ -114,11 +114,6 @@ def config_schema() -> dict[str, Any]:
     }
 
 
-def effective(config: Config) -> dict[str, Any]:
-    """Returns the configuration in force, as it would be written; every secret is `***`."""
-    return config.model_dump(mode="json")
-
-
 def _written_schema(form: dict[str, Any], default: object, *, required: bool) -> dict[str, Any]:
     """Returns a key's schema that also takes `${…}`, and null where the key is optional."""
     about: dict[str, Any] = {key: form[key] for key in form if key in {"description", "examples"}}

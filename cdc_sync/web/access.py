@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import ipaddress
 import socket
 from asyncio import sleep
 from collections.abc import Callable, Mapping
@@ -19,6 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cdc_sync.config.urls import is_loopback
 
 log = structlog.get_logger()
 LOGIN = "/login"
@@ -194,16 +195,6 @@ def is_own_host(host: str | None, names: frozenset[str], reached: str | None) ->
     """
     name = host_name(host)
     return name is not None and name in (names | _LOCAL_HOSTS | {(reached or "").lower()})
-
-
-def is_loopback(address: str) -> bool:
-    """Whether an address is this machine's own."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return bool((mapped or found).is_loopback)
 
 
 def host_name(host: str | None) -> str | None:

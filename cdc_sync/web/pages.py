@@ -5,7 +5,6 @@ from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
-from cdc_sync.config.write import effective
 from cdc_sync.contract import Status
 from cdc_sync.errors import SourceUnavailable
 from cdc_sync.operations.actions import held_document
@@ -82,7 +81,7 @@ def guard(request: PageRequest) -> Response:
         "guard.html",
         hold=held_document(request.state),
         ends=config.deletes.policy == "end",
-        share=effective(config)["guard"]["max_changes"],
+        share=config.model_dump(mode="json")["guard"]["max_changes"],
     )
 
 
@@ -126,7 +125,7 @@ def configuration(request: PageRequest) -> Response:
     return page(
         request,
         "configuration.html",
-        sections=effective(request.context.config),
+        sections=request.context.config.model_dump(mode="json"),
         python=platform.python_version(),
         engine=request.state.backend,
     )

@@ -155,6 +155,12 @@ def test_a_lookback_is_a_duration_or_a_number(file):
         assert load_config(file, ENVIRON).source.lookback == meant
 
 
+def test_no_form_is_resolved_twice(file):
+    for written, meant in [("'$${ID}'", ("${ID}",)), ("[a, '$${ID}']", ("a", "${ID}"))]:
+        file.write_text(SHORTEST.replace("[company, id]", written))
+        assert load_config(file, ENVIRON).source.id == meant
+
+
 def test_a_query_may_end_with_its_semicolon(file):
     file.write_text(SHORTEST.replace("table: contracts", 'query: "SELECT * FROM c ;\\n"'))
 

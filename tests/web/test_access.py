@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import structlog
 
-from cdc_sync.web.access import SESSION_LIFETIME, LoginThrottle, Secret, is_loopback, safe_path
+from cdc_sync.config.urls import is_loopback
+from cdc_sync.web.access import SESSION_LIFETIME, LoginThrottle, Secret, safe_path
 
 TOKEN = "correct-horse-battery"
 READS = ["/api/status", "/healthz", "/metrics", "/login"]
