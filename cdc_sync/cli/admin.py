@@ -93,36 +93,37 @@ def show(context: typer.Context, as_json: Json = False) -> None:
 
 
 if TYPE_CHECKING:
-    from cdc_sync.setup.host import Step
+    from cdc_sync.setup.service import Step
 
 
 @service_app.command()
 def install(name: Name = None, dry_run: DryRun = False, root: Root = Path("/")) -> None:
     """Install the user, unit, directories and rights that are not there yet."""
-    from cdc_sync.setup.host import Service, expect_runnable, parts_of, this_program
-    from cdc_sync.setup.service import has_example, install
+    from cdc_sync.setup.host import Host, expect_runnable, parts_of, this_program
+    from cdc_sync.setup.service import Service, has_example, install
 
-    service, program = Service(name, root.absolute()), this_program()
+    service, host, program = Service(name), Host(root.absolute(), dry_run), this_program()
     if not dry_run:
         _expect_root("install")
         expect_runnable(parts_of(program))
-    _tell(install(service, program, dry=dry_run), dry=dry_run)
+    _tell(install(service, host, program), dry=dry_run)
     if dry_run:
         expect_runnable(parts_of(program))
     else:
-        first = f"fill in {service.config}; then " if has_example(service) else ""
+        example = service.place.config if has_example(service, host) else None
+        first = f"fill in {example}; then " if example else ""
         print(f"Next: {first}systemctl enable --now {service.unit}")
 
 
 @service_app.command()
 def uninstall(name: Name = None, dry_run: DryRun = False, root: Root = Path("/")) -> None:
     """Stop the service and remove the files that install wrote, unless you edited them."""
-    from cdc_sync.setup.host import Service
-    from cdc_sync.setup.service import uninstall
+    from cdc_sync.setup.host import Host
+    from cdc_sync.setup.service import Service, uninstall
 
     if not dry_run:
         _expect_root("uninstall")
-    _tell(uninstall(Service(name, root.absolute()), dry=dry_run), dry=dry_run)
+    _tell(uninstall(Service(name), Host(root.absolute(), dry_run)), dry=dry_run)
 
 
 def _expect_root(command: str) -> None:
@@ -135,7 +136,7 @@ def _expect_root(command: str) -> None:
 def _tell(steps: "Iterable[Step]", *, dry: bool) -> None:
     try:
         for step in steps:
-            print(f"  {step.name:<8}  {step.says}", flush=True)
+            print(f"  {step.name:<8}  {step.message}", flush=True)
             if dry and step.text is not None:
                 print(indent(step.text, "            | ", lambda _line: True), end="")
     except BrokenPipeError:

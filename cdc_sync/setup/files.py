@@ -33,38 +33,37 @@ PASSWORD, SECRET = "source_password", "client_secret"  # names of files
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where config.yaml is to be, and its secrets beside it; NAME.yaml has NAME.client_secret."""
+    """Where config.yaml is, and its secrets beside it; NAME.yaml has NAME.client_secret."""
 
     config: Path
 
     @property
     def folder(self) -> Path:
-        """Of all of them."""
+        """The folder of all of them."""
         return self.config.absolute().parent
 
+    @property
+    def _is_single(self) -> bool:
+        return self.config.name == PLACES[0].name
+
     def secret(self, name: str) -> Path:
-        """The file of a secret."""
-        return self.folder / self._file(name)
+        """Returns the file of a secret."""
+        return self.folder / (name if self._is_single else f"{self.config.stem}.{name}")
 
     def form(self, name: str) -> str:
-        """What config.yaml says for it: the unit's credential, or the file itself in a shell."""
-        folder = str(self.folder)
-        beside = "." if set(folder) & set("${}") else folder
-        return f"${{file:${{CREDENTIALS_DIRECTORY:-{beside}}}/{self._file(name)}}}"
+        """Returns the form that reads it: the unit's credential, or in a shell the file itself."""
+        folder = "." if set(str(self.folder)) & set("${}") else str(self.folder)
+        return f"${{file:${{CREDENTIALS_DIRECTORY:-{folder}}}/{self.secret(name).name}}}"
 
     @property
     def state_url(self) -> str | None:
-        """A state that no other configuration has; None: the default."""
-        single = self.config.name == PLACES[0].name
+        """The URL of a state that no other configuration has; None for the default."""
         if self.folder != PLACES[1].parent:
-            return "sqlite:///state.db" if single else f"sqlite:///{self.config.stem}.state.db"
-        if single:
+            return f"sqlite:///{'' if self._is_single else f'{self.config.stem}.'}state.db"
+        if self._is_single:
             return None
         file = Path(make_url(StateConfig().url.get_secret_value()).database or "")
         return f"sqlite:///{file.parent / self.config.stem / file.name}"
-
-    def _file(self, name: str) -> str:
-        return name if self.config.name == PLACES[0].name else f"{self.config.stem}.{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +77,13 @@ class SourceAddress:
 
     @property
     def with_password(self) -> str:
-        """As a driver needs it."""
+        """The URL as a driver needs it."""
         if not self.password:
             return self.url
         return make_url(self.url).set(password=self.password).render_as_string(hide_password=False)
 
     def with_form(self, form: str) -> str:
-        """As config.yaml has it: the form in the password's place."""
+        """Returns the URL as config.yaml has it: the form in the password's place."""
         literal = self.url.replace("${", "$${")
         _, end = userinfo_span(literal)
         return f"{literal[:end]}:{form}{literal[end:]}" if self.password else literal
@@ -92,7 +91,7 @@ class SourceAddress:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What `init` has learned; `mapping` and `customergauge` by the configuration's keys."""
+    """The answers of `init`; `mapping` and `customergauge` by the configuration's keys."""
 
     source: SourceAddress
     table: str
@@ -106,7 +105,7 @@ class Answers:
 
 
 def source_address(text: str) -> SourceAddress:
-    """The address that a person has typed. Raises UserMistake, without the URL in it."""
+    """Returns the address that a person typed. Raises UserMistake, without the URL in it."""
     try:
         typed = Interpolator(os.environ, Path.cwd()).interpolate_url(text.strip())
         url = normalize_database_url(typed, drivers=(POSTGRESQL, MYSQL, SQLITE))
@@ -124,20 +123,22 @@ def source_address(text: str) -> SourceAddress:
 
 
 def config_from(answers: Answers) -> Config:
-    """The configuration in memory, secrets and all. Raises UserMistake for what cannot work."""
+    """Returns the configuration with its secrets. Raises UserMistake for what cannot work."""
     sections = _sections(answers, answers.source.with_password, answers.client_secret)
     try:
         return Config.model_validate(sections)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-        said = [describe_error(detail) for detail in details]
-        raise UserMistake("\n".join(said)) from None
+        raise UserMistake("\n".join(map(describe_error, details))) from None
 
 
 def config_as_written(answers: Answers, place: Place) -> WrittenSections:
-    """The same as config.yaml says it: each secret by the file that it is in."""
+    """Returns the same as config.yaml has it: each secret by the file that it is in."""
     sections = {
-        section: {key: _literal(value) for key, value in keys.items()}
+        section: {
+            key: value.replace("${", "$${") if isinstance(value, str) else value
+            for key, value in keys.items()
+        }
         for section, keys in _sections(answers, "", "").items()
     }
     sections["source"]["url"] = answers.source.with_form(place.form(PASSWORD))
@@ -146,7 +147,7 @@ def config_as_written(answers: Answers, place: Place) -> WrittenSections:
 
 
 def first_rows(config: Config, count: int) -> list[Mapped]:
-    """The first rows as they would be sent. Raises SourceUnavailable, SourceMistake."""
+    """Returns the first rows as they would be sent. Raises SourceUnavailable, SourceMistake."""
     few = config.source.model_copy(update={"page_size": count})
     source = Source(few, mapped_columns(config.mapping))
     with closing(source), source.scan() as scan:
@@ -157,7 +158,7 @@ def first_rows(config: Config, count: int) -> list[Mapped]:
 
 
 def files_of(answers: Answers, place: Place, text: str) -> dict[Path, tuple[str, int]]:
-    """Every file with its text and mode: the configuration last, for it names the others."""
+    """Returns each file's text and mode: the configuration last, for it names the others."""
     files = {place.secret(SECRET): (answers.client_secret, 0o600)}
     if answers.source.password:
         files[place.secret(PASSWORD)] = (answers.source.password, 0o600)
@@ -189,8 +190,7 @@ def write_files(files: Mapping[Path, tuple[str, int]], *, force: bool) -> None:
         refuse_existing(*changed)
     for path, (text, mode) in changed.items():
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, text, mode)
+            write_whole(path, text, mode)
         except OSError as error:
             raise UserMistake(
                 f"{path} cannot be written ({error.strerror}).",
@@ -205,8 +205,9 @@ def _holds(path: Path, text: str) -> bool:
         return False
 
 
-def _write(path: Path, text: str, mode: int) -> None:
-    # Nobody reads half a file, and a secret is never in one that others may read.
+def write_whole(path: Path, text: str, mode: int) -> None:
+    """Writes a file at once: nobody reads half of it, nor a secret that has yet the wrong mode."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
         try:
             file.write(text)
@@ -219,25 +220,20 @@ def _write(path: Path, text: str, mode: int) -> None:
             raise
 
 
-def _literal(value: object) -> object:
-    return value.replace("${", "$${") if isinstance(value, str) else value
-
-
 def _sections(answers: Answers, url: str, secret: str) -> dict[str, dict[str, object]]:
-    key = answers.id[0] if len(answers.id) == 1 else list(answers.id)
-    source: dict[str, object] = {
-        "url": url,
-        "table": answers.table,
-        "id": key,
-        "watermark": answers.watermark,
-    }
-    if answers.time_zone:
-        source["time_zone"] = answers.time_zone
     sections: dict[str, dict[str, object]] = {
-        "source": source,
+        "source": {
+            "url": url,
+            "table": answers.table,
+            "id": answers.id[0] if len(answers.id) == 1 else list(answers.id),
+            "watermark": answers.watermark,
+            "time_zone": answers.time_zone,
+        },
         "mapping": dict(answers.mapping),
         "customergauge": {**answers.customergauge, "client_secret": secret},
+        "state": {"url": answers.state_url},
     }
-    if answers.state_url:
-        sections["state"] = {"url": answers.state_url}
-    return sections
+    return {
+        name: {key: value for key, value in keys.items() if value is not None}
+        for name, keys in sections.items()
+    }

@@ -2,148 +2,190 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 from cdc_sync.config.load import load_config
 from cdc_sync.config.write import render
 from cdc_sync.errors import ConfigMistake, UserMistake
-from cdc_sync.setup import host
-from cdc_sync.setup.files import Answers, Place, SourceAddress, config_as_written
-from cdc_sync.setup.host import (
-    CONFIGS,
-    UNITS,
-    USER,
-    Ids,
-    Service,
-    Step,
-    give,
-    give_all,
-    put,
-    read,
-    remove_if_empty,
-    take_back,
-)
+from cdc_sync.setup.files import PASSWORD, SECRET, Place
+from cdc_sync.setup.host import Host, Owner
 from cdc_sync.state.database import state_file
 
+USER = "cdc-sync"
+CONFIGS = Path("/etc/cdc-sync")
+STATES = Path("/var/lib/cdc-sync")
+UNITS = Path("/etc/systemd/system")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _PREFIX = "/opt/cdc-sync"  # in the units as they are shipped
 _MARK = "# Written by cdc-sync service install"
-_EXAMPLE = Answers(
-    source=SourceAddress(
-        "postgresql+psycopg://reader@db.example.com/erp", "reader", "a form stands for it", "erp"
-    ),
-    table="contracts",
-    id=("id",),
-    watermark="updated_at",
-    time_zone=None,
-    mapping={
-        "reference": "erp-{id}",
-        "account": "account_name",
-        "start": "start_date",
-        "end": "end_date",
-    },
-    customergauge={"region": "eu", "client_id": "your-client-id"},
-    client_secret="",
-    state_url=None,
-)
 
 
-def install(service: Service, program: Path, *, dry: bool) -> Iterator[Step]:
-    """Does each step and yields it; `dry`: does nothing, and yields what it would do.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that was done, or with a dry host would be: what it concerns, and the result."""
+
+    name: str
+    message: str
+    text: str | None = None  #: of a file that is written
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The single service, or with a `name` an instance; its files as the running system sees them.
+
+    Raises UserMistake for what cannot be a name.
+    """
+
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.name is not None and (self.name == "config" or not _NAME.fullmatch(self.name)):
+            raise UserMistake(
+                f"{self.name} cannot be the name of an instance.",
+                hint="Take letters, digits, `_`, `-` and `.`; `config` is the single service's.",
+            )
+
+    @property
+    def unit(self) -> str:
+        """As systemctl calls it."""
+        return "cdc-sync" if self.name is None else f"cdc-sync@{self.name}"
+
+    @property
+    def unit_file(self) -> Path:
+        """What systemd reads; all instances share one."""
+        return UNITS / ("cdc-sync.service" if self.name is None else "cdc-sync@.service")
+
+    @property
+    def credentials_file(self) -> Path:
+        """A drop-in with the secrets that the unit does not name itself."""
+        return UNITS / f"{self.unit}.service.d" / "credentials.conf"
+
+    @property
+    def place(self) -> Place:
+        """Where the configuration is, with its secrets."""
+        return Place(CONFIGS / f"{self.name or 'config'}.yaml")
+
+    @property
+    def state(self) -> Path:
+        """The folder that the service may write to."""
+        return STATES if self.name is None else STATES / self.name
+
+
+def install(service: Service, host: Host, program: Path) -> Iterator[Step]:
+    """Takes each step and yields it; on a dry host, yields the steps that it would take.
 
     Raises UserMistake, before anything is done, where a unit of somebody else's is in the way.
     """
-    _expect_own(service.below_root(service.unit_file))
-    _expect_own(service.below_root(service.credentials_file))
-    ids, step = _user(service, dry=dry)
+    for path in (service.unit_file, service.credentials_file):
+        if (text := host.read(path)) is not None and not _is_ours(text):
+            raise UserMistake(
+                f"{host.path(path)} was changed, or not written by `cdc-sync service install`.",
+                hint="Move it away; settings of your own belong in a drop-in: `systemctl edit`.",
+            )
+    owner, step = _make_user(host)
     yield step
-    yield _config(service, ids, dry=dry)
-    yield _unit(service, program, dry=dry)
-    yield from _secrets(service, dry=dry)
-    yield _state(service, ids, dry=dry)
-    yield from _state_elsewhere(service)
-    if not dry:
-        host.reload_units(service.root)
+    yield _write_config(service, host, owner)
+    yield _write_unit(service, host, program)
+    yield from _hand_over_secrets(service, host)
+    yield _make_state(service, host, owner)
+    yield from _note_state_elsewhere(service, host)
+    host.reload_units()
 
 
-def has_example(service: Service) -> bool:
+def has_example(service: Service, host: Host) -> bool:
     """Whether the configuration is still the example."""
-    return read(service.below_root(service.config)) == example_text(service)
+    return host.read(service.place.config) == _example_text(service)
 
 
-def _expect_own(path: Path) -> None:
-    text = read(path)
-    if text is not None and not is_ours(text):
-        raise UserMistake(
-            f"{path} was changed, or not written by `cdc-sync service install`.",
-            hint="Move it away; settings of your own belong in a drop-in: `systemctl edit`.",
-        )
+def _make_user(host: Host) -> tuple[Owner | None, Step]:
+    owner = host.find_owner(USER)
+    if owner is not None:
+        return owner, Step("user", f"{USER} (unchanged)")
+    sysusers = _shipped_text("cdc-sync.sysusers")
+    if host.dry:
+        return None, Step("user", f"{USER} (created)", sysusers)
+    host.make_users(sysusers)
+    return host.find_owner(USER), Step("user", f"{USER} (created)")
 
 
-def _user(service: Service, *, dry: bool) -> tuple[Ids | None, Step]:
-    ids = host.ids_of(USER, service.root)
-    if ids is not None:
-        return ids, Step("user", f"{USER} (unchanged)")
-    if not dry:
-        host.make_user(sysusers_text(), service.root)
-        ids = host.ids_of(USER, service.root)
-    return ids, Step("user", f"{USER} (created)", sysusers_text() if dry else None)
+def _write_config(service: Service, host: Host, owner: Owner | None) -> Step:
+    path = service.place.config
+    text, result = None, "kept"
+    if not host.path(path).exists():
+        text, result = _example_text(service), "an example; cdc-sync init --force writes a real one"
+        host.write(path, text)
+    if owner and not host.dry and host.give(path, Owner(0, owner.group), 0o640) and text is None:
+        result += f"; 0640 root:{USER}"
+    return Step("config", f"{path} ({result})", text)
 
 
-def _config(service: Service, ids: Ids | None, *, dry: bool) -> Step:
-    path = service.below_root(service.config)
-    text, how = None, "kept"
-    if not path.exists():
-        text, how = example_text(service), "an example; cdc-sync init --force writes a real one"
-        put(path, text, dry=dry)
-    if ids is not None and not dry and give(path, 0o640, 0, ids.group) and text is None:
-        how += f"; 0640 root:{USER}"
-    return Step("config", f"{service.config} ({how})", text)
+def _write_unit(service: Service, host: Host, program: Path) -> Step:
+    text = _shipped_text(service.unit_file.name)
+    text = text.replace(f"={_PREFIX}/bin/cdc-sync ", f"={program} ")
+    text = text.replace(f"file:{_PREFIX}/", f"file:{program.parent.parent}/")
+    step = _write_marked("unit", host, service.unit_file, text)
+    exposure = host.measure_exposure(service.unit_file)
+    return replace(step, message=f"{step.message}   exposure {exposure}") if exposure else step
 
 
-def _unit(service: Service, program: Path, *, dry: bool) -> Step:
-    path, text = service.below_root(service.unit_file), unit_text(service, program)
-    how = put(path, text, dry=dry)
-    figure = host.exposure(path) if path.exists() else None
-    says = f"{service.unit_file} ({how})" + (f"   exposure {figure}" if figure else "")
-    return Step("unit", says, None if how == "unchanged" else text)
-
-
-def _secrets(service: Service, *, dry: bool) -> Iterator[Step]:
-    path, further = service.below_root(service.credentials_file), service.further_secrets()
-    if further:
-        text = credentials_text(further)
-        how = put(path, text, dry=dry)
-        yield Step(
-            "secrets", f"{service.credentials_file} ({how})", None if how == "unchanged" else text
-        )
-    elif path.exists():
-        put(path, credentials_text(()), dry=dry)
-    if names := service.secrets():
-        yield Step("secrets", f"LoadCredential from {CONFIGS}/{_braced(names)}")
+def _hand_over_secrets(service: Service, host: Host) -> Iterator[Step]:
+    secrets = _find_secrets(service, host)
+    named_by_unit = {service.place.secret(name).name for name in (PASSWORD, SECRET)}
+    further = [name for name in secrets if name not in named_by_unit]
+    if further or host.path(service.credentials_file).exists():
+        # Set to nothing as well: a file that is taken away leaves an empty secret, and no failure.
+        lines = [
+            f"LoadCredential={name}:{CONFIGS / name}\nSetCredential={name}:\\n\n"
+            for name in further
+        ]
+        text = "[Service]\n" + "".join(lines)
+        step = _write_marked("secrets", host, service.credentials_file, text)
+        if further:
+            yield step
+    if secrets:
+        listed = secrets[0] if len(secrets) == 1 else "{" + ",".join(secrets) + "}"
+        yield Step("secrets", f"LoadCredential from {CONFIGS}/{listed}")
     else:
         yield Step("secrets", f"none in {CONFIGS} yet: files that only root may read (0600)")
 
 
-def _state(service: Service, ids: Ids | None, *, dry: bool) -> Step:
-    folder = service.below_root(service.state)
-    is_new = not folder.exists()
-    if is_new and not dry:
-        folder.mkdir(parents=True)
-    changed = is_new
-    if ids is not None and not dry:
-        changed = give(folder, 0o750, ids.user, ids.group) or changed
-        changed = give_all(folder, ids) or changed
-    how = "" if changed or dry else ", unchanged"
-    return Step("state", f"{service.state} (0750 {USER}{how})")
+def _find_secrets(service: Service, host: Host) -> list[str]:
+    """Returns the files beside the configuration that only their owner may read."""
+    folder = host.path(CONFIGS)
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(f.name for f in found if _belongs_to(service, f.name) and _is_private(f))
 
 
-def _state_elsewhere(service: Service) -> Iterator[Step]:
-    """A state file that the service could not write to."""
+def _belongs_to(service: Service, file: str) -> bool:
+    if service.name is None:
+        return "." not in file
+    return file.startswith(f"{service.name}.") and not file.endswith(".yaml")
+
+
+def _is_private(file: Path) -> bool:
+    return file.is_file() and not file.is_symlink() and not file.stat().st_mode & 0o077
+
+
+def _make_state(service: Service, host: Host, owner: Owner | None) -> Step:
+    folder = host.path(service.state)
+    is_changed = host.dry or not folder.exists()
+    if not host.dry:
+        folder.mkdir(parents=True, exist_ok=True)
+        if owner:
+            is_changed |= host.give(service.state, owner, 0o750)
+            is_changed |= host.give_content(service.state, owner)
+    return Step("state", f"{service.state} (0750 {USER}{'' if is_changed else ', unchanged'})")
+
+
+def _note_state_elsewhere(service: Service, host: Host) -> Iterator[Step]:
+    """Names a state file that the service could not write to."""
+    path = service.place.config
     try:
-        config = load_config(service.below_root(service.config), os.environ, secrets=False)
+        config = load_config(host.path(path), os.environ, secrets=False)
     except ConfigMistake:
         return  # `check` says it better, and the example is one
     file = state_file(config.state.url.get_secret_value())
@@ -151,98 +193,92 @@ def _state_elsewhere(service: Service) -> Iterator[Step]:
         yield Step(
             "NOTE",
             f"{file} is not below {service.state}, and the service may write nowhere else:"
-            f" change state.url in {service.config}",
+            f" change state.url in {path}",
         )
 
 
-def _braced(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else "{" + ",".join(names) + "}"
-
-
-def uninstall(service: Service, *, dry: bool) -> Iterator[Step]:
-    """Does each step and yields it; `dry`: does nothing, and yields what it would do."""
-    if is_ours(read(service.below_root(service.unit_file)) or ""):
-        if not dry:
-            host.disable(service.unit, service.root)
+def uninstall(service: Service, host: Host) -> Iterator[Step]:
+    """Takes each step and yields it; on a dry host, yields the steps that it would take."""
+    if _is_ours(host.read(service.unit_file) or ""):
+        host.disable(service.unit)
         yield Step("service", f"{service.unit} (stopped, disabled)")
-    yield from _files(service, dry=dry)
-    if not dry:
-        host.reload_units(service.root)
-    yield from _folders(service, dry=dry)
-    if host.ids_of(USER, service.root) is not None:
+    if others := _other_instances(service, host):
+        yield Step("unit", f"{service.unit_file} (kept: {', '.join(others)})")
+    else:
+        result = host.remove(service.unit_file, _is_ours) or "not there"
+        yield Step("unit", f"{service.unit_file} ({result})")
+    example = _example_text(service)
+    removable: list[tuple[str, Path, Callable[[str], bool]]] = [
+        ("secrets", service.credentials_file, _is_ours),
+        ("config", service.place.config, example.__eq__),
+    ]
+    for name, path, is_own in removable:
+        if (removed := host.remove(path, is_own)) is not None:
+            yield Step(name, f"{path} ({removed})")
+    host.reload_units()
+    yield from _remove_folders(service, host)
+    if host.find_owner(USER) is not None:
         yield Step("user", f"{USER} (kept: files may be its own; userdel {USER} removes it)")
 
 
-def _files(service: Service, *, dry: bool) -> Iterator[Step]:
-    others = _other_instances(service)
-    if others:
-        yield Step("unit", f"{service.unit_file} (kept: {', '.join(others)})")
-    else:
-        how = take_back(service.below_root(service.unit_file), is_ours, dry=dry)
-        yield Step("unit", f"{service.unit_file} ({how or 'not there'})")
-    how = take_back(service.below_root(service.credentials_file), is_ours, dry=dry)
-    if how is not None:
-        yield Step("secrets", f"{service.credentials_file} ({how})")
-    example = example_text(service)
-    how = take_back(service.below_root(service.config), lambda text: text == example, dry=dry)
-    if how is not None:
-        yield Step("config", f"{service.config} ({how})")
-
-
-def _folders(service: Service, *, dry: bool) -> Iterator[Step]:
+def _remove_folders(service: Service, host: Host) -> Iterator[Step]:
     for name, folder in (("config", CONFIGS), ("state", service.state)):
-        path = service.below_root(folder)
-        if not path.exists() or dry:
+        if not host.path(folder).exists() or host.dry:
             continue
-        if remove_if_empty(path):
+        if host.remove_if_empty(folder):
             yield Step(name, f"{folder} (removed)")
         elif name == "state":
             yield Step(name, f"{folder} (kept: what is known of every contract)")
 
 
-def _other_instances(service: Service) -> list[str]:
-    """Instances by the same unit: started at boot, with a drop-in, or with a configuration."""
+def _other_instances(service: Service, host: Host) -> list[str]:
+    """Returns those of the same unit: started at boot, with a drop-in, or with a configuration."""
     if service.name is None:
         return []
-    units, configs = service.below_root(UNITS), service.below_root(CONFIGS)
+    units = host.path(UNITS)
     links = [*units.glob("*.wants/cdc-sync@*.service"), *units.glob("cdc-sync@*.service.d")]
     names = {link.name.removesuffix(".d").removesuffix(".service") for link in links}
-    names |= {f"cdc-sync@{file.stem}" for file in configs.glob("*.yaml") if file.stem != "config"}
+    configs = host.path(CONFIGS).glob("*.yaml")
+    names |= {f"cdc-sync@{file.stem}" for file in configs if file.stem != "config"}
     return sorted(names - {service.unit, "cdc-sync@"})
 
 
-def unit_text(service: Service, program: Path) -> str:
-    """The unit of the service, for this program."""
-    text = _shipped(service.unit_file.name).read_text(encoding="utf-8")
-    text = text.replace(f"={_PREFIX}/bin/cdc-sync ", f"={program} ")
-    return marked(text.replace(f"file:{_PREFIX}/", f"file:{program.parent.parent}/"))
+def _example_text(service: Service) -> str:
+    """Returns a configuration to fill in, or to write again with `init`."""
+    place = service.place
+    password, secret = place.form(PASSWORD), place.form(SECRET)
+    return render(
+        {
+            "source": {
+                "url": f"postgresql+psycopg://reader:{password}@db.example.com/erp",
+                "table": "contracts",
+                "id": "id",
+                "watermark": "updated_at",
+            },
+            "mapping": {
+                "reference": "erp-{id}",
+                "account": "account_name",
+                "start": "start_date",
+                "end": "end_date",
+            },
+            "customergauge": {
+                "region": "eu",
+                "client_id": "your-client-id",
+                "client_secret": secret,
+            },
+            "state": {"url": place.state_url} if place.state_url else {},
+        }
+    )
 
 
-def credentials_text(secrets: Sequence[str]) -> str:
-    """A drop-in that hands these files to the service; one that is taken away is empty for it."""
-    lines = [
-        f"LoadCredential={name}:{CONFIGS / name}\nSetCredential={name}:\\n\n" for name in secrets
-    ]
-    return marked("[Service]\n" + "".join(lines))
+def _write_marked(name: str, host: Host, path: Path, text: str) -> Step:
+    """Writes a text under a line that says whose it is, and tells whether somebody changed it."""
+    marked = f"{_MARK} [{_digest(text)}]; own settings belong in `systemctl edit`.\n{text}"
+    result = host.write(path, marked)
+    return Step(name, f"{path} ({result})", None if result == "unchanged" else marked)
 
 
-def sysusers_text() -> str:
-    """What systemd-sysusers makes the user from."""
-    return _shipped("cdc-sync.sysusers").read_text(encoding="utf-8")
-
-
-def example_text(service: Service) -> str:
-    """A configuration to fill in, or to write anew with `init`."""
-    place = Place(service.config)
-    return render(config_as_written(replace(_EXAMPLE, state_url=place.state_url), place))
-
-
-def marked(text: str) -> str:
-    """The text under a line that says whose it is, and tells whether somebody has changed it."""
-    return f"{_MARK} [{_digest(text)}]; own settings belong in `systemctl edit`.\n{text}"
-
-
-def is_ours(text: str) -> bool:
+def _is_ours(text: str) -> bool:
     """Whether a text has its mark, and is as it was written."""
     first, _, rest = text.partition("\n")
     return first.startswith(f"{_MARK} [{_digest(rest)}]")
@@ -252,8 +288,8 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _shipped(name: str) -> Path:
-    """A file of `systemd/`: where the wheel's data went, or in a checkout."""
+def _shipped_text(name: str) -> str:
+    """Returns a file of `systemd/`: where the wheel's data went, or in a checkout."""
     try:
         shipped = [file for file in files("cdc-sync") or () if file.name == name]
     except PackageNotFoundError:
@@ -261,5 +297,5 @@ def _shipped(name: str) -> Path:
     checkout = Path(__file__).resolve().parents[2] / "systemd" / name
     for path in (*(Path(str(file.locate())).resolve() for file in shipped), checkout):
         if path.is_file():
-            return path
+            return path.read_text(encoding="utf-8")
     raise UserMistake(f"This installation lacks {name}.", hint="Install the package again.")

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from cdc_sync.cli import admin as command
 from cdc_sync.config.load import load_config
 from cdc_sync.errors import UserMistake
-from cdc_sync.setup.host import USER, Service, expect_runnable, ids_of
-from cdc_sync.setup.service import install, uninstall
+from cdc_sync.setup.host import Host, expect_runnable
+from cdc_sync.setup.service import USER, Service, install, uninstall
 
 PROGRAM = Path("/srv/cdc-sync/bin/cdc-sync")
 UNIT = "etc/systemd/system/cdc-sync.service"
@@ -19,13 +19,13 @@ TEMPLATE = "etc/systemd/system/cdc-sync@.service"
 
 def installed(image: Path, name: str | None = None, *, dry: bool = False) -> str:
     """Installs; what was said of it, without the texts."""
-    steps = list(install(Service(name, image), PROGRAM, dry=dry))
-    return "\n".join(f"{step.name} {step.says}" for step in steps)
+    steps = list(install(Service(name), Host(image, dry), PROGRAM))
+    return "\n".join(f"{step.name} {step.message}" for step in steps)
 
 
 def taken_back(image: Path, name: str | None = None, *, dry: bool = False) -> str:
-    steps = list(uninstall(Service(name, image), dry=dry))
-    return "\n".join(f"{step.name} {step.says}" for step in steps)
+    steps = list(uninstall(Service(name), Host(image, dry)))
+    return "\n".join(f"{step.name} {step.message}" for step in steps)
 
 
 def files(image: Path) -> dict[str, str]:
@@ -38,7 +38,7 @@ def files(image: Path) -> dict[str, str]:
 def test_it_makes_the_user_the_unit_the_state_and_an_example(image: Path):
     said = installed(image)
 
-    ids = ids_of(USER, image)
+    ids = Host(image).find_owner(USER)
     config, state = (image / "etc/cdc-sync/config.yaml"), (image / "var/lib/cdc-sync")
     assert ids is not None
     assert "user cdc-sync (created)" in said
@@ -84,10 +84,10 @@ def test_a_second_install_changes_nothing_and_says_so(image: Path):
 def test_a_newer_program_brings_its_unit(image: Path):
     installed(image)
 
-    steps = list(install(Service(None, image), Path("/opt/new/bin/cdc-sync"), dry=False))
+    steps = list(install(Service(), Host(image), Path("/opt/new/bin/cdc-sync")))
 
     assert "ExecStart=/opt/new/bin/cdc-sync " in (image / UNIT).read_text()
-    assert any(step.says.startswith(f"/{UNIT} (updated)") for step in steps)
+    assert any(step.message.startswith(f"/{UNIT} (updated)") for step in steps)
 
 
 def test_a_dry_run_says_the_same_and_writes_nothing(image: Path):
@@ -155,7 +155,7 @@ def test_a_state_that_root_has_made_before_becomes_the_services_own(image: Path)
 
     installed(image)
 
-    ids = ids_of(USER, image)
+    ids = Host(image).find_owner(USER)
     assert ids is not None
     assert (state / "state.db").stat().st_uid == ids.user
 
