@@ -90,7 +90,7 @@ class _File:
         """
         node, line = self.root, 0
         for step in place:
-            found = _children(node).get(step)
+            found = _children(node).get(str(step))
             if found is None:
                 break
             key, node = found
@@ -98,12 +98,12 @@ class _File:
         return line
 
 
-def _children(node: Node) -> dict[str | int, tuple[Node, Node]]:
+def _children(node: Node) -> dict[str, tuple[Node, Node]]:
     """Returns the values of a mapping or a list, each with the node at whose line it begins."""
     if isinstance(node, MappingNode):
-        return {key.value: (key, value) for key, value in node.value if isinstance(key.value, str)}
+        return {str(key.value): (key, value) for key, value in node.value}
     items = node.value if isinstance(node, SequenceNode) else ()
-    return {index: (item, item) for index, item in enumerate(items)}
+    return {str(index): (item, item) for index, item in enumerate(items)}
 
 
 def _read_file(path: Path) -> _File:
@@ -127,17 +127,7 @@ def _read_file(path: Path) -> _File:
         raise ConfigMistake(
             f"{path}, line 1: the file must hold sections such as `source:`, not {kind}."
         )
-    return _File(path, _with_text_keys(sections), root)
-
-
-def _with_text_keys(sections: Mapping[Any, Any]) -> dict[str, Any]:
-    """Returns sections whose keys are texts, where YAML read some as numbers or dates."""
-    return {
-        str(name): {str(key): value for key, value in keys.items()}
-        if isinstance(keys, dict)
-        else keys
-        for name, keys in sections.items()
-    }
+    return _File(path, sections, root)
 
 
 def _parse_yaml(path: Path, text: str) -> tuple[Node, Any]:
@@ -197,7 +187,7 @@ def describe_error(error: ErrorDetails) -> str:
     match error["type"]:
         case "missing":
             return _describe_missing_key(place, present="present" in context)
-        case "extra_forbidden":
+        case "extra_forbidden" | "invalid_key":
             return _describe_unknown_key(place)
         case "value_error":
             text = str(context["error"])

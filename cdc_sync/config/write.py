@@ -3,19 +3,18 @@
 Keys, defaults and words come from the model, so that the file cannot say what does not hold.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from cdc_sync.config.load import SECTIONS
 from cdc_sync.config.model import Config, Section
 
 _COLUMN = 34  # where comments begin
 _WIDTH = 100
+_UNBROKEN = 1_000_000  # columns, so that YAML stays on its line
 _HEADER = """\
 # The configuration of cdc-sync, as `cdc-sync init` wrote it. Look at it with: cdc-sync check
 #
@@ -56,7 +55,7 @@ def _section_lines(name: str, model: type[Section], given: Mapping[str, object])
 
 def _key_lines(indent: str, key: str, value: object, about: str) -> Iterator[str]:
     line = f"{indent}{key}: {scalar(value)}"
-    whole = _commented(line, about)
+    whole = f"{line:<{_COLUMN - 1}} # {about}"
     if len(whole) <= _WIDTH:
         yield whole
     else:
@@ -64,32 +63,23 @@ def _key_lines(indent: str, key: str, value: object, about: str) -> Iterator[str
         yield line
 
 
-def _commented(line: str, about: str) -> str:
-    return f"{line:<{_COLUMN - 1}} # {about}"
-
-
 def scalar(value: object) -> str:
     """Returns a value as YAML on one line, without quotes where that reads back as the same."""
-    if not isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    plain = value.isprintable() and " #" not in value and _reads_back(value)
-    return value if plain else json.dumps(value, ensure_ascii=False)
-
-
-def _reads_back(text: str) -> bool:
-    try:
-        return bool(YAML(typ="rt").load(StringIO(f"key: {text}\n")) == {"key": text})
-    except (YAMLError, ValueError):
-        return False
+    return _dump(value, flow=True).removesuffix("\n...")
 
 
 def as_yaml(document: dict[str, Any]) -> str:
     """Returns the document as YAML in the style of config.yaml."""
+    return _dump(document, flow=False)
+
+
+def _dump(value: object, *, flow: bool) -> str:
     yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
+    yaml.default_flow_style = flow
+    yaml.width = _UNBROKEN
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # its stub says None
     text = StringIO()
-    yaml.dump(document, text)
+    yaml.dump(value, text)
     return text.getvalue().rstrip("\n")
 
 
