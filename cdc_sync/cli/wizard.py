@@ -25,7 +25,13 @@ from cdc_sync.setup.files import (
     refuse_existing,
     source_address,
 )
-from cdc_sync.setup.guess import Proposal, in_order, looks_right, propose, reference_of
+from cdc_sync.setup.guess import (
+    Proposal,
+    looks_like_contracts,
+    propose,
+    rank_proposals,
+    suggest_reference,
+)
 from cdc_sync.source.inspection import CatalogTable, open_catalog
 from cdc_sync.wording import format_count, format_problems, value_or_dash
 
@@ -164,7 +170,7 @@ def _source(asker: Asker, place: Place) -> tuple[SourceAddress, Seen]:
 def _look(address: SourceAddress) -> Seen:
     with open_catalog(address.with_password) as catalog:
         tables = {table.name: table for table in catalog.tables()}
-        likely = in_order(map(propose, tables.values()))
+        likely = rank_proposals(map(propose, tables.values()))
         shown = likely[:LISTED]
         rows = [(None, False) if one.is_view else catalog.rows(one.table) for one in shown]
         return Seen(tables, likely, rows, catalog.odd_zone)
@@ -174,7 +180,7 @@ def _table(asker: Asker, seen: Seen) -> CatalogTable:
     if not asker.given("table"):
         print("Tables with a key and a time column:")
         print(listing(seen.likely, seen.rows))
-    best = [one for one in seen.likely if looks_right(one)]
+    best = [one for one in seen.likely if looks_like_contracts(one)]
     if not asker.terminal and not asker.given("table") and len(best) != 1:
         raise nobody_to_ask(["table"])
     default = "1" if seen.likely else None
@@ -219,7 +225,7 @@ def _mapping(
     asker: Asker, answers: Answers, guess: Proposal, table: CatalogTable
 ) -> dict[str, str]:
     """The templates, after a look at the first rows as they would be sent."""
-    default = reference_of(answers.source.database, answers.id)
+    default = suggest_reference(answers.source.database, answers.id)
     question = "Reference: a prefix keeps two systems apart  "
 
     def reference() -> str:
@@ -299,7 +305,7 @@ def listing(proposals: Sequence[Proposal], rows: Sequence[Rows]) -> str:
             one.table,
             _rows(count) if not one.is_view else "a view",
             f"{', '.join([*(one.id or ()), one.watermark or ''])} {_index(one)}",
-            "← looks right" if number == 1 and looks_right(one) else "",
+            "← looks right" if number == 1 and looks_like_contracts(one) else "",
         )
         for number, (one, count) in enumerate(zip(proposals, rows, strict=False), 1)
     ]

@@ -78,9 +78,8 @@ class SourceAddress:
     @property
     def with_password(self) -> str:
         """The URL as a driver needs it."""
-        if not self.password:
-            return self.url
-        return make_url(self.url).set(password=self.password).render_as_string(hide_password=False)
+        url = make_url(self.url).set(password=self.password or None)
+        return url.render_as_string(hide_password=False)
 
     def with_form(self, form: str) -> str:
         """Returns the URL as config.yaml has it: the form in the password's place."""
@@ -177,7 +176,7 @@ def refuse_existing(*paths: Path) -> None:
     """Raises UserMistake for the first of these files that is there and holds anything."""
     for path in paths:
         if os.path.lexists(path) and not (path.is_file() and path.stat().st_size == 0):
-            raise UserMistake(f"{path} is there already.", hint="Add --force to write it anew.")
+            raise UserMistake(f"{path} is there already.", hint="Add --force to overwrite it.")
 
 
 def write_files(files: Mapping[Path, tuple[str, int]], *, force: bool) -> None:

@@ -1,6 +1,6 @@
-"""Guesses, from names and types alone, which table holds the contracts and which column is what.
+"""Guesses from names and types which table holds the contracts, and which column is which field.
 
-Nobody is bound to them: `init` shows each guess, and a person or a flag decides.
+`init` shows each guess, and a person or an option decides.
 """
 
 import re
@@ -16,7 +16,7 @@ _PREFIX_MAX = 20
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What each key of the configuration would be; None where nothing looks right."""
+    """The likely value of each key of the configuration; None where no column looks right."""
 
     table: str
     id: tuple[str, ...] | None
@@ -38,8 +38,8 @@ _WATERMARK = (
     r"(last_)?(update|modification|change)(_at|_on|_ts|_time|_date|_timestamp|_datetime|d)?",
     r"(row_?version|change_(id|number|seq|sequence)|modification_number|scn|lsn|mtime)",
 )
-_VAGUELY = (r".*(upda|modif|chang|touch|systemmodstamp|geaendert|gewijzigd|actualiz|maj).*",)
-_ONCE = re.compile(r".*(creat|insert|birth|dele|born|entered|signed|archi|import).*")
+_WEAK_WATERMARK = (r".*(upda|modif|chang|touch|systemmodstamp|geaendert|gewijzigd|actualiz|maj).*",)
+_SET_ONCE = re.compile(r".*(creat|insert|birth|dele|born|entered|signed|archi|import).*")
 _ACCOUNT = (
     r"account_name|customer_name|company_name|client_name",
     r"(account|customer|company|client|organi[sz]ation)",
@@ -65,96 +65,100 @@ _CONTRACTS = (
     r"(customer_|service_|client_)?(contracts?|subscriptions?|agreements?)",
     r".*(contract|subscription|agreement|vertr|maintenance|polic(y|ies)).*",
 )
-_ASIDE = re.compile(r".*(archi|histor|audit|backup|_old|old_|_bak|_log|log_|tmp|temp|stag|copy).*")
+_ARCHIVE = re.compile(
+    r".*(archi|histor|audit|backup|_old|old_|_bak|_log|log_|tmp|temp|stag|copy).*"
+)
 
 
 def propose(table: CatalogTable) -> Proposal:
-    """The likeliest meaning of each column; none is used for two dates at a time."""
-    start = _guess(table.columns, _START, _DATES)
-    end = _guess(table.columns, _END, _DATES, but=(start,))
-    watermark = _watermark(table, (start, end))
+    """Returns the likeliest meaning of each column; no column has the meaning of two dates."""
+    start = _find_column(table.columns, _START, _DATES)
+    end = _find_column(table.columns, _END, _DATES, exclude=(start,))
+    watermark = _find_watermark(table, (start, end))
     return Proposal(
         table=table.name,
-        id=_key(table),
+        id=_find_key(table),
         watermark=watermark,
-        account=_guess(table.columns, _ACCOUNT, _TEXTS),
+        account=_find_column(table.columns, _ACCOUNT, _TEXTS),
         start=start,
         end=end,
-        description=_guess(table.columns, _DESCRIPTION, _TEXTS),
+        description=_find_column(table.columns, _DESCRIPTION, _TEXTS),
         indexed=any(index[0] == watermark for index in (*table.indexes, *table.keys)),
         is_view=table.is_view,
     )
 
 
-def in_order(proposals: Iterable[Proposal]) -> list[Proposal]:
-    """Those with a key and a watermark, the one that looks most like contracts first."""
+def rank_proposals(proposals: Iterable[Proposal]) -> list[Proposal]:
+    """Returns those with a key and a watermark, the one that looks most like contracts first."""
     usable = [one for one in proposals if one.id and one.watermark]
-    return sorted(usable, key=lambda one: (-_likeness(one), one.table))
+    return sorted(usable, key=lambda one: (-_score(one), one.table))
 
 
-def looks_right(proposal: Proposal) -> bool:
-    """Whether a table looks like contracts, and not merely like the best of them."""
-    return bool(proposal.account and proposal.start) and not _ASIDE.fullmatch(
-        _snake(proposal.table)
-    )
+def looks_like_contracts(proposal: Proposal) -> bool:
+    """Whether a table looks like contracts by itself, and not only beside the others."""
+    is_archive = _ARCHIVE.fullmatch(_snake_case(proposal.table))
+    return bool(proposal.account and proposal.start) and not is_archive
 
 
-def reference_of(database: str | None, key: Sequence[str]) -> str:
-    """A template for references, with the database's name as the prefix of its own."""
+def suggest_reference(database: str | None, key: Sequence[str]) -> str:
+    """Returns a template for references, with the database's name as its prefix."""
     slug = re.sub(r"[^a-z0-9]+", "-", (database or "").lower()).strip("-")
     prefix = slug if 0 < len(slug) <= _PREFIX_MAX else _PREFIX
     return "-".join([prefix, *(f"{{{name}}}" for name in key)])
 
 
-def _likeness(one: Proposal) -> int:
-    name = _snake(one.table.rpartition(".")[2])
-    rank = _rank(name, _CONTRACTS)
+def _score(one: Proposal) -> int:
+    name = _snake_case(one.table.rpartition(".")[2])
+    rank = _match_rank(name, _CONTRACTS)
     points = 0 if rank is None else 8 - 2 * rank
     points += 3 * sum(guess is not None for guess in (one.account, one.start))
     points += sum((one.end is not None, one.indexed))
-    return points - (10 if _ASIDE.fullmatch(name) else 0)
+    return points - (10 if _ARCHIVE.fullmatch(name) else 0)
 
 
-def _key(table: CatalogTable) -> tuple[str, ...] | None:
+def _find_key(table: CatalogTable) -> tuple[str, ...] | None:
     if table.keys:
         return table.keys[0]
-    column = _guess(table.columns, _KEY, (DeclaredType.NUMBER, *_TEXTS, DeclaredType.OTHER))
+    types = (DeclaredType.NUMBER, *_TEXTS, DeclaredType.OTHER)
+    column = _find_column(table.columns, _KEY, types)
     return None if column is None else (column,)
 
 
-def _watermark(table: CatalogTable, taken: Sequence[str | None]) -> str | None:
-    likely = [one for one in table.columns if not _ONCE.fullmatch(_snake(one.name))]
-    named = _guess(likely, _WATERMARK, (*_TIMES, DeclaredType.NUMBER), but=taken)
-    if named := named or _guess(likely, _VAGUELY, _TIMES, but=taken):
-        return named
-    times = [
-        one.name for one in likely if one.type is DeclaredType.TIMESTAMP and one.name not in taken
+def _find_watermark(table: CatalogTable, exclude: Sequence[str | None]) -> str | None:
+    likely = [
+        one
+        for one in table.columns
+        if one.name not in exclude and not _SET_ONCE.fullmatch(_snake_case(one.name))
     ]
+    named = _find_column(likely, _WATERMARK, (*_TIMES, DeclaredType.NUMBER))
+    if named := named or _find_column(likely, _WEAK_WATERMARK, _TIMES):
+        return named
+    times = [one.name for one in likely if one.type is DeclaredType.TIMESTAMP]
     return times[0] if len(times) == 1 else None
 
 
-def _guess(
+def _find_column(
     columns: Sequence[CatalogColumn],
     patterns: Sequence[str],
-    held: Sequence[DeclaredType],
-    but: Sequence[str | None] = (),
+    types: Sequence[DeclaredType],
+    exclude: Sequence[str | None] = (),
 ) -> str | None:
-    """The column whose name comes first in the patterns, and then whose type in `held`."""
+    """Returns the column whose name comes first in the patterns, and then its type in `types`."""
     found = [
-        (rank, held.index(column.type), place)
+        (rank, types.index(column.type), place)
         for place, column in enumerate(columns)
-        if column.type in held
-        and column.name not in but
-        and (rank := _rank(_snake(column.name), patterns)) is not None
+        if column.type in types
+        and column.name not in exclude
+        and (rank := _match_rank(_snake_case(column.name), patterns)) is not None
     ]
     return columns[min(found)[2]].name if found else None
 
 
-def _rank(name: str, patterns: Sequence[str]) -> int | None:
+def _match_rank(name: str, patterns: Sequence[str]) -> int | None:
     return next((at for at, pattern in enumerate(patterns) if re.fullmatch(pattern, name)), None)
 
 
-def _snake(name: str) -> str:
+def _snake_case(name: str) -> str:
     """LastModifiedDate, LAST-MODIFIED DATE: last_modified_date."""
     split = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
     return re.sub(r"[^a-z0-9]+", "_", split.lower()).strip("_")

@@ -175,7 +175,7 @@ def test_nothing_is_overwritten_without_force(
     path = made / name if name != "config.yaml" else Path("made") / name
     assert (ran.code, ran.err) == (
         2,
-        f"cdc-sync: {path} is there already. Add --force to write it anew.\n",
+        f"cdc-sync: {path} is there already. Add --force to overwrite it.\n",
     )
     assert [(file.name, file.read_text()) for file in made.iterdir()] == [(name, "mine")]
     assert by_options(tmp_path, source, sandbox, "--force").code == 0

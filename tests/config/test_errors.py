@@ -1,4 +1,4 @@
-"""Every mistake in config.yaml is told in a sentence, with its file, line, key and mend."""
+"""Each mistake in config.yaml is reported in one sentence with its file, line, key and fix."""
 
 from pathlib import Path
 
@@ -27,17 +27,17 @@ customergauge:
 
 
 @pytest.fixture
-def mistake(tmp_path, monkeypatch):
+def mistakes_of(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    def told(text: str, environ: dict[str, str] | None = None, **options: bool) -> str:
+    def load(text: str, environ: dict[str, str] | None = None, **options: bool) -> str:
         Path("config.yaml").write_text(text)
         with pytest.raises(ConfigMistake) as caught:
             load_config(find_config(None, {}), environ or {}, **options)
         assert caught.value.exit_code == 2
         return str(caught.value)
 
-    return told
+    return load
 
 
 def changed(old: str, new: str) -> str:
@@ -140,18 +140,18 @@ ONE_MISTAKE = [
 @pytest.mark.parametrize(
     ("text", "sentence"), ONE_MISTAKE, ids=[sentence for _, sentence in ONE_MISTAKE]
 )
-def test_a_mistake_is_told_in_one_sentence_with_its_line_and_mend(mistake, text, sentence):
+def test_a_mistake_is_reported_in_one_sentence_with_its_line_and_fix(mistakes_of, text, sentence):
     glue = "" if sentence[0] in ",: " else ", "
-    (mistaken,) = mistake(text).splitlines()
+    (mistake,) = mistakes_of(text).splitlines()
 
-    assert mistaken == f"config.yaml{glue}{sentence}"
+    assert mistake == f"config.yaml{glue}{sentence}"
 
 
-def test_every_mistake_is_told_at_once_in_the_order_of_the_file(mistake):
+def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file(mistakes_of):
     text = GOOD.replace("table: contracts", "tabel: contracts").replace("hush", "${SECRET}")
     text = text.replace("region: eu", "region: de") + "schedule:\n  poll: soon\nlogs: {}\n"
 
-    assert mistake(text).splitlines() == [
+    assert mistakes_of(text).splitlines() == [
         "config.yaml, line 1: `source` needs `table` or `query`.",
         "config.yaml, line 3: `source.tabel` is not a key. Did you mean `source.table`?",
         "config.yaml, line 11: `customergauge.region` must be `eu`, `us` or `au`.",
@@ -161,10 +161,10 @@ def test_every_mistake_is_told_at_once_in_the_order_of_the_file(mistake):
     ]
 
 
-def test_what_only_follows_from_a_missing_variable_is_not_told_as_well(mistake):
+def test_a_missing_variable_is_reported_without_what_only_follows_from_it(mistakes_of):
     text = changed("table: contracts", "table: ${TABLE}")
 
-    assert len(mistake(text).splitlines()) == 1
+    assert len(mistakes_of(text).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -180,8 +180,8 @@ def test_what_only_follows_from_a_missing_variable_is_not_told_as_well(mistake):
         GOOD + "  base_url: https://hunter2@example.com\n",
     ],
 )
-def test_a_mistake_never_tells_a_secret(mistake, text):
-    assert "hunter2" not in mistake(text)
+def test_a_mistake_never_contains_a_secret(mistakes_of, text):
+    assert "hunter2" not in mistakes_of(text)
 
 
 def test_the_file_is_named_as_the_user_named_it(tmp_path):
@@ -192,7 +192,7 @@ def test_the_file_is_named_as_the_user_named_it(tmp_path):
         load_config(file, {})
 
 
-def test_a_file_that_is_no_text_or_cannot_be_read_is_told_so(tmp_path):
+def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_bytes(b"\xff\xfe\x00")
 
@@ -202,7 +202,7 @@ def test_a_file_that_is_no_text_or_cannot_be_read_is_told_so(tmp_path):
         load_config(tmp_path, {})
 
 
-def test_a_form_that_is_none_is_a_mistake_also_where_the_secrets_are_not_needed(mistake):
+def test_a_malformed_form_is_a_mistake_also_where_the_secrets_are_not_needed(mistakes_of):
     text = changed("client_secret: hush", "client_secret: ${SECRET")
 
-    assert "begins no form" in mistake(text, secrets=False)
+    assert "begins no form" in mistakes_of(text, secrets=False)

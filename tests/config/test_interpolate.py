@@ -54,12 +54,12 @@ def test_a_form_gives_what_it_names(interpolator, text, result):
 @pytest.mark.parametrize(
     "text", ["${", "${A", "${}", "${A-b}", "${1A}", "${A:=b}", "${file:x", "${A:-${B}"]
 )
-def test_a_form_that_is_none_is_a_mistake(interpolator, text):
+def test_a_malformed_form_is_a_mistake(interpolator, text):
     with pytest.raises(ValueError, match="begins no form"):
         interpolator.interpolate(text)
 
 
-def test_a_file_that_is_no_text_or_a_folder_is_a_mistake(interpolator, tmp_path):
+def test_a_file_that_cannot_be_read_is_a_mistake(interpolator, tmp_path):
     (tmp_path / "binary").write_bytes(b"\xff")
 
     with pytest.raises(ValueError, match=r"binary, which is not UTF-8 text\."):

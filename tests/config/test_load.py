@@ -178,7 +178,7 @@ def test_commands_that_need_only_the_state_run_without_the_secrets(file):
     assert [url.get_secret_value() for url in config.alerts.urls] == ["mailto://me:pw@example.com"]
 
 
-def test_without_the_secrets_what_resolves_is_as_always(file):
+def test_without_the_secrets_those_that_resolve_are_there(file):
     assert load_config(file, ENVIRON, secrets=False) == load_config(file, ENVIRON)
 
 

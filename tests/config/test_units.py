@@ -51,7 +51,7 @@ def test_a_duration_is_a_number_with_its_unit(text, value):
         "15s\n",
     ],
 )
-def test_what_is_no_duration_is_told_with_the_right_form(text):
+def test_a_wrong_duration_is_refused_with_the_right_form(text):
     with pytest.raises(
         ValueError, match=r"is not a duration\. Write .*`15s`, `5m`, `1h` or `90d`\."
     ):
@@ -59,7 +59,7 @@ def test_what_is_no_duration_is_told_with_the_right_form(text):
 
 
 @given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=9999)))
-def test_a_duration_is_shown_as_it_can_be_read_again(value):
+def test_a_formatted_duration_reads_back(value):
     assert parse_duration(format_duration(value)) == pytest.approx(
         value, abs=timedelta(microseconds=1)
     )
@@ -74,7 +74,7 @@ def test_a_rate_is_by_the_second_or_the_minute(text, rate):
 
 
 @pytest.mark.parametrize("text", ["20", "0/s", "20/h", "/s", "-1/s", "off", ""])
-def test_what_is_no_rate_is_told_with_the_right_form(text):
+def test_a_wrong_rate_is_refused_with_the_right_form(text):
     with pytest.raises(ValueError, match=r"is not a rate\. Write `20/s`, `90/m` or `none`\."):
         parse_rate(text)
 
@@ -88,7 +88,7 @@ def test_a_share_is_in_percent(text, share):
 
 
 @pytest.mark.parametrize("text", ["20", "101%", "-1%", "0.2", ""])
-def test_what_is_no_share_is_told_with_the_right_form(text):
+def test_a_wrong_share_is_refused_with_the_right_form(text):
     with pytest.raises(ValueError, match=r"is not a share\. Write .*`20%`, or `none`\."):
         parse_share(text)
 
@@ -136,6 +136,6 @@ def test_a_template_is_texts_and_columns_in_their_order(template, parts):
         "{a[0]}",
     ],
 )
-def test_what_is_no_template_is_a_mistake(template):
+def test_a_wrong_template_is_a_mistake(template):
     with pytest.raises(ValueError, match="Write"):
         parse_template(template)

@@ -1,6 +1,6 @@
 import pytest
 
-from cdc_sync.setup.guess import in_order, looks_right, propose, reference_of
+from cdc_sync.setup.guess import looks_like_contracts, propose, rank_proposals, suggest_reference
 from cdc_sync.source.dialects.base import DeclaredType
 from cdc_sync.source.inspection import CatalogColumn, CatalogTable
 
@@ -31,7 +31,7 @@ def test_the_usual_names_are_guessed():
     assert (found.account, found.start, found.end) == ("account_name", "start_date", "end_date")
     assert found.description is None
     assert found.indexed
-    assert looks_right(found)
+    assert looks_like_contracts(found)
 
 
 @pytest.mark.parametrize(
@@ -94,17 +94,17 @@ def test_dates_are_guessed_by_their_names(columns, start, end):
 
 def test_contracts_come_before_their_archive_and_before_what_merely_has_dates():
     names = ["contract_archive", "invoices", "contracts", "sessions"]
-    found = in_order(propose(table(name, **CONTRACTS)) for name in names)
+    found = rank_proposals(propose(table(name, **CONTRACTS)) for name in names)
 
     assert [one.table for one in found] == ["contracts", "invoices", "sessions", "contract_archive"]
-    assert not looks_right(found[-1])
+    assert not looks_like_contracts(found[-1])
 
 
 def test_a_table_without_a_key_or_a_watermark_is_not_listed():
     keyless = table("logs", keys=(), message=DeclaredType.TEXT, updated_at=DeclaredType.TIMESTAMP)
     timeless = table("plans", id=DeclaredType.NUMBER, name=DeclaredType.TEXT)
 
-    assert in_order(map(propose, (keyless, timeless))) == []
+    assert rank_proposals(map(propose, (keyless, timeless))) == []
 
 
 def test_a_view_is_known_by_its_column_of_that_name():
@@ -121,4 +121,4 @@ def test_a_view_is_known_by_its_column_of_that_name():
     ],
 )
 def test_a_reference_has_the_name_of_the_database_as_its_prefix(database, key, expected):
-    assert reference_of(database, key) == expected
+    assert suggest_reference(database, key) == expected

@@ -17,13 +17,13 @@ UNIT = "etc/systemd/system/cdc-sync.service"
 TEMPLATE = "etc/systemd/system/cdc-sync@.service"
 
 
-def installed(image: Path, name: str | None = None, *, dry: bool = False) -> str:
-    """Installs; what was said of it, without the texts."""
+def run_install(image: Path, name: str | None = None, *, dry: bool = False) -> str:
+    """Installs, and returns the steps without the texts of files."""
     steps = list(install(Service(name), Host(image, dry), PROGRAM))
     return "\n".join(f"{step.name} {step.message}" for step in steps)
 
 
-def taken_back(image: Path, name: str | None = None, *, dry: bool = False) -> str:
+def run_uninstall(image: Path, name: str | None = None, *, dry: bool = False) -> str:
     steps = list(uninstall(Service(name), Host(image, dry)))
     return "\n".join(f"{step.name} {step.message}" for step in steps)
 
@@ -36,13 +36,13 @@ def files(image: Path) -> dict[str, str]:
 
 
 def test_it_makes_the_user_the_unit_the_state_and_an_example(image: Path):
-    said = installed(image)
+    steps = run_install(image)
 
     ids = Host(image).find_owner(USER)
     config, state = (image / "etc/cdc-sync/config.yaml"), (image / "var/lib/cdc-sync")
     assert ids is not None
-    assert "user cdc-sync (created)" in said
-    assert "unit /etc/systemd/system/cdc-sync.service (written)   exposure 1." in said
+    assert "user cdc-sync (created)" in steps
+    assert "unit /etc/systemd/system/cdc-sync.service (written)   exposure 1." in steps
     assert (state.stat().st_uid, stat.S_IMODE(state.stat().st_mode)) == (ids.user, 0o750)
     assert (config.stat().st_gid, stat.S_IMODE(config.stat().st_mode)) == (ids.group, 0o640)
     unit = (image / UNIT).read_text()
@@ -52,7 +52,7 @@ def test_it_makes_the_user_the_unit_the_state_and_an_example(image: Path):
 
 @pytest.mark.parametrize("name", [None, "crm"])
 def test_the_example_is_a_configuration_that_reads_the_secrets(image: Path, name: str | None):
-    installed(image, name)
+    run_install(image, name)
     prefix = "" if name is None else f"{name}."
     credentials = image / "credentials"
     credentials.mkdir()
@@ -68,21 +68,21 @@ def test_the_example_is_a_configuration_that_reads_the_secrets(image: Path, name
     assert config.state.url.get_secret_value() == f"sqlite:///{folder}/state.db"
 
 
-def test_a_second_install_changes_nothing_and_says_so(image: Path):
-    installed(image)
+def test_a_second_install_changes_nothing_and_reports_that(image: Path):
+    run_install(image)
     before = files(image)
 
-    said = installed(image)
+    steps = run_install(image)
 
     assert files(image) == before
-    assert "user cdc-sync (unchanged)" in said
-    assert "cdc-sync.service (unchanged)" in said
-    assert "state /var/lib/cdc-sync (0750 cdc-sync, unchanged)" in said
-    assert "created" not in said
+    assert "user cdc-sync (unchanged)" in steps
+    assert "cdc-sync.service (unchanged)" in steps
+    assert "state /var/lib/cdc-sync (0750 cdc-sync, unchanged)" in steps
+    assert "created" not in steps
 
 
 def test_a_newer_program_brings_its_unit(image: Path):
-    installed(image)
+    run_install(image)
 
     steps = list(install(Service(), Host(image), Path("/opt/new/bin/cdc-sync")))
 
@@ -90,12 +90,12 @@ def test_a_newer_program_brings_its_unit(image: Path):
     assert any(step.message.startswith(f"/{UNIT} (updated)") for step in steps)
 
 
-def test_a_dry_run_says_the_same_and_writes_nothing(image: Path):
-    said = installed(image, dry=True)
+def test_a_dry_run_has_the_same_steps_and_writes_nothing(image: Path):
+    steps = run_install(image, dry=True)
 
     assert files(image) == {}
     assert list((image / "etc").iterdir()) == []
-    assert [line.split()[0] for line in said.splitlines()] == [
+    assert [line.split()[0] for line in steps.splitlines()] == [
         "user",
         "config",
         "unit",
@@ -110,11 +110,11 @@ def test_a_configuration_that_is_there_is_kept_and_can_be_read_by_the_service(im
     config.write_text("source: {}\n")
     config.chmod(0o600)
 
-    said = installed(image)
+    steps = run_install(image)
 
     assert config.read_text() == "source: {}\n"
     assert stat.S_IMODE(config.stat().st_mode) == 0o640
-    assert "config /etc/cdc-sync/config.yaml (kept; 0640 root:cdc-sync)" in said
+    assert "config /etc/cdc-sync/config.yaml (kept; 0640 root:cdc-sync)" in steps
 
 
 def test_secrets_beside_the_configuration_are_handed_over(image: Path):
@@ -124,10 +124,10 @@ def test_secrets_beside_the_configuration_are_handed_over(image: Path):
         (folder / name).write_text("x")
         (folder / name).chmod(mode)
 
-    said = installed(image)
+    steps = run_install(image)
 
     dropped_in = (image / "etc/systemd/system/cdc-sync.service.d/credentials.conf").read_text()
-    assert "LoadCredential from /etc/cdc-sync/{client_secret,state_password}" in said
+    assert "LoadCredential from /etc/cdc-sync/{client_secret,state_password}" in steps
     assert "\nLoadCredential=state_password:/etc/cdc-sync/state_password\n" in dropped_in
     assert "client_secret" not in dropped_in  # the unit itself names it
 
@@ -138,10 +138,10 @@ def test_an_instance_takes_its_own_secrets_and_state(image: Path):
     for name in ("client_secret", "crm.client_secret", "crm.web_token"):
         (folder / name).touch(0o600)
 
-    said = installed(image, "crm")
+    steps = run_install(image, "crm")
 
     dropped_in = image / "etc/systemd/system/cdc-sync@crm.service.d/credentials.conf"
-    assert "LoadCredential from /etc/cdc-sync/{crm.client_secret,crm.web_token}" in said
+    assert "LoadCredential from /etc/cdc-sync/{crm.client_secret,crm.web_token}" in steps
     assert "LoadCredential=crm.web_token:" in dropped_in.read_text()
     assert (image / "var/lib/cdc-sync/crm").is_dir()
     assert (image / TEMPLATE).is_file()
@@ -153,87 +153,87 @@ def test_a_state_that_root_has_made_before_becomes_the_services_own(image: Path)
     state.mkdir(parents=True)
     (state / "state.db").touch(0o600)
 
-    installed(image)
+    run_install(image)
 
     ids = Host(image).find_owner(USER)
     assert ids is not None
     assert (state / "state.db").stat().st_uid == ids.user
 
 
-def test_a_state_where_the_service_may_not_write_is_named(image: Path):
-    installed(image)
+def test_a_state_where_the_service_may_not_write_is_reported(image: Path):
+    run_install(image)
     config = image / "etc/cdc-sync/config.yaml"
     text = config.read_text().replace("# state:", "state:")
     text = text.replace("#   url: sqlite:////var/lib/cdc-sync/", "  url: sqlite:////srv/")
     config.write_text(text)
 
-    said = installed(image)
+    steps = run_install(image)
 
-    assert "NOTE /srv/state.db is not below /var/lib/cdc-sync" in said
-    assert "change state.url" in said
+    assert "NOTE /srv/state.db is not below /var/lib/cdc-sync" in steps
+    assert "change state.url" in steps
 
 
-def test_uninstall_takes_back_what_was_written_and_nobody_changed(image: Path):
-    installed(image)
+def test_uninstall_removes_the_files_that_install_wrote(image: Path):
+    run_install(image)
 
-    said = taken_back(image)
+    steps = run_uninstall(image)
 
     assert set(files(image)) <= {"etc/passwd", "etc/shadow"}
     assert not (image / "etc/cdc-sync").exists()
     assert not (image / "var/lib/cdc-sync").exists()
-    assert "unit /etc/systemd/system/cdc-sync.service (removed)" in said
-    assert "userdel cdc-sync" in said
+    assert "unit /etc/systemd/system/cdc-sync.service (removed)" in steps
+    assert "userdel cdc-sync" in steps
 
 
-def test_uninstall_keeps_what_is_somebodys_own(image: Path):
-    installed(image)
+def test_uninstall_keeps_files_that_were_changed(image: Path):
+    run_install(image)
     mine = ("etc/cdc-sync/config.yaml", UNIT, "etc/cdc-sync/client_secret", "var/lib/cdc-sync/a.db")
     for name in mine:
         with (image / name).open("a") as file:
             file.write("# mine\n")
 
-    said = taken_back(image)
+    steps = run_uninstall(image)
 
     assert [name for name in mine if not (image / name).exists()] == []
-    assert said.count("kept: it was changed") == 2
-    assert "state /var/lib/cdc-sync (kept" in said
+    assert steps.count("kept: it was changed") == 2
+    assert "state /var/lib/cdc-sync (kept" in steps
 
 
 def test_an_instance_leaves_the_unit_to_the_others(image: Path):
-    installed(image, "crm")
-    installed(image, "erp")
+    run_install(image, "crm")
+    run_install(image, "erp")
     wants = image / "etc/systemd/system/multi-user.target.wants"
     wants.mkdir()
     (wants / "cdc-sync@erp.service").symlink_to("../cdc-sync@.service")
 
-    said = taken_back(image, "crm")
+    steps = run_uninstall(image, "crm")
 
     assert (image / TEMPLATE).exists()
-    assert "cdc-sync@.service (kept: cdc-sync@erp)" in said
+    assert "cdc-sync@.service (kept: cdc-sync@erp)" in steps
     assert not (image / "etc/cdc-sync/crm.yaml").exists()
     assert (image / "etc/cdc-sync/erp.yaml").exists()
 
 
 def test_an_instance_that_is_not_yet_enabled_keeps_its_unit(image: Path):
-    installed(image, "crm")
-    installed(image, "erp")
+    run_install(image, "crm")
+    run_install(image, "erp")
 
-    assert "cdc-sync@.service (kept: cdc-sync@erp)" in taken_back(image, "crm")
+    assert "cdc-sync@.service (kept: cdc-sync@erp)" in run_uninstall(image, "crm")
     assert (image / TEMPLATE).exists()
-    assert "cdc-sync@.service (removed)" in taken_back(image, "erp")
+    assert "cdc-sync@.service (removed)" in run_uninstall(image, "erp")
 
 
 def test_uninstall_without_an_install_finds_nothing(image: Path):
-    assert taken_back(image) == "unit /etc/systemd/system/cdc-sync.service (not there)"
+    assert run_uninstall(image) == "unit /etc/systemd/system/cdc-sync.service (not there)"
 
 
-def test_a_unit_of_somebody_elses_is_not_overwritten(image: Path):
+def test_a_unit_that_something_else_wrote_is_not_overwritten(image: Path):
     unit = image / UNIT
     unit.parent.mkdir(parents=True)
     unit.write_text("[Service]\nExecStart=/bin/true\n")
 
     with pytest.raises(UserMistake, match="Move it away") as refused:
-        installed(image)
+        run_install(image)
 
     assert refused.value.exit_code == 2
     assert set(files(image)) == {UNIT}
@@ -244,7 +244,7 @@ def test_a_unit_of_somebody_elses_is_not_overwritten(image: Path):
     [Path("/", *parts) for parts in (("root", "v"), ("home", "anna", "v"), ("tmp", "v"))],
     ids=str,
 )
-def test_a_program_that_the_sandbox_hides_is_refused_with_the_mend(part: Path):
+def test_a_program_in_a_hidden_folder_is_refused_with_the_fix(part: Path):
     with pytest.raises(UserMistake, match="203/EXEC") as refused:
         expect_runnable([PROGRAM, part / "bin" / "cdc-sync"])
 
@@ -253,13 +253,13 @@ def test_a_program_that_the_sandbox_hides_is_refused_with_the_mend(part: Path):
 
 
 @pytest.mark.parametrize("name", ["config", "a/b", "", "-x", "a b"])
-def test_a_name_that_is_none_is_refused(name: str):
+def test_a_wrong_instance_name_is_refused(name: str):
     with pytest.raises(UserMistake, match="name of an instance"):
         Service(name)
 
 
 @pytest.mark.parametrize("verb", ["install", "uninstall"])
-def test_without_root_one_sentence_says_so(verb: str, monkeypatch: pytest.MonkeyPatch):
+def test_without_root_it_is_refused_in_one_sentence(verb: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("os.geteuid", lambda: 1000)
 
     ended = CliRunner().invoke(command.service_app, [verb])

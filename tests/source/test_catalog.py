@@ -1,6 +1,6 @@
 import sqlalchemy as sa
 
-from cdc_sync.setup.guess import in_order, looks_right, propose
+from cdc_sync.setup.guess import looks_like_contracts, propose, rank_proposals
 from cdc_sync.source.dialects.base import DeclaredType
 from cdc_sync.source.inspection import open_catalog
 from tests.support.rows import rows_in
@@ -43,10 +43,10 @@ def test_the_likely_table_is_first_and_its_rows_are_counted(source_url):
         open_catalog(source_url) as catalog,
     ):
         rows.add({"id": 1}, {"id": 2})
-        likely = in_order(map(propose, catalog.tables()))
+        likely = rank_proposals(map(propose, catalog.tables()))
 
         assert [one.table for one in likely] == ["contracts", "contract_archive"]
-        assert [looks_right(one) for one in likely] == [True, False]
+        assert [looks_like_contracts(one) for one in likely] == [True, False]
         assert likely[0].indexed
         assert catalog.rows("contracts") == (2, True)
 

@@ -59,7 +59,7 @@ def test_it_syncs_confined_with_its_secret_from_systemd(
     assert in_process(service, "Uid") == service.lab.run("id", "-u", "cdc-sync").stdout.strip()
 
 
-def test_commands_of_root_beside_it_leave_its_files_to_it(serve: Serve):
+def test_commands_run_by_root_leave_its_files_to_it(serve: Serve):
     service = serve("beside")
 
     status = service.cdc_sync("status")
@@ -91,7 +91,7 @@ def test_a_reload_changes_what_may_change_and_refuses_what_is_wrong(serve: Serve
     assert (service.shows("MainPID"), service.shows("ActiveState")) == (pid, "active")
 
 
-def test_a_daemon_that_is_killed_comes_back_and_goes_on(serve: Serve, sandbox: Sandbox):
+def test_a_killed_daemon_is_restarted_and_goes_on(serve: Serve, sandbox: Sandbox):
     service = serve("killed")
 
     service.lab.systemctl("kill", "-s", "KILL", service.unit)
@@ -102,7 +102,7 @@ def test_a_daemon_that_is_killed_comes_back_and_goes_on(serve: Serve, sandbox: S
     assert "ended: signal" in service.log()
 
 
-def test_a_worker_that_hangs_is_ended_by_the_watchdog(serve: Serve, lab: Lab, sandbox: Sandbox):
+def test_a_hung_worker_is_ended_by_the_watchdog(serve: Serve, lab: Lab, sandbox: Sandbox):
     program = lab.path(f"{COMMAND}-hanging")
     program.write_text(HANGING)
     program.chmod(0o755)
@@ -133,7 +133,7 @@ def test_it_stops_in_time_while_the_api_hangs(serve: Serve, sandbox: Sandbox):
     assert service.shows("Result") == "success"
 
 
-def test_a_wrong_configuration_ends_it_with_words_and_is_not_tried_for_ever(prepare: Serve):
+def test_a_wrong_configuration_is_reported_and_not_retried_for_ever(prepare: Serve):
     service = prepare("wrong")
     service.edit(schedule={"pol": "2s"})
 
@@ -145,7 +145,7 @@ def test_a_wrong_configuration_ends_it_with_words_and_is_not_tried_for_ever(prep
     assert (service.shows("ActiveState"), service.shows("NRestarts")) == ("failed", "0")
 
 
-def test_a_source_and_an_api_that_are_away_show_in_the_status_line(serve: Serve, sandbox: Sandbox):
+def test_an_unavailable_source_shows_in_the_status_line(serve: Serve, sandbox: Sandbox):
     service = serve("away")
     source = service.lab.path(f"/opt/source/{service.unit}/source.db")
     source.rename(source.with_name("gone.db"))
@@ -156,7 +156,7 @@ def test_a_source_and_an_api_that_are_away_show_in_the_status_line(serve: Serve,
     assert service.shows("ActiveState") == "active"
 
 
-def test_uninstall_stops_it_and_takes_back_the_unit_but_not_the_state(serve: Serve):
+def test_uninstall_stops_it_and_removes_the_unit_but_not_the_state(serve: Serve):
     service = serve(None)
     service.lab.systemctl("enable", service.unit)
 

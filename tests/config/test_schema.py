@@ -1,4 +1,4 @@
-"""What is shown of a configuration is true, complete, and without a secret."""
+"""The JSON Schema and the written form of a configuration are complete and have no secret."""
 
 import json
 import re
