@@ -169,8 +169,8 @@ def _describe_mistakes(file: _File, error: ValidationError) -> list[str]:
     details = error.errors(include_url=False, include_input=False)
     mistakes = [(file.line(detail["loc"]), describe_error(detail)) for detail in details]
     # The model checks a section's rule only where all of its keys are valid.
-    failed = {str(detail["loc"][0]) for detail in details if len(detail["loc"]) > 1}
-    for name in failed:
+    failed = [str(detail["loc"][0]) for detail in details if len(detail["loc"]) > 1]
+    for name in dict.fromkeys(failed):
         given = {key for key, value in file.sections[name].items() if value not in (None, "")}
         if broken := SECTIONS[name].broken_rule(given):
             mistakes.append((file.line((name,)), f"`{name}` {broken}"))

@@ -3,6 +3,9 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from cdc_sync.config.load import SECTIONS, load_config
 from cdc_sync.config.write import count_set_lines, render, scalar
@@ -92,3 +95,10 @@ def test_the_lines_that_matter_are_those_given():
 )
 def test_a_value_is_plain_where_that_reads_back(value, form):
     assert scalar(value) == form
+
+
+@given(st.text(st.characters(exclude_categories=["C", "Zl", "Zp"])))
+def test_any_printable_text_reads_back(text):
+    line = f"  key: {scalar(text)}  # a comment"
+
+    assert YAML(typ="safe", pure=True).load(line) == {"key": text}
