@@ -155,15 +155,12 @@ def _hand_over_secrets(service: Service, host: Host) -> Iterator[Step]:
 
 def _find_secrets(service: Service, host: Host) -> list[str]:
     """Returns the files beside the configuration that only their owner may read."""
-    folder = host.path(CONFIGS)
-    found = folder.iterdir() if folder.is_dir() else ()
-    return sorted(f.name for f in found if _belongs_to(service, f.name) and _is_private(f))
-
-
-def _belongs_to(service: Service, file: str) -> bool:
     if service.name is None:
-        return "." not in file
-    return file.startswith(f"{service.name}.") and not file.endswith(".yaml")
+        found = [file for file in host.path(CONFIGS).glob("*") if "." not in file.name]
+    else:
+        beside = host.path(CONFIGS).glob(f"{service.name}.*")
+        found = [file for file in beside if file.suffix != ".yaml"]
+    return sorted(file.name for file in found if _is_private(file))
 
 
 def _is_private(file: Path) -> bool:
