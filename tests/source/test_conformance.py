@@ -289,11 +289,11 @@ def test_each_dialect_is_read_only_and_says_which_server_answers(rows, open_sour
 )
 def test_what_is_not_there_is_the_configurations_mistake(rows, open_source, config):
     rows.add({"id": 1})
-    with pytest.raises(SourceMistake) as told:
+    with pytest.raises(SourceMistake) as raised:
         full(open_source(rows.url, **config))
 
-    assert told.value.hint
-    assert told.value.message.count("\n") == 0
+    assert raised.value.hint
+    assert raised.value.message.count("\n") == 0
 
 
 def test_a_column_that_vanishes_fails_the_poll_and_works_again(rows, open_source):

@@ -1,4 +1,4 @@
-"""A source that cannot be read is told in words, never with its password."""
+"""A source that cannot be read is reported in one plain sentence, never with its password."""
 
 from pathlib import Path
 
@@ -14,38 +14,38 @@ from tests.support.servers import MARIADB
 SECRET = "s3cret-word"
 
 
-def told_by(open_source, url) -> CdcSyncError:
-    with pytest.raises(SourceUnavailable) as told, open_source(str(url)).scan():
+def error_of(open_source, url) -> CdcSyncError:
+    with pytest.raises(SourceUnavailable) as raised, open_source(str(url)).scan():
         pass
-    assert SECRET not in str(told.value)
-    assert told.value.message.count("\n") == 0
-    return told.value
+    assert SECRET not in str(raised.value)
+    assert raised.value.message.count("\n") == 0
+    return raised.value
 
 
-def test_a_user_that_postgresql_does_not_know_is_told(postgresql_url, open_source):
+def test_a_user_that_postgresql_does_not_know_is_named(postgresql_url, open_source):
     url = make_url(postgresql_url).set(username="nobody", password=SECRET)
-    told = told_by(open_source, url.render_as_string(hide_password=False))
+    error = error_of(open_source, url.render_as_string(hide_password=False))
 
-    assert '"nobody"' in told.message
+    assert '"nobody"' in error.message
 
 
 @pytest.mark.usefixtures("mariadb")
 def test_a_wrong_password_on_mariadb_names_the_user(open_source):
     host, port, *_ = MARIADB
-    told = told_by(open_source, f"mysql+pymysql://nobody:{SECRET}@{host}:{port}/erp")
+    error = error_of(open_source, f"mysql+pymysql://nobody:{SECRET}@{host}:{port}/erp")
 
-    assert told.message == f'The source at {host}:{port} refused the password of "nobody".'
+    assert error.message == f'The source at {host}:{port} refused the password of "nobody".'
 
 
 @pytest.mark.parametrize("driver", ["postgresql+psycopg", "mysql+pymysql"])
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "no-such-host.invalid"])
-def test_a_server_that_is_not_there_is_told(open_source, driver, host):
-    told = told_by(open_source, f"{driver}://reader:{SECRET}@{host}/erp")
+def test_a_server_that_is_not_there_cannot_be_reached(open_source, driver, host):
+    error = error_of(open_source, f"{driver}://reader:{SECRET}@{host}/erp")
 
-    assert told.message == f"The source at {host} cannot be reached."
+    assert error.message == f"The source at {host} cannot be reached."
 
 
-def test_a_column_that_is_not_there_is_told_and_never_a_text(source_url, open_source):
+def test_a_column_that_is_not_there_is_an_error_and_never_a_text(source_url, open_source):
     with rows_in(source_url) as rows:
         rows.add({"id": 1})
         with (
@@ -55,25 +55,25 @@ def test_a_column_that_is_not_there_is_told_and_never_a_text(source_url, open_so
             scan.full_page(None)
 
 
-def test_an_unknown_database_is_told(postgresql_url, open_source):
+def test_an_unknown_database_is_named(postgresql_url, open_source):
     url = make_url(postgresql_url).set(database="nowhere").render_as_string(hide_password=False)
-    told = told_by(open_source, url)
+    error = error_of(open_source, url)
 
-    assert 'has no database "nowhere"' in told.message
+    assert 'has no database "nowhere"' in error.message
 
 
-def test_a_missing_sqlite_file_is_told_and_not_made(tmp_path: Path, open_source):
-    told = told_by(open_source, f"sqlite:///{tmp_path}/source.db")
+def test_a_missing_sqlite_file_is_an_error_and_not_made(tmp_path: Path, open_source):
+    error = error_of(open_source, f"sqlite:///{tmp_path}/source.db")
 
-    assert told.message == f"The SQLite source {tmp_path}/source.db does not exist."
+    assert error.message == f"The SQLite source {tmp_path}/source.db does not exist."
     assert not (tmp_path / "source.db").exists()
 
 
-def test_a_file_that_is_no_database_is_told(tmp_path: Path, open_source):
+def test_a_file_that_is_no_database_cannot_be_opened(tmp_path: Path, open_source):
     (tmp_path / "source.db").write_bytes(b"not a database at all " * 100)
-    told = told_by(open_source, f"sqlite:///{tmp_path}/source.db")
+    error = error_of(open_source, f"sqlite:///{tmp_path}/source.db")
 
-    assert told.message == f"The file {tmp_path}/source.db cannot be opened as a SQLite database."
+    assert error.message == f"The file {tmp_path}/source.db cannot be opened as a SQLite database."
 
 
 @pytest.mark.parametrize("name", ["50%20.db", "what#.db", "two words é.db"])
@@ -104,7 +104,7 @@ def test_a_connection_that_cannot_be_prepared_is_closed(postgresql_url, open_sou
         raise psycopg.OperationalError("the connection is lost")
 
     monkeypatch.setattr(PostgreSQL, "prepare_session", break_off)
-    told_by(open_source, postgresql_url)
+    error_of(open_source, postgresql_url)
 
     assert [connection.closed for connection in opened] == [True]
 

@@ -1,4 +1,4 @@
-"""The horizon as a source answers it: what is open is seen, or it is said why not."""
+"""The horizon of real sources: open transactions are seen, or the reason why not is given."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,7 +108,7 @@ def test_a_privilege_that_is_revoked_is_noticed_at_the_next_question(pg, open_so
         assert read_horizon(scan, CarryOver(), now).basis == "lookback"
 
 
-def test_a_session_that_hides_its_transactions_makes_it_blind(pg, open_source):
+def test_a_session_that_hides_its_transactions_makes_lookback_apply(pg, open_source):
     source = open_source(reader_of(pg.url, privileged=True), **SHORT)
     with session(pg.url) as writer:
         writer.execute("SET track_activities = off")
@@ -117,10 +117,10 @@ def test_a_session_that_hides_its_transactions_makes_it_blind(pg, open_source):
     assert (horizon.basis, "do not show" in horizon.reason) == ("lookback", True)
 
 
-def test_another_server_begins_afresh(pg, open_source, postgresql_url):
+def test_another_server_starts_a_new_horizon(pg, open_source, postgresql_url):
     first = ask(open_source(pg.url))
-    memory = first.carry_over.state
-    other = type(memory)(memory.value, {}, "another", memory.clock, memory.ours)
+    state = first.carry_over.state
+    other = type(state)(state.value, {}, "another", state.clock, state.ours)
 
     assert not ask(open_source(pg.url), first.carry_over).source_changed
     assert ask(open_source(pg.url), CarryOver(other)).source_changed

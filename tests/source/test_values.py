@@ -1,4 +1,4 @@
-"""What each database can hold and Python cannot: it is one row's trouble, not its page's."""
+"""What each database can hold and Python cannot: it rejects one row, not its page."""
 
 from datetime import UTC, datetime
 
@@ -48,7 +48,7 @@ def mariadb_url(mariadb):
 
 @pytest.mark.parametrize("page_size", [1, 2, 100])
 @pytest.mark.parametrize("value", ["infinity", "-infinity", "10000-01-01", "0044-03-15 BC"])
-def test_a_date_that_only_postgresql_knows_is_one_rows_trouble(postgresql_url, open_source, value, page_size):  # fmt: skip
+def test_a_date_that_only_postgresql_knows_rejects_one_row(postgresql_url, open_source, value, page_size):  # fmt: skip
     with rows_in(postgresql_url) as rows:
         rows.add({"id": 1}, {"id": 2}, {"id": 3})
         rows.execute(f"UPDATE contracts SET start_date = '{value}' WHERE id = 2")
@@ -154,7 +154,7 @@ def test_sqlites_texts_are_compared_in_their_own_form(tmp_path, open_source, sta
     assert [row.source_id for row in found] == later
 
 
-def test_a_text_that_is_not_utf8_is_one_rows_trouble(tmp_path, open_source):
+def test_a_text_that_is_not_utf8_rejects_one_row(tmp_path, open_source):
     url = f"sqlite:///{tmp_path / 'source.db'}"
     with rows_in(url) as rows:
         rows.add({"id": 1}, {"id": 2})

@@ -56,7 +56,7 @@ class SQLite(Dialect):
         )
 
     def prepare_session(self, connection: Any) -> str:
-        # A text that is not UTF-8 is the row's trouble, not the page's.
+        # A text that is not UTF-8 must reject its row and not stop the page.
         connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
         connection.execute("PRAGMA query_only = ON")
         return "UTC"
