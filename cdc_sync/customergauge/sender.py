@@ -1,7 +1,7 @@
 """The one asyncio loop that PUTs: a thread of its own, asked by batches, answering by a queue.
 
-An answer that shuts the door for everybody (`shuts`) gives back at once what has not left yet,
-and what was submitted by somebody who had not collected that answer.
+An answer after which all sending stops gives back at once what has not left yet, and what was
+submitted by somebody who had not collected that answer.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.customergauge.client import Client, Departure, Request, Window
 from cdc_sync.customergauge.token import Token
 from cdc_sync.log import Redaction
+from cdc_sync.rules.gate import count_refusals, should_stop_sending
 from cdc_sync.rules.verdict import NoAnswer, Reply
 
 Task = TypeVar("Task")
@@ -44,7 +45,7 @@ class Job(NamedTuple, Generic[Task]):
 
 
 class Sent(NamedTuple, Generic[Task]):
-    """What came of a job; `reply` and `token` None: it never left, and was to begin then."""
+    """Result of a job. `reply` is None if it was never sent; `began` is then its scheduled time."""
 
     task: Task
     token: Token | None
@@ -72,24 +73,24 @@ class Sender(Generic[Task]):
         *,
         now: Callable[[], datetime],
         token: Callable[[], Token | None],
-        shuts: Callable[[Reply], bool],
+        step_seconds: Callable[[], float],
         wake: Callable[[], None],
     ) -> None:
         self._config = config
         self._redact = redact
         self._now = now
         self._token = token  # asked when a PUT leaves: one claimed ahead may outlive its token
-        self._shuts = shuts
+        self._step_seconds = step_seconds  # the least time between two PUTs
         self._wake = wake
-        self.step_seconds = 0.0  #: the least time between two PUTs
         self._next_leave = 0.0
         self._window = Window(time.monotonic)
         self._queue: deque[Job[Task]] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._done: deque[Sent[Task]] = deque()
-        self._shut = 0  # how often the door was shut, and
-        self._known_shut = 0  # how often when answers were last collected
+        self._refused = 0  # in a row
+        self._stops = 0  # how often sending stopped, and
+        self._known_stops = 0  # how often when answers were last collected
         self._loop = uvloop.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
@@ -100,11 +101,11 @@ class Sender(Generic[Task]):
         """Starts the jobs in their order, `concurrency` at a time."""
         batch = list(jobs)
         if batch:
-            self._loop.call_soon_threadsafe(self._take, batch, self._known_shut)
+            self._loop.call_soon_threadsafe(self._take, batch, self._known_stops)
 
     def collect(self) -> list[Sent[Task]]:
         """What has come back since the last call."""
-        self._known_shut = self._shut
+        self._known_stops = self._stops
         return [self._done.popleft() for _ in range(len(self._done))]
 
     def done(self) -> int:
@@ -136,9 +137,9 @@ class Sender(Generic[Task]):
         self._client = Client(self._config, self._redact)
         self._ready.set()
 
-    def _take(self, batch: list[Job[Task]], known_shut: int) -> None:
+    def _take(self, batch: list[Job[Task]], known_stops: int) -> None:
         self._queue.extend(batch)
-        if known_shut == self._shut:
+        if known_stops == self._stops:
             self._leave()
         else:
             self._give_back()
@@ -172,7 +173,7 @@ class Sender(Generic[Task]):
             # clock rounds up, or a busy machine delays a little, is not lost.
             now = time.monotonic()
             is_stalled = now - self._next_leave > CATCH_UP_SECONDS
-            self._next_leave = (now if is_stalled else self._next_leave) + self.step_seconds
+            self._next_leave = (now if is_stalled else self._next_leave) + self._step_seconds()
             return _Leaving(job, token, self._window.start())
         return None
 
@@ -182,14 +183,15 @@ class Sender(Generic[Task]):
 
     def _early(self, job: Job[Task]) -> float:
         """For how many seconds a job must not leave yet."""
-        if not self.step_seconds:
+        step = self._step_seconds()
+        if not step:
             return 0.0
         asked = (job.not_before - self._now()).total_seconds()
         if asked > LONGEST_WAIT_SECONDS:
             asked = 0.0  # our clock was set back
         # As many steps as it takes to fill a second.
-        most = ceil(1 / self.step_seconds)
-        full = self._window.full_for(most, most * self.step_seconds - SLACK_SECONDS)
+        most = ceil(1 / step)
+        full = self._window.full_for(most, most * step - SLACK_SECONDS)
         return max(asked, full, self._next_leave - time.monotonic())
 
     def _is_over(self, job: Job[Task]) -> bool:
@@ -219,8 +221,9 @@ class Sender(Generic[Task]):
         departure.is_over()
         seconds = time.monotonic() - started
         self._came(Sent(job.task, token, reply, began, self._now(), seconds))
-        if self._shuts(reply):
-            self._shut += 1  # only now that its answer can be collected
+        self._refused = count_refusals(self._refused, reply)
+        if should_stop_sending(reply, self._refused):
+            self._stops += 1  # only now that its answer can be collected
             self._give_back()
 
     def _came(self, sent: Sent[Task]) -> None:

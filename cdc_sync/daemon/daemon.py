@@ -205,7 +205,7 @@ class Daemon:
         return "active" if self._capturing.running else "standby"
 
     def _health(self) -> Health:
-        last, quiet = self._loops.polls.last, time.monotonic() - self._sync.delivery.came_round
+        last, quiet = self._loops.polls.last, time.monotonic() - self._sync.delivery.last_progress
         return Health(
             good_poll_at=last.good_at if last else self._since,
             poll_error=last.run.error if last else None,
@@ -215,7 +215,7 @@ class Daemon:
 
     def _is_hung(self, interval: float) -> bool:
         """Whether a loop, or a run of one, has made no progress for too long."""
-        seen = [self._sync.delivery.came_round]
+        seen = [self._sync.delivery.last_progress]
         if self._capturing.running:
             seen.append(self._loops.polls.last_progress)
             if (reconciles := self._loops.reconciles.last_progress()) is not None:

@@ -1,4 +1,4 @@
-"""What came back: judged, told, and kept until it is recorded."""
+"""What came back: each answer is judged, logged, and kept until it is recorded."""
 
 import random
 from collections import Counter, deque
@@ -11,19 +11,15 @@ from sqlalchemy import Connection
 from cdc_sync.contract import Reference, payload_of
 from cdc_sync.customergauge.sender import Sent
 from cdc_sync.delivery.accounts import Accounts, NewAccount
-from cdc_sync.delivery.flow import Access, Pacing
+from cdc_sync.delivery.flow import Flow
 from cdc_sync.measures import Measures
-from cdc_sync.rules.gate import ApiStatus, Gate
-from cdc_sync.rules.outcome import Attempt, Claimed, Kind, Settlement, settle
+from cdc_sync.rules.outcome import Attempt, Claimed, OutcomeKind, Settlement, settle
 from cdc_sync.rules.verdict import (
     Accepted,
     AccountMissing,
     Answer,
-    ApiState,
     Refused,
     Reply,
-    Throttled,
-    TokenRejected,
     TryLater,
     Verdict,
     judge,
@@ -35,45 +31,38 @@ from cdc_sync.wording import format_problems
 log = structlog.get_logger()
 Task: TypeAlias = Claimed | NewAccount
 NOTHING = payload_of({})
-MOST_NAMED = 100  # adopted references that are remembered, to be named
-TOLD_EVERY = timedelta(minutes=1)
-MOST_REASONS = 100  # kept apart; of more than that, each is told at debug alone
+ADOPTED_KEPT = 100  # adopted references that are remembered, to be named
+LOG_AGAIN_AFTER = timedelta(minutes=1)
+REASONS_KEPT = 100  # counted apart; of more than that, each is logged at debug alone
 
 
 class Answers:
-    """Turns answers into settlements, and holds the gate that they open and shut."""
+    """Turns answers into settlements for contracts, and into changes of the flow."""
 
-    def __init__(
-        self, access: Access, accounts: Accounts, pacing: Pacing, measures: Measures
-    ) -> None:
-        self._access = access
+    def __init__(self, flow: Flow, accounts: Accounts, measures: Measures) -> None:
+        self._flow = flow
         self._accounts = accounts
-        self._pacing = pacing
         self._measures = measures
         self._settled: list[Settlement] = []
         self._unsent: list[Claimed] = []
         self._delays = Delays()
-        self._surprising: set[int | None] = set()  # statuses of success that were told, once each
-        self._told_status: ApiStatus | None = None
-        self.gate = Gate()
+        self._logged_statuses: set[int | None] = set()  # unusual ones of success, once each
         self.counts: Counter[str] = Counter()
-        self.adopted: deque[Reference] = deque(maxlen=MOST_NAMED)
+        self.adopted: deque[Reference] = deque(maxlen=ADOPTED_KEPT)
 
     @property
     def unrecorded(self) -> bool:
         """Whether there is something to record."""
-        told = self._told_status == self.gate.status()
-        return bool(self._settled or self._unsent or self._accounts.unrecorded or not told)
+        return bool(self._settled or self._unsent or self._accounts.unrecorded)
 
     def take(self, sent: Sent[Task]) -> bool:
-        """What an answer means for its contract or account, and for everybody.
+        """Judges an answer for its contract or account, and for all that is sent after it.
 
-        False where that was no try: it never left, or its account is made first.
+        False where that was no attempt: it never left, or its account is made first.
         """
         task = sent.task
         if sent.reply is None:
-            self.pass_gate(self.gate.unsent())
-            self._pacing.given_back(sent.began)
+            self._flow.unsent(sent.began)
             if isinstance(task, NewAccount):
                 self._accounts.unsent(task)
             else:
@@ -81,28 +70,15 @@ class Answers:
             return False
         payload = NOTHING if isinstance(task, NewAccount) else task.payload
         verdict = judge(sent.reply, payload, sent.ended)
-        self._heed(sent, verdict)
+        is_account_first = isinstance(verdict, AccountMissing) and self._accounts.creates
+        first = TryLater("its account is made first", doubt=False)
+        who = f"account {task.name}" if isinstance(task, NewAccount) else task.source_id
+        self._flow.apply(first if is_account_first else verdict, sent, who)
         if isinstance(task, NewAccount):
             self._accounts.answered(task, verdict, sent.ended)
         else:
             self._settle(task, sent, sent.reply, verdict)
-        return not (isinstance(verdict, AccountMissing) and self._accounts.creates)
-
-    def _heed(self, sent: Sent[Task], verdict: Verdict) -> None:
-        """What concerns everybody."""
-        # A token that was replaced meanwhile says nothing about the one we have.
-        if isinstance(verdict, TokenRejected) and not self._access.refused(sent.token):
-            return
-        if isinstance(verdict, AccountMissing) and self._accounts.creates:
-            verdict = TryLater("its account is made first", doubt=False)
-        is_new = isinstance(verdict, Throttled) and not self.gate.everybody_waits(sent.ended)
-        task = sent.task
-        who = f"account {task.name}" if isinstance(task, NewAccount) else task.source_id
-        self.pass_gate(self.gate.after(verdict, sent.ended, random.random(), who))  # noqa: S311
-        if is_new and self.gate.shut_until is not None:
-            self._pacing.throttled(sent.ended, self.gate.shut_until - sent.ended)
-        elif isinstance(sent.reply, Answer) and not isinstance(verdict, Throttled):
-            self._pacing.answered()
+        return not is_account_first
 
     def _settle(self, claimed: Claimed, sent: Sent[Task], reply: Reply, verdict: Verdict) -> None:
         if isinstance(verdict, AccountMissing):
@@ -114,21 +90,7 @@ class Answers:
         settlement = settle(claimed, verdict, attempt, random.random())  # noqa: S311
         self._settled.append(settlement)
         self._measures.record_put(sent.ended, status, sent.seconds, settlement.arrival)
-        self._tell(settlement, verdict, sent.seconds)
-
-    def heed_pace(self, now: datetime) -> None:
-        """Everybody waits for a 429, also one of a process before us or of another beside us."""
-        wait = self._pacing.waits(now)
-        if wait is not None and self.gate.state is ApiState.OK:
-            self.pass_gate(self.gate.stopped(ApiState.THROTTLED, "429", now, wait))
-
-    def pass_gate(self, gate: Gate) -> None:
-        """From now on this gate; told where its state is another."""
-        before, self.gate = self.gate, gate
-        if gate.state is not before.state:
-            event = "api.recovered" if gate.state is ApiState.OK else f"api.{gate.state}"
-            level = log.info if gate.state is ApiState.OK else log.warning
-            level(event, reason=gate.reason, before=before.state.value)
+        self._log(settlement, verdict, sent.seconds)
 
     def record(self, tx: Connection, now: datetime) -> None:
         """Writes what came back, as part of `tx`; `recorded` is to be called after its commit."""
@@ -141,24 +103,20 @@ class Answers:
         if self._settled:
             last = self._settled[-1]
             control.save(tx, DeliveryReport(last.at, last.http_status))
-        if self.gate.status() != self._told_status:
-            control.save(tx, self.gate.status())
-        self._pacing.tell(tx)  # last: a claim, too, comes to the pace after all this
 
     def recorded(self) -> None:
-        """The transaction of `record` was committed."""
-        self._told_status = self.gate.status()
+        """Notes that the transaction of `record` was committed."""
         self._settled, self._unsent = [], []
         self._accounts.recorded()
 
-    def _tell_surprise(self, settlement: Settlement) -> None:
-        """What the status of an acceptance gives away, which nobody expected."""
-        if settlement.http_status not in (200, 201, *self._surprising):
-            self._surprising.add(settlement.http_status)
+    def _log_unusual(self, settlement: Settlement) -> None:
+        """Logs what an acceptance says beside that: another status, a reference known or lost."""
+        if settlement.http_status not in (200, 201, *self._logged_statuses):
+            self._logged_statuses.add(settlement.http_status)
             log.info("api.other_success", status=settlement.http_status)
-        if settlement.kind is Kind.ADOPTED:
+        if settlement.kind is OutcomeKind.ADOPTED:
             self.adopted.append(settlement.claimed.reference)
-        if settlement.kind in (Kind.RECREATED, Kind.ADOPTED):
+        if settlement.kind in (OutcomeKind.RECREATED, OutcomeKind.ADOPTED):
             event = f"contract.{settlement.kind}"
             log.warning(
                 event,
@@ -167,56 +125,49 @@ class Answers:
                 status=settlement.http_status,
             )
 
-    def _tell(self, settlement: Settlement, verdict: Verdict, seconds: float) -> None:
-        claimed = settlement.claimed
+    def _log(self, settlement: Settlement, verdict: Verdict, seconds: float) -> None:
         if settlement.kind is not None:
             self.counts[settlement.kind.value] += 1
         if settlement.acknowledged:
-            self._tell_surprise(settlement)
+            self._log_unusual(settlement)
             return
-        why = format_problems(settlement.problems)
-        if not isinstance(verdict, Refused):
-            self._delays.tell(settlement, why, seconds)
+        reason = format_problems(settlement.problems)
+        fields = {
+            "source_id": settlement.claimed.source_id,
+            "reference": settlement.claimed.reference,
+            "status": settlement.http_status,
+            "reason": reason,
+            "seconds": round(seconds, 3),
+        }
+        if isinstance(verdict, Refused):
+            log.warning("contract.refused", **fields)
             return
-        log.warning(
-            "contract.refused",
-            source_id=claimed.source_id,
-            reference=claimed.reference,
-            status=settlement.http_status,
-            reason=why,
-            seconds=round(seconds, 3),
-        )
+        others = self._delays.count_unlogged(reason, settlement.at)
+        if others is None:
+            log.debug("contract.delayed", **fields)
+        else:
+            log.info("contract.delayed", **fields, **({"others": others} if others else {}))
 
 
 class Delays:
-    """Keeps how often each reason came since it was last told."""
+    """Counts delays by their reason, so that each is logged once a minute and not per contract."""
 
     def __init__(self) -> None:
-        self._told: dict[str, tuple[datetime, int]] = {}
+        self._logged: dict[str, tuple[datetime, int]] = {}
 
-    def tell(self, settlement: Settlement, why: str, seconds: float) -> None:
-        """One line a contract at debug; at info the first of a reason, with the others' number."""
-        others = self._others(why, settlement.at)
-        level = log.debug if others is None else log.info
-        level(
-            "contract.delayed",
-            source_id=settlement.claimed.source_id,
-            reference=settlement.claimed.reference,
-            status=settlement.http_status,
-            reason=why,
-            seconds=round(seconds, 3),
-            **({"others": others} if others else {}),
-        )
-
-    def _others(self, why: str, now: datetime) -> int | None:
-        """How many came untold since it was last told; None where it is not to be told now."""
-        at, others = self._told.get(why, (None, 0))
+    def count_unlogged(self, reason: str, now: datetime) -> int | None:
+        """Returns how many came since this reason was last logged; None if it was just now."""
+        at, others = self._logged.get(reason, (None, 0))
         # Further away than that: our clock was set back since.
-        if at is not None and abs(now - at) < TOLD_EVERY:
-            self._told[why] = (at, others + 1)
+        if at is not None and abs(now - at) < LOG_AGAIN_AFTER:
+            self._logged[reason] = (at, others + 1)
             return None
-        self._told = {w: t for w, t in self._told.items() if abs(now - t[0]) < 2 * TOLD_EVERY}
-        if len(self._told) >= MOST_REASONS:
+        self._logged = {
+            known: entry
+            for known, entry in self._logged.items()
+            if abs(now - entry[0]) < 2 * LOG_AGAIN_AFTER
+        }
+        if len(self._logged) >= REASONS_KEPT:
             return None
-        self._told[why] = (now, 0)
+        self._logged[reason] = (now, 0)
         return others

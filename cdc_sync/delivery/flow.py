@@ -1,208 +1,310 @@
-"""The pace as delivery keeps it: in the state, for all daemons and restarts together.
+"""When anything may be sent: the gate, the pace and the token, owned by one object.
 
-Its instants are those of the state's clock, which on PostgreSQL is the server's: no two machines
-have the same.
+The gate is how CustomerGauge treats us (rules.gate). The pace (rules.pace) is kept in the state,
+for all daemons and restarts together; its instants are those of the state's clock, which on
+PostgreSQL is the server's: no two machines have the same.
 """
 
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 from sqlalchemy import Connection
 
 from cdc_sync.config.units import Rate
+from cdc_sync.customergauge.sender import Sent
 from cdc_sync.customergauge.token import Token, TokenKeeper
 from cdc_sync.errors import TokenMisplaced, TokenRefused, TokenThrottled, TokenUnavailable
-from cdc_sync.rules.gate import PROBE_LONGEST, Gate
+from cdc_sync.rules.gate import PROBE_LONGEST, ApiStatus, Gate
 from cdc_sync.rules.pace import Pace, SharedPace
-from cdc_sync.rules.verdict import LONGEST, ApiState, backoff
+from cdc_sync.rules.verdict import (
+    LONGEST,
+    Answer,
+    ApiState,
+    Throttled,
+    TokenRejected,
+    Verdict,
+    backoff,
+)
 from cdc_sync.state import control
 from cdc_sync.state.database import is_shared, state_now
+from cdc_sync.state.values import ProbeRequest
 
 log = structlog.get_logger()
-# Others go on while we stall: a turn that we miss by more is lost, or two would take it at once.
+AHEAD = timedelta(seconds=1)  # no more is claimed than can leave within it
+# Others go on while we stall: a slot that we miss by more is lost, or two would take it at once.
 LATE = timedelta(milliseconds=20)
 LEAD_LONGEST = timedelta(seconds=3)
 
 
-class Turn(NamedTuple):
+class Slot(NamedTuple):
     """When a request may start; `not_after` None: at any time from then on."""
 
     not_before: datetime
     not_after: datetime | None
 
 
-class Pacing:
-    """When requests may start; known once the state was asked."""
+class Flow:
+    """Decides whether and when requests may leave. For delivery's thread, except `token`."""
+
+    def __init__(self, tokens: TokenKeeper, limit: Rate | None, wake: Callable[[], None]) -> None:
+        self.gate = Gate()
+        self.is_paused = False  #: by a person
+        self._tokens = tokens
+        self._pacing = _Pacing(limit)
+        self._wake = wake
+        self._saved_status: ApiStatus | None = None
+        self._probe_request: ProbeRequest | None = None
+        self._failure: TokenUnavailable | None = None  # of the last request for a token
+        self._token_tries = 0
+        self._no_token_before: datetime | None = None
+
+    def load(self, tx: Connection, now: datetime) -> None:
+        """Reads what persons asked for, and what other processes know of the pace."""
+        self.is_paused = control.is_paused(tx)
+        self._pacing.load(tx, now)
+        wait = self._pacing.throttled_for(now)
+        if wait is not None and self.gate.state is ApiState.OK:
+            # A 429 of a process before us, or of another one beside us.
+            self._set_gate(self.gate.stopped(ApiState.THROTTLED, "429", now, wait))
+        request = control.load(tx, ProbeRequest)
+        if request != self._probe_request:
+            self._probe_request = request
+            self._no_token_before = None  # the next request for a token is due at once, too
+            self._set_gate(self.gate.resumed(now))
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether the gate is another one than the state knows."""
+        return self._saved_status != self.gate.status()
+
+    def save(self, tx: Connection) -> None:
+        """Stores the gate for `status`, and a 429 for all who send beside us.
+
+        To be called after everything else of `tx` but a claim, which comes to the pace last, too:
+        two processes lock the rows in one order.
+        """
+        if self.unsaved:
+            control.save(tx, self.gate.status())
+        self._pacing.save_throttled(tx)
+
+    def saved(self) -> None:
+        """Notes that the transaction of `save` was committed."""
+        self._saved_status = self.gate.status()
+
+    def room(self, now: datetime, wanted: int) -> int:
+        """Returns how many requests may be claimed now, of so many that are wanted."""
+        if self.is_paused or self.token() is None:
+            return 0
+        paced = self._pacing.room(now)
+        return self.gate.room(now, wanted if paced is None else min(wanted, paced))
+
+    def schedule(self, tx: Connection, now: datetime, count: int) -> list[Slot]:
+        """Reserves slots for so many requests as part of `tx`, and returns them."""
+        return self._pacing.reserve(tx, now, count)
+
+    def submitted(self, delay: timedelta) -> None:
+        """Notes that scheduled requests could leave so long after they were asked for."""
+        self._set_gate(self.gate.claimed())
+        self._pacing.submitted(delay)
+
+    def unsent(self, began: datetime) -> None:
+        """Takes back a request that never left; it was to start at an instant."""
+        self._set_gate(self.gate.unsent())
+        self._pacing.give_back(began)
+
+    def apply(self, verdict: Verdict, sent: Sent[Any], who: str) -> None:
+        """Changes gate and pace by the verdict on an answer about a contract or account `who`."""
+        if isinstance(verdict, TokenRejected) and not self._drop_token(sent.token):
+            return  # a token that was replaced meanwhile says nothing about the one we have
+        now = sent.ended
+        is_new = isinstance(verdict, Throttled) and not self.gate.everybody_waits(now)
+        self._set_gate(self.gate.after(verdict, now, random.random(), who))  # noqa: S311
+        if is_new and self.gate.shut_until is not None:
+            self._pacing.throttle(now, self.gate.shut_until - now)
+        elif isinstance(sent.reply, Answer) and not isinstance(verdict, Throttled):
+            self._pacing.count_answer()
+
+    def token(self) -> Token | None:
+        """Returns the token to send now, if there is one. For any thread."""
+        return self._tokens.current()
+
+    def step_seconds(self) -> float:
+        """Returns the time between two requests; 0: none. For any thread."""
+        return self._pacing.step_seconds
+
+    def to_state_time(self, now: datetime) -> datetime:
+        """Returns an instant of our clock by that of the state."""
+        return self._pacing.to_state_time(now)
+
+    def opens_in(self, now: datetime) -> float | None:
+        """Returns for how many seconds nothing may be claimed; None if that is not known."""
+        if self.gate.shut_until is not None and self.gate.shut_until > now:
+            return (self.gate.shut_until - now).total_seconds()
+        next_at = self._pacing.next_at
+        if next_at is not None and next_at > now + AHEAD / 2:
+            return (next_at - now - AHEAD / 2).total_seconds()
+        return None
+
+    def stopped_by(self) -> str | None:
+        """Returns why nothing may leave now; None where it may."""
+        if self.is_paused:
+            return "Delivery is paused by a person: cdc-sync resume"
+        if self.gate.state in (ApiState.OK, ApiState.THROTTLED):
+            return None
+        return f"CustomerGauge is {self.gate.state}: {self.gate.reason}"
+
+    def has_no_token(self) -> bool:
+        """Whether there is no token and the last request for one failed, not only for now."""
+        is_over = self._failure is not None and not isinstance(self._failure, TokenThrottled)
+        return is_over and self.token() is None
+
+    def renew_token(self, now: datetime) -> None:
+        """Takes note of how the last request for a token ended, and starts the next one if due."""
+        if self._tokens.failure is not self._failure:
+            self._note_token_request(self._tokens.failure, now)
+        before = self._no_token_before
+        # Further away than any wait there is: our clock was set back since.
+        waits = before is not None and now < before <= now + LONGEST
+        # A stop needs no token before its next probe.
+        waits = waits or (self.gate.is_probing and self.gate.is_shut(now))
+        if not waits and self._tokens.wants_renewal():
+            self._tokens.renew(self._wake)
+
+    def _note_token_request(self, failure: TokenUnavailable | None, now: datetime) -> None:
+        self._failure = failure
+        if failure is None:
+            self._token_tries, self._no_token_before = 0, None
+            log.info("token.recovered")
+            self._set_gate(self.gate.renewed())
+            return
+        self._token_tries += 1
+        asked = timedelta(seconds=failure.wait_seconds or 0)
+        growing = backoff(self._token_tries, random.random(), PROBE_LONGEST)  # noqa: S311
+        wait = max(asked, growing)
+        self._no_token_before = now + wait
+        if self._token_tries == 1:
+            log.warning("token.unavailable", reason=str(failure))
+        if self.token() is None:  # else the one at hand is still good
+            self._set_gate(self.gate.stopped(_state_after(failure), str(failure), now, wait))
+
+    def _drop_token(self, token: Token | None) -> bool:
+        """Drops a token that CustomerGauge refuses; False where it was replaced already."""
+        return token is not None and self._tokens.refused(token)
+
+    def _set_gate(self, gate: Gate) -> None:
+        before, self.gate = self.gate, gate
+        if gate.state is not before.state:
+            event = "api.recovered" if gate.state is ApiState.OK else f"api.{gate.state}"
+            level = log.info if gate.state is ApiState.OK else log.warning
+            level(event, reason=gate.reason, before=before.state.value)
+
+
+def _state_after(failure: TokenUnavailable) -> ApiState:
+    if isinstance(failure, TokenRefused):
+        return ApiState.UNAUTHORIZED
+    if isinstance(failure, TokenThrottled):
+        return ApiState.THROTTLED
+    return ApiState.MISCONFIGURED if isinstance(failure, TokenMisplaced) else ApiState.UNREACHABLE
+
+
+class _Pacing:
+    """The pace, and how our clock differs from the state's. Known once the state was asked."""
 
     def __init__(self, limit: Rate | None) -> None:
         self._limit = limit
         self._pace: Pace | None = None
-        self._ahead = timedelta(0)  # of our clock
-        self._lead = timedelta(0)  # what it takes from reserving a turn until it can be taken
-        self._shared = False
-        self._is_news = False  # our own 429, which others do not know of
-        self._taken = 0  # answers since then that were none
+        self._offset = timedelta(0)  # of the state's clock to ours
+        self._lead = timedelta(0)  # what it takes from reserving a slot until it can be used
+        self._is_shared = False
+        self._has_news = False  # a 429 of ours, which others do not know of
+        self._answers = 0  # since then, that were no 429
 
     @property
     def next_at(self) -> datetime | None:
         """No request starts before it, by our clock."""
         next_at = self._pace.next_at if self._pace else None
-        return None if next_at is None else next_at - self._ahead
+        return None if next_at is None else next_at - self._offset
 
     @property
     def step_seconds(self) -> float:
-        """The time between two requests; 0: none."""
         return self._pace.step.total_seconds() if self._pace else 0.0
 
-    def waits(self, now: datetime) -> timedelta | None:
-        """For how long everybody waits for a 429 still; None where nobody does."""
-        until = self._pace.until if self._pace else None
-        left = until - self.their_time(now) if until else timedelta(0)
-        return left if timedelta(0) < left <= LONGEST else None
+    def to_state_time(self, now: datetime) -> datetime:
+        return now + self._offset
 
-    def submitted(self, after: timedelta) -> None:
-        """What was reserved could leave so long after it was asked for."""
-        self._lead = min(LEAD_LONGEST, max(after, 0.9 * self._lead))
-
-    def their_time(self, now: datetime) -> datetime:
-        """An instant of our clock by that of the state."""
-        return now + self._ahead
-
-    def learn(self, tx: Connection, now: datetime) -> None:
-        """What the process before, or others beside us, have kept; and how the clocks differ."""
+    def load(self, tx: Connection, now: datetime) -> None:
+        """Reads what the process before, or others beside us, have kept; and the state's clock."""
+        self._is_shared = is_shared(tx)
         if self._pace is None:
             self._pace = Pace.going_on(self._limit, control.load(tx, SharedPace))
-        elif is_shared(tx):
-            self._join(control.load(tx, SharedPace))
-        self._ahead = state_now(tx, now) - now
-        self._shared = is_shared(tx)
+        elif self._is_shared:
+            self._merge(control.load(tx, SharedPace))
+        self._offset = state_now(tx, now) - now
 
-    def room(self, now: datetime, within: timedelta) -> int | None:
-        """How many requests may start within a time: None any number, 0 while it is not known."""
+    def throttled_for(self, now: datetime) -> timedelta | None:
+        """Returns how much is left of a 429's wait; None if nothing."""
+        until = self._pace.until if self._pace else None
+        left = until - self.to_state_time(now) if until else timedelta(0)
+        return left if timedelta(0) < left <= LONGEST else None
+
+    def room(self, now: datetime) -> int | None:
+        """Returns how many may start within AHEAD: None any number, 0 while it is not known."""
         if self._pace is None:
             return 0
-        now = self.their_time(now)
+        now = self.to_state_time(now)
         self._pace = self._pace.sound(now)
-        return self._pace.room(now, within)
+        return self._pace.room(now, AHEAD)
 
-    def reserve(self, tx: Connection, now: datetime, count: int) -> list[Turn]:
-        """When so many requests may start, by our clock; kept as part of `tx`."""
-        self.keep(tx)
+    def reserve(self, tx: Connection, now: datetime, count: int) -> list[Slot]:
+        self._publish(tx)
         if self._pace is None or not count:
             return []
-        lead = self._lead if self._shared else timedelta(0)
-        pace, self._taken = self._pace.answered(self._taken), 0
-        self._pace, starts = pace.reserve(self.their_time(now) + lead, count)
+        lead = self._lead if self._is_shared else timedelta(0)
+        pace, self._answers = self._pace.answered(self._answers), 0
+        self._pace, starts = pace.reserve(self.to_state_time(now) + lead, count)
         if self._pace.per_second is not None:
             control.save(tx, self._pace.shared())
-        ours = [start - self._ahead for start in starts]
-        has_end = self._shared and self.step_seconds > 0
-        return [Turn(start, start + LATE if has_end else None) for start in ours]
+        has_end = self._is_shared and self.step_seconds > 0
+        return [
+            Slot(start, start + LATE if has_end else None)
+            for start in (start - self._offset for start in starts)
+        ]
 
-    def keep(self, tx: Connection) -> None:
-        """Joins what others have kept, who wait for `tx` from now on, and tells them of a 429."""
-        if is_shared(tx):
-            self._join(control.load_locked(tx, SharedPace))
-        if self._is_news and self._pace is not None:
-            control.save(tx, self._pace.shared())
-            self._is_news = False
-
-    def tell(self, tx: Connection) -> None:
+    def save_throttled(self, tx: Connection) -> None:
         """Tells others of a 429, where there was one."""
-        if self._is_news:
-            self.keep(tx)
+        if self._has_news:
+            self._publish(tx)
 
-    def given_back(self, earliest: datetime) -> None:
-        """Nothing of ours that was to start from an instant on has left."""
-        self._pace = self._pace and self._pace.given_back(self.their_time(earliest))
+    def submitted(self, delay: timedelta) -> None:
+        self._lead = min(LEAD_LONGEST, max(delay, 0.9 * self._lead))
 
-    def answered(self) -> None:
-        """An answer came that is no 429."""
-        self._taken += 1
+    def give_back(self, earliest: datetime) -> None:
+        """Frees the slots from an instant on: nothing that was to start then has left."""
+        self._pace = self._pace and self._pace.given_back(self.to_state_time(earliest))
 
-    def throttled(self, now: datetime, wait: timedelta) -> None:
-        """A 429 makes everybody wait, and go on more slowly."""
+    def count_answer(self) -> None:
+        self._answers += 1
+
+    def throttle(self, now: datetime, wait: timedelta) -> None:
+        """Makes all who send wait for a 429, and go on more slowly."""
         if self._pace is not None:
-            pace = self._pace.answered(self._taken)
-            self._pace = pace.throttled(self.their_time(now), wait)
-            self._is_news, self._taken = True, 0
+            pace = self._pace.answered(self._answers)
+            self._pace = pace.throttled(self.to_state_time(now), wait)
+            self._has_news, self._answers = True, 0
             log.info("api.slower", per_second=round(self._pace.per_second or 0.0, 3))
 
-    def _join(self, stored: SharedPace | None) -> None:
+    def _publish(self, tx: Connection) -> None:
+        """Merges what others have kept, who wait for `tx` from now on, and stores a 429 of ours."""
+        if self._is_shared:
+            self._merge(control.load_locked(tx, SharedPace))
+        if self._has_news and self._pace is not None:
+            control.save(tx, self._pace.shared())
+            self._has_news = False
+
+    def _merge(self, stored: SharedPace | None) -> None:
         if self._pace is not None and stored is not None:
-            ours = self._pace.joined(stored)
-            self._pace = ours.slowed_as(self._pace) if self._is_news else ours
-
-
-class Access:
-    """Asks the keeper for a token when one is due; a failure shuts the gate, blaming nobody."""
-
-    def __init__(self, tokens: TokenKeeper, wake: Callable[[], None]) -> None:
-        self._tokens = tokens
-        self._wake = wake
-        self._told: TokenUnavailable | None = None
-        self._tries = 0
-        self._not_before: datetime | None = None
-
-    def token(self) -> Token | None:
-        """The token to send now, if there is one."""
-        return self._tokens.current()
-
-    def refused(self, token: Token | None) -> bool:
-        """Drops a token that CustomerGauge refuses; False where it was replaced already."""
-        return token is not None and self._tokens.refused(token)
-
-    def failed(self) -> bool:
-        """Whether there is no token and the last request for one failed, not only for now."""
-        is_over = self._told is not None and not isinstance(self._told, TokenThrottled)
-        return is_over and self._tokens.current() is None
-
-    def retried(self, gate: Gate) -> Gate:
-        """A person's word: the next request for a token is due at once."""
-        self._not_before = None
-        return gate
-
-    def renew_if_due(self, gate: Gate, now: datetime) -> Gate:
-        """Takes note of how the last request ended, starts the next one; the gate after that."""
-        gate = self._noted(gate, now)
-        # Further away than any wait there is: our clock was set back since.
-        waits = self._not_before is not None and now < self._not_before <= now + LONGEST
-        # A stop needs no token before its next probe.
-        waits = waits or (gate.is_probing and gate.is_shut(now))
-        if not waits and self._tokens.wants_renewal():
-            self._tokens.renew(self._wake)
-        return gate
-
-    def _noted(self, gate: Gate, now: datetime) -> Gate:
-        failure = self._tokens.failure
-        if failure is self._told:
-            return gate
-        self._told = failure
-        if failure is None:
-            self._tries, self._not_before = 0, None
-            log.info("token.recovered")
-            return gate.renewed()
-        return self._after_failure(failure, gate, now)
-
-    def _after_failure(self, failure: TokenUnavailable, gate: Gate, now: datetime) -> Gate:
-        self._tries += 1
-        asked = timedelta(seconds=failure.wait_seconds or 0)
-        wait = max(asked, backoff(self._tries, random.random(), PROBE_LONGEST))  # noqa: S311
-        self._not_before = now + wait
-        if self._tries == 1:
-            log.warning("token.unavailable", reason=str(failure))
-        if self._tokens.current() is not None:
-            return gate  # the one at hand is still good
-        return gate.stopped(_state_of(failure), str(failure), now, wait)
-
-
-def _state_of(failure: TokenUnavailable) -> ApiState:
-    if isinstance(failure, TokenRefused):
-        return ApiState.UNAUTHORIZED
-    if isinstance(failure, TokenThrottled):
-        return ApiState.THROTTLED
-    misplaced = isinstance(failure, TokenMisplaced)
-    return ApiState.MISCONFIGURED if misplaced else ApiState.UNREACHABLE
+            merged = self._pace.joined(stored)
+            self._pace = merged.slowed_as(self._pace) if self._has_news else merged

@@ -7,7 +7,7 @@ back and what goes next share one transaction.
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 from sqlalchemy import Connection
@@ -15,29 +15,27 @@ from sqlalchemy import Connection
 from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.contract import SourceId, body_of
 from cdc_sync.customergauge.client import Request
-from cdc_sync.customergauge.sender import GROUP, Job, Sender
+from cdc_sync.customergauge.sender import GROUP, Job, Sender, Sent
 from cdc_sync.customergauge.token import TokenKeeper
 from cdc_sync.delivery.accounts import Accounts, NewAccount
 from cdc_sync.delivery.answers import Answers, Task
-from cdc_sync.delivery.flow import Access, Pacing, Turn
+from cdc_sync.delivery.flow import Flow, Slot
 from cdc_sync.errors import StateUnavailable
 from cdc_sync.log import Redaction
 from cdc_sync.measures import Measures
-from cdc_sync.rules.gate import Brake, Gate
+from cdc_sync.rules.gate import Gate
 from cdc_sync.rules.outcome import Claimed
 from cdc_sync.rules.verdict import ApiState
 from cdc_sync.state import control, outbox
 from cdc_sync.state.database import Database
 from cdc_sync.state.lease import owner_id
 from cdc_sync.state.outbox import free_expired_leases
-from cdc_sync.state.values import ProbeRequest
 
 log = structlog.get_logger()
 LINGER_SECONDS = 0.1  # an acknowledgement waits this long for its group
-TOLD_EVERY = 20  # failures of the state in a row after which it is told again
-GLANCE_SECONDS = 1.0  # how often an idle loop looks at what persons said
+LOG_EVERY = 20  # failures of the state in a row after which it is logged again
+CONTROL_POLL_SECONDS = 1.0  # how often an idle loop looks for what persons asked for
 STATE_BACKOFF_SECONDS = 15.0
-AHEAD = timedelta(seconds=1)  # no more is claimed than can leave within it
 LEASE_DEADLINES = 3  # a claim outlives a request's whole deadline so many times
 
 
@@ -57,42 +55,29 @@ class Delivery:
         self._state = state
         self._config = config
         self._now = now
-        self._access = Access(tokens, self.wake)
+        self._flow = Flow(tokens, config.rate_limit, self.wake)
         self._accounts = Accounts(create=config.create_missing_accounts)
-        self._pacing = Pacing(config.rate_limit)
-        self._answers = Answers(self._access, self._accounts, self._pacing, measures)
+        self._answers = Answers(self._flow, self._accounts, measures)
         self.counts = self._answers.counts  #: what became of attempts since the start, by kind
         self.adopted = self._answers.adopted  #: references that were there before us, the latest
         self._wakes = threading.Event()
-        self._called = True
-        self._glanced_at = 0.0
+        self._woken = True
         self._sender: Sender[Task] = Sender(
             config,
             redact,
             now=now,
-            token=self._access.token,
-            shuts=Brake().pulled_by,
+            token=self._flow.token,
+            step_seconds=self._flow.step_seconds,
             wake=self._wakes.set,
         )
         self._owner = owner_id()
         self._in_flight: set[SourceId] = set()
-        self._unsure = False
-        self._more = False
-        self._window = 2 * config.concurrency
-        self._probe_request: ProbeRequest | None = None
-        self._paused = False
+        self._window = 2 * config.concurrency  # how many may be claimed at once
+        self._commit_uncertain = False
+        self._batch_was_full = False
+        self._control_read_at = 0.0
         self.allowance: int | None = None  #: how many more may be sent; None: any number
-        self.came_round = time.monotonic()  #: the last turn, for the watchdog
-
-    @property
-    def gate(self) -> Gate:
-        """Whether anything may be sent now."""
-        return self._answers.gate
-
-    def wake(self) -> None:
-        """Something may be due: looks at once."""
-        self._called = True
-        self._wakes.set()
+        self.last_progress = time.monotonic()  #: the last turn, for the watchdog
 
     def run(self, stop: threading.Event) -> None:
         """Delivers until `stop`; then records what is on its way, and gives the rest back."""
@@ -104,7 +89,7 @@ class Delivery:
                 failures = 0
             except StateUnavailable as error:
                 failures += 1
-                if failures == 1 or failures % TOLD_EVERY == 0:
+                if failures == 1 or failures % LOG_EVERY == 0:
                     log.warning("state.unavailable", reason=str(error), failures=failures)
                 stop.wait(min(STATE_BACKOFF_SECONDS, 0.1 * 2 ** min(failures, 10)))
         self._finish()
@@ -115,29 +100,35 @@ class Delivery:
             while not stop.is_set():
                 self._turn()
                 progress()
-                if self._at_rest():
+                if self._is_at_rest():
                     break
                 self._await(stop)
         finally:
             self._finish()
 
+    def wake(self) -> None:
+        """Makes the loop look at once for what is due."""
+        self._woken = True
+        self._wakes.set()
+
     def wait_for_rest(self, stop: threading.Event, seconds: float) -> None:
-        """For another thread: until nothing is due or nothing may be sent, or the time is over."""
+        """Waits until nothing is due or may be sent, or the time is over. For another thread."""
         until = time.monotonic() + seconds
-        while not stop.wait(0.1) and time.monotonic() < until and not self._at_rest():
+        while not stop.wait(0.1) and time.monotonic() < until and not self._is_at_rest():
             pass
 
+    @property
+    def gate(self) -> Gate:
+        """Whether anything may be sent now."""
+        return self._flow.gate
+
     def stopped_by(self) -> str | None:
-        """Why nothing may leave now; None where it may."""
-        if self._paused:
-            return "Delivery is paused by a person: cdc-sync resume"
-        if self.gate.state in (ApiState.OK, ApiState.THROTTLED):
-            return None
-        return f"CustomerGauge is {self.gate.state}: {self.gate.reason}"
+        """Returns why nothing may leave now; None where it may."""
+        return self._flow.stopped_by()
 
     def token_expires(self) -> datetime | None:
-        """When the token at hand ends."""
-        token = self._access.token()
+        """Returns when the token at hand ends."""
+        token = self._flow.token()
         return token.expires_at if token else None
 
     def close(self) -> None:
@@ -145,80 +136,57 @@ class Delivery:
         self._sender.close()
 
     def _turn(self) -> None:
-        """Settles what came back and claims what goes next, in one transaction."""
-        self.came_round = time.monotonic()
-        called, self._called = self._called, False
-        self._more = False
-        if settled := self._collect():
-            self._window = window_after(settled, self._config.concurrency)
-        if called or self.came_round - self._glanced_at >= GLANCE_SECONDS:
-            self._glance()
+        """Settles what came back and claims what goes next, in ONE transaction."""
+        self.last_progress = time.monotonic()
+        woken, self._woken, self._batch_was_full = self._woken, False, False
+        self._take_answers()
+        if woken or self.last_progress - self._control_read_at >= CONTROL_POLL_SECONDS:
+            self._read_control()
         now = self._now()
-        self._answers.pass_gate(self._access.renew_if_due(self.gate, now))
-        may_send = self._access.token() is not None and not self._paused
-        room = self.gate.room(now, self._room(now)) if may_send else 0
-        if self._answers.unrecorded or self._unsure or (room and self._any_due(now)):
-            self._commit_and_submit(now, room)
-
-    def _collect(self) -> int:
-        """Takes in what came back; how many that were."""
-        before, sent = self.gate.state, self._sender.collect()
-        for one in sent:
-            was_tried = self._answers.take(one)
-            is_contract = bool(contracts_of([one.task]))
-            if is_contract and not was_tried and self.allowance is not None:
-                self.allowance += 1
-        self._sender.step_seconds = self._pacing.step_seconds
-        if self.gate.state is not before and self.gate.shut_until is not None:
-            self._sender.take_back()  # what was claimed ahead does not leave either
-        # Last, so that `wait_for_rest` never sees it nowhere.
-        settled = contracts_of([one.task for one in sent])
-        self._in_flight.difference_update(one.source_id for one in settled)
-        return len(sent)
-
-    def _commit_and_submit(self, now: datetime, room: int) -> None:
-        unsure, self._unsure = self._unsure, True
+        self._flow.renew_token(now)
+        room = self._flow.room(now, self._free_slots())
+        if not (self._has_unrecorded() or (room and self._any_due(now))):
+            return
+        uncertain, self._commit_uncertain = self._commit_uncertain, True
         with self._state.begin() as tx:
             self._answers.record(tx, now)
-            if unsure:
+            self._flow.save(tx)
+            if uncertain:
                 # A commit that failed may have claimed what was never sent.
                 outbox.free_claims_of(tx, self._owner, self._in_flight)
             jobs = self._claim(tx, now, room)
         self._answers.recorded()
-        self._more = len(jobs) >= GROUP
-        if jobs:
-            self._answers.pass_gate(self.gate.claimed())
-            tasks = [job.task for job in jobs]
-            self._in_flight.update(one.source_id for one in contracts_of(tasks))
-            self._accounts.submitted(accounts_of(tasks))
-            if self.allowance is not None:
-                self.allowance -= len(contracts_of(tasks))
-            self._sender.step_seconds = self._pacing.step_seconds
-            self._sender.submit(jobs)
-            self._pacing.submitted(self._now() - now)
-        self._unsure = False
+        self._flow.saved()
+        if jobs:  # only after the commit
+            self._submit(jobs, now)
+        self._commit_uncertain = False
 
-    def _claim(self, tx: Connection, now: datetime, room: int) -> list[Job[Task]]:
-        if room <= 0 or control.is_paused(tx):
-            return []
-        # A probe is a contract, whose answer says more.
-        accounts = [] if self.gate.is_probing else self._accounts.next(room)
-        timeout = self._config.timeout
-        until = self._pacing.their_time(now) + LEASE_DEADLINES * timeout
-        # Its answer must come while the lease holds, however long this transaction has waited.
-        last_leave = self.came_round + (LEASE_DEADLINES - 1) * timeout.total_seconds()
-        at_random = self.gate.state is ApiState.REFUSING
-        most = min(room - len(accounts), GROUP)
-        claimed = outbox.claim(
-            tx, now, most, self._owner, until, exclude=self._in_flight, at_random=at_random
-        )
-        tasks: list[Task] = [*accounts, *claimed]
-        return jobs_of(tasks, self._pacing.reserve(tx, now, len(tasks)), last_leave)
+    def _take_answers(self) -> None:
+        before, sent = self._flow.gate.state, self._sender.collect()
+        for one in sent:
+            was_tried = self._answers.take(one)
+            if isinstance(one.task, Claimed) and not was_tried and self.allowance is not None:
+                self.allowance += 1
+        if self._flow.gate.state is not before and self._flow.gate.shut_until is not None:
+            self._sender.take_back()  # what was claimed ahead does not leave either
+        # Last, so that `wait_for_rest` never sees it nowhere.
+        self._in_flight.difference_update(one.source_id for one in contracts_of(sent))
+        if sent:
+            self._window = window_after(len(sent), self._config.concurrency)
 
-    def _room(self, now: datetime) -> int:
+    def _read_control(self) -> None:
+        """Reads what persons asked for, as pause and resume, and frees leases that are over."""
+        self._control_read_at = self.last_progress
+        was_paused = self._flow.is_paused
+        with self._state.read() as tx:
+            self._flow.load(tx, self._now())
+            self._accounts.learn(tx)
+        if self._flow.is_paused and not was_paused:
+            self._sender.take_back()
+        free_expired_leases(self._state)
+
+    def _free_slots(self) -> int:
         room = max(0, self._window - len(self._in_flight))
-        within = self._pacing.room(now, AHEAD)
-        room = room if within is None else min(room, within)
         return room if self.allowance is None else min(room, self.allowance)
 
     def _any_due(self, now: datetime) -> bool:
@@ -228,102 +196,110 @@ class Delivery:
                 return True
         return self._accounts.wanted
 
-    def _glance(self) -> None:
-        """What persons said: pause and resume."""
-        self._glanced_at = self.came_round
-        with self._state.read() as tx:
-            paused = control.is_paused(tx)
-            probe = control.load(tx, ProbeRequest)
-            self._pacing.learn(tx, self._now())
-            self._accounts.learn(tx)
-        self._answers.heed_pace(self._now())
-        if paused and not self._paused:
-            self._sender.take_back()
-        if probe != self._probe_request:
-            self._probe_request = probe
-            self._answers.pass_gate(self._access.retried(self.gate.resumed(self._now())))
-        self._paused = paused
-        free_expired_leases(self._state)
+    def _has_unrecorded(self) -> bool:
+        return self._answers.unrecorded or self._flow.unsaved or self._commit_uncertain
+
+    def _claim(self, tx: Connection, now: datetime, room: int) -> list[Job[Task]]:
+        if room <= 0 or control.is_paused(tx):
+            return []
+        # A probe is a contract, whose answer says more.
+        accounts = [] if self._flow.gate.is_probing else self._accounts.next(room)
+        timeout = self._config.timeout
+        until = self._flow.to_state_time(now) + LEASE_DEADLINES * timeout
+        # Its answer must come while the lease holds, however long this transaction has waited.
+        last_leave = self.last_progress + (LEASE_DEADLINES - 1) * timeout.total_seconds()
+        at_random = self._flow.gate.state is ApiState.REFUSING
+        most = min(room - len(accounts), GROUP)
+        claimed = outbox.claim(
+            tx, now, most, self._owner, until, exclude=self._in_flight, at_random=at_random
+        )
+        tasks: list[Task] = [*accounts, *claimed]
+        return jobs_of(tasks, self._flow.schedule(tx, now, len(tasks)), last_leave)
+
+    def _submit(self, jobs: Sequence[Job[Task]], claimed_at: datetime) -> None:
+        contracts = contracts_of(jobs)
+        self._batch_was_full = len(jobs) >= GROUP
+        self._in_flight.update(one.source_id for one in contracts)
+        self._accounts.submitted(job.task for job in jobs if isinstance(job.task, NewAccount))
+        if self.allowance is not None:
+            self.allowance -= len(contracts)
+        self._sender.submit(jobs)
+        self._flow.submitted(self._now() - claimed_at)
 
     def _await(self, stop: threading.Event) -> None:
-        """Until there is something to do: an answer and its group, a call, a time that comes."""
-        if self._more and len(self._in_flight) < self._window:
+        """Waits for something to do: an answer and its group, a wake, a time that comes."""
+        if self._batch_was_full and len(self._in_flight) < self._window:
             return  # a claim waits for nobody: the next PUTs are at hand before these have left
         self._wakes.wait(self._pause_seconds())
         self._wakes.clear()
         until = time.monotonic() + LINGER_SECONDS
-        while 0 < self._sender.done() < min(GROUP, len(self._in_flight)) and not self._called:
+        while 0 < self._sender.done() < min(GROUP, len(self._in_flight)) and not self._woken:
             left = until - time.monotonic()
             if stop.is_set() or left <= 0 or not self._wakes.wait(left):
                 break
             self._wakes.clear()
 
     def _pause_seconds(self) -> float:
-        if self._called or self._answers.unrecorded or self._sender.done():
+        if self._woken or self._answers.unrecorded or self._flow.unsaved or self._sender.done():
             return 0.0
         now = self._now()
-        times = [GLANCE_SECONDS]
-        if self.gate.shut_until is not None and self.gate.shut_until > now:
-            times.append((self.gate.shut_until - now).total_seconds())
-        elif (next_at := self._pacing.next_at) is not None and next_at > now + AHEAD / 2:
-            times.append((next_at - now - AHEAD / 2).total_seconds())
-        if not self._in_flight:  # else an answer wakes us, or the next glance does
+        times = [CONTROL_POLL_SECONDS]
+        if (opens_in := self._flow.opens_in(now)) is not None:
+            times.append(opens_in)
+        if not self._in_flight:  # else an answer wakes us
             with self._state.read() as tx:
                 due = outbox.next_due_at(tx)
             if due is not None and due > now:
                 times.append((due - now).total_seconds())
         return min(times)
 
-    def _at_rest(self) -> bool:
-        under_way = self._in_flight or self._accounts.under_way
-        if under_way or self._answers.unrecorded or self._unsure:
+    def _is_at_rest(self) -> bool:
+        if self._in_flight or self._accounts.under_way or self._has_unrecorded():
             return False
-        if self.stopped_by() or self.allowance == 0 or self._access.failed():
+        if self._flow.stopped_by() or self.allowance == 0 or self._flow.has_no_token():
             return True
         return not self._any_due(self._now())
 
     def _finish(self) -> None:
-        """What is on its way is answered or timed out, and recorded; the rest is given back."""
+        """Records what is on its way, once it is answered or timed out; gives the rest back."""
         self._sender.take_back()
         until = time.monotonic() + self._config.timeout.total_seconds() + 5
         while self._in_flight and time.monotonic() < until:
             self._wakes.wait(0.2)
             self._wakes.clear()
-            self._collect()
-        if self._answers.unrecorded:
-            try:
-                with self._state.begin() as tx:
-                    self._answers.record(tx, self._now())
-                self._answers.recorded()
-            except StateUnavailable as error:
-                # What was sent stays in doubt, and is sent again by the next start.
-                log.error("delivery.unrecorded", reason=str(error))  # noqa: TRY400
+            self._take_answers()
+        if not (self._answers.unrecorded or self._flow.unsaved):
+            return
+        try:
+            with self._state.begin() as tx:
+                self._answers.record(tx, self._now())
+                self._flow.save(tx)
+            self._answers.recorded()
+            self._flow.saved()
+        except StateUnavailable as error:
+            # What was sent stays in doubt, and is sent again by the next start.
+            log.error("delivery.unrecorded", reason=str(error))  # noqa: TRY400
 
 
-def jobs_of(tasks: Sequence[Task], turns: Sequence[Turn], leave_before: float) -> list[Job[Task]]:
-    """A PUT for each task, each with its turn; none leaves after that of the monotonic clock."""
+def jobs_of(tasks: Sequence[Task], slots: Sequence[Slot], leave_before: float) -> list[Job[Task]]:
+    """Returns a PUT for each task in its slot; none leaves later, by the monotonic clock."""
     return [
-        Job(task, _request(task), turn.not_before, leave_before, turn.not_after)
-        for task, turn in zip(tasks, turns, strict=True)
+        Job(task, _request(task), slot.not_before, leave_before, slot.not_after)
+        for task, slot in zip(tasks, slots, strict=True)
     ]
 
 
 def window_after(settled: int, concurrency: int) -> int:
-    """How many may be claimed at once after a turn that settled so many.
+    """Returns how many may be claimed at once after a turn that settled so many.
 
     By what that was, not a constant: nothing waits long in doubt.
     """
     return min(concurrency + 2 * GROUP, 2 * concurrency + 2 * settled)
 
 
-def contracts_of(tasks: Sequence[Task]) -> list[Claimed]:
-    """Those of the tasks that are contracts."""
-    return [task for task in tasks if isinstance(task, Claimed)]
-
-
-def accounts_of(tasks: Sequence[Task]) -> list[NewAccount]:
-    """Those of the tasks that are accounts."""
-    return [task for task in tasks if isinstance(task, NewAccount)]
+def contracts_of(jobs: Sequence[Job[Task]] | Sequence[Sent[Task]]) -> list[Claimed]:
+    """Returns those of the tasks that are contracts; the others are accounts."""
+    return [job.task for job in jobs if isinstance(job.task, Claimed)]
 
 
 def _request(task: Task) -> Request:

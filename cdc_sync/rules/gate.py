@@ -1,6 +1,6 @@
-"""The one door that all PUTs go through, as a value: open, shut for a while, or single probes.
+"""The circuit breaker that all PUTs go through, as a value: open, shut for a while, or half open.
 
-It joins what concerns everybody: a 429's wait, a stop because the set-up is wrong, the circuit
+It joins all reasons to stop: a 429's wait, a stop because the set-up is wrong, the circuit
 breaker, and the suspicion that the mapping is wrong because contract after contract is refused.
 """
 
@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 
 from cdc_sync.rules.verdict import (
     LONGEST,
+    STOPS_ALL,
     Accepted,
     AccountMissing,
-    Answer,
     ApiState,
     Halted,
+    Meaning,
     Refused,
     Reply,
     Throttled,
@@ -22,9 +23,7 @@ from cdc_sync.rules.verdict import (
     Unavailable,
     Verdict,
     backoff,
-    concerns_everybody,
-    is_accepted,
-    is_refused,
+    meaning_of,
 )
 from cdc_sync.wording import format_problems
 
@@ -183,18 +182,23 @@ class Gate:
 OPEN = Gate()
 
 
-class Brake:
-    """For the loop that sends. The gate judges likewise, once the answers are collected."""
+def count_refusals(refused: int, reply: Reply) -> int:
+    """Returns how many contracts in a row are refused after this reply; failures are skipped."""
+    match meaning_of(reply):
+        case Meaning.ACCEPTED:
+            return 0
+        case Meaning.INVALID | Meaning.REFUSED:
+            return refused + 1
+        case _:
+            return refused
 
-    def __init__(self) -> None:
-        self._refused = 0  # in a row, none accepted between
 
-    def pulled_by(self, reply: Reply) -> bool:
-        """Whether what has not left yet should not leave."""
-        if isinstance(reply, Answer):
-            if is_accepted(reply.status):
-                self._refused = 0
-            elif is_refused(reply.status):
-                self._refused += 1
-                return self._refused >= REFUSING_AFTER
-        return concerns_everybody(reply)
+def should_stop_sending(reply: Reply, refused: int) -> bool:
+    """Whether what has not left yet should not leave; `refused` as `count_refusals` has it.
+
+    For the loop that sends: the gate judges likewise, but only once answers are collected.
+    """
+    meaning = meaning_of(reply)
+    if meaning in (Meaning.INVALID, Meaning.REFUSED):
+        return refused >= REFUSING_AFTER
+    return meaning in STOPS_ALL

@@ -23,7 +23,7 @@ ACCOUNT_SHORTEST = timedelta(minutes=1)
 ACCOUNT_LONGEST = timedelta(hours=1)
 
 
-class Kind(StrEnum):
+class OutcomeKind(StrEnum):
     """What a delivery counts as in `totals`."""
 
     CREATED = "created"
@@ -64,7 +64,7 @@ class Settlement(NamedTuple):
     in_doubt: datetime | None
     http_status: int | None
     problems: tuple[Problem, ...]
-    kind: Kind | None
+    kind: OutcomeKind | None
     at: datetime
 
     @property
@@ -97,14 +97,16 @@ def settle(claimed: Claimed, verdict: Verdict, attempt: Attempt, jitter: float) 
         case Accepted():
             return _accepted(claimed, verdict, attempt)
         case Refused(problems):
-            return _kept(claimed, attempt, Status.REJECTED, None, problems, Kind.REJECTED)
+            return _kept(claimed, attempt, Status.REJECTED, None, problems, OutcomeKind.REJECTED)
         case AccountMissing(problems):
             due = now + _account_wait(claimed.attempts + 1)
-            return _kept(claimed, attempt, Status.WAITING, due, problems, Kind.RETRIED)
+            return _kept(claimed, attempt, Status.WAITING, due, problems, OutcomeKind.RETRIED)
         case TryLater(why, doubt) | Unavailable(why, doubt):
             due = now + backoff(claimed.attempts + 1, jitter)
             problems = (Problem("", why),)
-            return _kept(claimed, attempt, Status.PENDING, due, problems, Kind.RETRIED, doubt=doubt)
+            return _kept(
+                claimed, attempt, Status.PENDING, due, problems, OutcomeKind.RETRIED, doubt=doubt
+            )
         case Throttled():
             return _blameless(claimed, attempt, "CustomerGauge asks everybody to wait")
         case TokenRejected(why=why) | Halted(why=why):
@@ -129,14 +131,14 @@ def _accepted(claimed: Claimed, verdict: Accepted, attempt: Attempt) -> Settleme
     )
 
 
-def _accepted_kind(claimed: Claimed, verdict: Accepted, http_status: int | None) -> Kind:
+def _accepted_kind(claimed: Claimed, verdict: Accepted, http_status: int | None) -> OutcomeKind:
     if claimed.status is Status.SYNCED and not verdict.created:
-        return Kind.CONFIRMED
+        return OutcomeKind.CONFIRMED
     if claimed.acknowledged is not None:
-        return Kind.RECREATED if verdict.created else Kind.UPDATED
+        return OutcomeKind.RECREATED if verdict.created else OutcomeKind.UPDATED
     if http_status == 200 and claimed.in_doubt is None:
-        return Kind.ADOPTED
-    return Kind.CREATED
+        return OutcomeKind.ADOPTED
+    return OutcomeKind.CREATED
 
 
 def _kept(  # noqa: PLR0913  # one argument a column that differs
@@ -145,7 +147,7 @@ def _kept(  # noqa: PLR0913  # one argument a column that differs
     status: Status,
     due: datetime | None,
     problems: tuple[Problem, ...],
-    kind: Kind,
+    kind: OutcomeKind,
     *,
     doubt: bool = False,
 ) -> Settlement:

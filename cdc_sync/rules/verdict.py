@@ -1,7 +1,19 @@
-"""What an answer of CustomerGauge means (the table in the design of delivery)."""
+"""What an answer of CustomerGauge means, for its contract and for all that is sent after it.
+
+status                 for the contract (rules.outcome)       for all others (rules.gate)
+200 201 202 204        synced                                 go on
+400 422                rejected, or waits for its account     stop after 20 in a row
+413 414 415            rejected                               stop after 20 in a row
+401 403                goes again                             a new token; then stop
+404 405, any 3xx       goes again                             stop: the address is wrong
+429                    goes again                             wait, then go on more slowly
+408, 409 423 425       tried again after a wait               go on
+any other, no answer   tried again after a wait               single probes after 5 in a row
+"""
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -16,23 +28,44 @@ BODY_SHOWN = 500  # characters of an answer's body that are kept or logged
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # JSON can hold NUL and half a pair, as escapes
 
 
-def retry_after(header: str | None, now: datetime) -> timedelta | None:
-    """What a Retry-After header asks for (RFC 9110, 10.2.3): seconds or a date; None if nothing.
+class Meaning(StrEnum):
+    """What a status stands for."""
 
-    Never below 1 s and never above 15 min, whatever it says.
-    """
-    if header is None:
-        return None
-    text = header.strip()
-    if text.isascii() and text.isdigit():
-        asked = timedelta(seconds=min(int(text[:10]), 10**6))
-    else:
-        try:
-            at = parsedate_to_datetime(text)
-        except (ValueError, OverflowError):
-            return None
-        asked = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
-    return max(SHORTEST, min(LONGEST, asked))
+    ACCEPTED = "accepted"
+    INVALID = "invalid"  #: the body names the fields
+    REFUSED = "refused"  #: too large, or of a kind that is not taken
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    MISPLACED = "misplaced"
+    REDIRECTED = "redirected"
+    THROTTLED = "throttled"
+    TIMED_OUT = "timed out"
+    CONFLICT = "conflict"
+    UNAVAILABLE = "unavailable"
+
+
+TABLE: Mapping[int, Meaning] = {
+    **dict.fromkeys((200, 201, 202, 204), Meaning.ACCEPTED),
+    **dict.fromkeys((400, 422), Meaning.INVALID),
+    **dict.fromkeys((413, 414, 415), Meaning.REFUSED),
+    401: Meaning.UNAUTHORIZED,
+    403: Meaning.FORBIDDEN,
+    **dict.fromkeys((404, 405), Meaning.MISPLACED),
+    **dict.fromkeys(range(300, 400), Meaning.REDIRECTED),
+    429: Meaning.THROTTLED,
+    408: Meaning.TIMED_OUT,
+    **dict.fromkeys((409, 423, 425), Meaning.CONFLICT),
+}
+#: What would fare the same with all that has not left yet.
+STOPS_ALL = frozenset(
+    {
+        Meaning.UNAUTHORIZED,
+        Meaning.FORBIDDEN,
+        Meaning.MISPLACED,
+        Meaning.REDIRECTED,
+        Meaning.THROTTLED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,54 +176,64 @@ _MAX_DOUBLINGS = 10  # 2**10 s is past LONGEST; keeps the number small after yea
 
 
 def judge(reply: Reply, sent: Payload, now: datetime) -> Verdict:
-    """What a reply to the PUT of a payload means; every status has a meaning."""
+    """Returns what a reply to the PUT of a payload means; every status has a meaning."""
     if isinstance(reply, NoAnswer):
         return Unavailable(reply.why, reply.doubt)
-    match reply.status:
-        case status if is_accepted(status):
-            return Accepted(created=status == 201)
-        case 401:
-            return TokenRejected(ApiState.UNAUTHORIZED, _said(reply))
-        case 403:
-            return TokenRejected(ApiState.FORBIDDEN, _said(reply))
-        case 400 | 422:
+    words = _quote(reply)
+    match meaning_of(reply):
+        case Meaning.ACCEPTED:
+            return Accepted(created=reply.status == 201)
+        case Meaning.INVALID:
             return _refusal(reply, sent)
-        case status if is_refused(status):
-            return Refused((Problem("", _said(reply)),))
-        case 408:
-            return TryLater(_said(reply), doubt=True)
-        case 409 | 423 | 425:
-            return TryLater(_said(reply), doubt=False)
-        case 429:
-            return Throttled(retry_after(reply.retry_after, now))
-        case 404 | 405:
-            return Halted(ApiState.MISCONFIGURED, f"{_said(reply)}. {_ADDRESS}")
-        case status if 300 <= status < 400:
-            why = f"{status}, a redirect, which is never followed. {_ADDRESS}"
+        case Meaning.REFUSED:
+            return Refused((Problem("", words),))
+        case Meaning.UNAUTHORIZED:
+            return TokenRejected(ApiState.UNAUTHORIZED, words)
+        case Meaning.FORBIDDEN:
+            return TokenRejected(ApiState.FORBIDDEN, words)
+        case Meaning.MISPLACED:
+            return Halted(ApiState.MISCONFIGURED, f"{words}. {_ADDRESS}")
+        case Meaning.REDIRECTED:
+            why = f"{reply.status}, a redirect, which is never followed. {_ADDRESS}"
             return Halted(ApiState.MISCONFIGURED, why)
-        case status:
-            return Unavailable(_said(reply), doubt=status >= 500)
+        case Meaning.THROTTLED:
+            return Throttled(retry_after(reply.retry_after, now))
+        case Meaning.TIMED_OUT:
+            return TryLater(words, doubt=True)
+        case Meaning.CONFLICT:
+            return TryLater(words, doubt=False)
+        case _:
+            return Unavailable(words, doubt=reply.status >= 500)
 
 
-def is_accepted(status: int) -> bool:
-    """Whether CustomerGauge holds what was sent."""
-    return status in (200, 201, 202, 204)
+def meaning_of(reply: Reply) -> Meaning:
+    """Returns what the status of a reply stands for."""
+    if isinstance(reply, NoAnswer):
+        return Meaning.UNAVAILABLE
+    return TABLE.get(reply.status, Meaning.UNAVAILABLE)
 
 
-def is_refused(status: int) -> bool:
-    """Whether it is the contract that is not good, or its account."""
-    return status in (400, 413, 414, 415, 422)
+def retry_after(header: str | None, now: datetime) -> timedelta | None:
+    """Returns what a Retry-After header asks for (RFC 9110, 10.2.3): seconds or a date, or None.
+
+    Never below 1 s and never above 15 min, whatever it says.
+    """
+    if header is None:
+        return None
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        asked = timedelta(seconds=min(int(text[:10]), 10**6))
+    else:
+        try:
+            at = parsedate_to_datetime(text)
+        except (ValueError, OverflowError):
+            return None
+        asked = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
+    return max(SHORTEST, min(LONGEST, asked))
 
 
-def concerns_everybody(reply: Reply) -> bool:
-    """Whether what has not left yet should not leave, for it would fare the same."""
-    if not isinstance(reply, Answer):
-        return False
-    return reply.status in (401, 403, 404, 405, 429) or 300 <= reply.status < 400
-
-
-def _said(answer: Answer) -> str:
-    """The status and CustomerGauge's own words, cut."""
+def _quote(answer: Answer) -> str:
+    """Returns the status and CustomerGauge's own words, cut."""
     body = answer.body.decode("utf-8", "replace")
     document = json_object(answer.body)
     words = next((str(document[k]) for k in ("message", "error") if document.get(k)), body)
@@ -200,7 +243,7 @@ def _said(answer: Answer) -> str:
 def _refusal(answer: Answer, sent: Payload) -> Refused | AccountMissing:
     errors = json_object(answer.body).get("errors")
     if not isinstance(errors, dict) or not errors:
-        return Refused((Problem("", _said(answer)),))
+        return Refused((Problem("", _quote(answer)),))
     problems = tuple(Problem(_shown(field), _words(texts)) for field, texts in errors.items())
     account = fields_of(sent).get("account")
     sound = account is not None and 0 < len(account) <= ACCOUNT_MAX
@@ -213,12 +256,12 @@ def _words(texts: object) -> str:
 
 
 def _shown(words: str) -> str:
-    """Foreign words on one line, cut, without what no database keeps in a text."""
+    """Returns foreign words on one line, cut, without what no database keeps in a text."""
     return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", " ".join(words.split())[:BODY_SHOWN])
 
 
 def json_object(body: bytes) -> dict[str, object]:
-    """A body as a JSON object; an empty one where it is none."""
+    """Returns a body as a JSON object; an empty one where it is none."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -227,7 +270,7 @@ def json_object(body: bytes) -> dict[str, object]:
 
 
 def backoff(tries: int, jitter: float, longest: timedelta = LONGEST) -> timedelta:
-    """The wait before the next try, after `tries` (at least 1) that failed.
+    """Returns the wait before the next try, after `tries` (at least 1) that failed.
 
     `jitter`, in [0, 1), spreads contracts that failed together over the second half of the wait,
     which is never below 1 s.

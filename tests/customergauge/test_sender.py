@@ -11,7 +11,6 @@ from cdc_sync.customergauge.client import Request
 from cdc_sync.customergauge.sender import Job, Sender
 from cdc_sync.customergauge.token import Token
 from cdc_sync.log import Redaction
-from cdc_sync.rules.verdict import concerns_everybody
 from tests.support.wait import wait_until
 
 TOKEN = Token("not valid", datetime(2100, 1, 1, tzinfo=UTC))
@@ -21,7 +20,7 @@ TOKEN = Token("not valid", datetime(2100, 1, 1, tzinfo=UTC))
 def sender_of(sandbox):
     made: list[Sender[int]] = []
 
-    def make(**keys) -> Sender[int]:
+    def make(step: float = 0.0, **keys) -> Sender[int]:
         document = {
             "base_url": sandbox.url,
             "token_url": f"{sandbox.url}/oauth2/token",
@@ -36,7 +35,7 @@ def sender_of(sandbox):
                 Redaction([]),
                 now=utc_now,
                 token=lambda: TOKEN,
-                shuts=concerns_everybody,
+                step_seconds=lambda: step,
                 wake=lambda: None,
             )
         )
@@ -94,8 +93,7 @@ def test_what_is_taken_back_never_leaves_and_what_is_on_its_way_goes_on(sender_o
 
 
 def test_nothing_leaves_before_its_time(sender_of, sandbox):
-    sender = sender_of()
-    sender.step_seconds = 0.02
+    sender = sender_of(step=0.02)
     late = jobs(1, 2, after=timedelta(seconds=0.3))
     sender.submit(late)
 
@@ -105,8 +103,7 @@ def test_nothing_leaves_before_its_time(sender_of, sandbox):
 
 def test_what_a_stall_has_made_overdue_still_leaves_at_the_pace(sender_of, sandbox):
     sandbox.strike("status=500")  # an answer that gives nothing back
-    sender = sender_of(concurrency=4)
-    sender.step_seconds = 0.05
+    sender = sender_of(step=0.05, concurrency=4)
     sender.submit(jobs(*range(6), after=-timedelta(seconds=10)))
 
     wait_until(lambda: sender.done() == 6, "all come back")
@@ -126,8 +123,7 @@ def test_a_close_cuts_what_is_on_its_way_and_lets_nothing_more_go(sender_of, san
 
 
 def test_a_turn_that_was_missed_where_others_share_the_rate_comes_back_unsent(sender_of, sandbox):
-    sender = sender_of()
-    sender.step_seconds = 0.02
+    sender = sender_of(step=0.02)
     missed, coming = jobs(1, after=-timedelta(seconds=1)), jobs(2)
     late = timedelta(seconds=20)
     sender.submit([missed[0]._replace(not_after=missed[0].not_before + timedelta(seconds=0.5))])

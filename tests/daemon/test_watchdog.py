@@ -51,7 +51,7 @@ def test_a_state_that_is_away_is_waited_for_and_not_taken_for_a_hang(
 
 
 def test_a_delivery_that_hangs_is_not_covered_up(sync: Sync, heard: list[str]):
-    sync.delivery.came_round -= module.HUNG_AFTER_SECONDS + 1
+    sync.delivery.last_progress -= module.HUNG_AFTER_SECONDS + 1
 
     Daemon(sync)._beat()
 

@@ -31,7 +31,7 @@ def test_delivery_outlives_a_state_that_fails_between_two_turns(
         return next_due_at(tx)
 
     with bench.open() as sync, bench.daemon_thread():
-        wait_until(lambda: sync.delivery.came_round, "delivery turns")
+        wait_until(lambda: sync.delivery.last_progress, "delivery turns")
         monkeypatch.setattr(outbox, "next_due_at", fail_once)
         assert failed.wait(20)
         bench.rows.add({"id": 1})

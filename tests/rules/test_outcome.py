@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cdc_sync.contract import Problem, Reference, SourceId, Status, payload_of
-from cdc_sync.rules.outcome import CONFIRM_AFTER, Attempt, Claimed, Kind, settle
+from cdc_sync.rules.outcome import CONFIRM_AFTER, Attempt, Claimed, OutcomeKind, settle
 from cdc_sync.rules.verdict import (
     Accepted,
     AccountMissing,
@@ -50,13 +50,13 @@ def test_an_acknowledgement_soon_after_a_lost_answer_is_confirmed_once_more(ago,
 @pytest.mark.parametrize(
     ("acknowledged", "created", "status", "in_doubt", "kind"),
     [
-        (None, True, Status.PENDING, None, Kind.CREATED),
-        (None, False, Status.PENDING, None, Kind.ADOPTED),
-        (None, False, Status.PENDING, NOW, Kind.CREATED),
-        (A, False, Status.PENDING, None, Kind.UPDATED),
-        (A, True, Status.PENDING, None, Kind.RECREATED),
-        (A, False, Status.SYNCED, NOW, Kind.CONFIRMED),
-        (A, True, Status.SYNCED, NOW, Kind.RECREATED),
+        (None, True, Status.PENDING, None, OutcomeKind.CREATED),
+        (None, False, Status.PENDING, None, OutcomeKind.ADOPTED),
+        (None, False, Status.PENDING, NOW, OutcomeKind.CREATED),
+        (A, False, Status.PENDING, None, OutcomeKind.UPDATED),
+        (A, True, Status.PENDING, None, OutcomeKind.RECREATED),
+        (A, False, Status.SYNCED, NOW, OutcomeKind.CONFIRMED),
+        (A, True, Status.SYNCED, NOW, OutcomeKind.RECREATED),
     ],
 )
 def test_an_acknowledgement_is_counted_as_what_it_was(

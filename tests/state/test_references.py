@@ -10,7 +10,7 @@ import pytest
 from cdc_sync.contract import Mapped, Problem, Reference, SourceId, payload_of
 from cdc_sync.operations import references as files
 from cdc_sync.rules.compare import Action, compare, compare_gone
-from cdc_sync.rules.outcome import Attempt, Kind, settle
+from cdc_sync.rules.outcome import Attempt, OutcomeKind, settle
 from cdc_sync.rules.verdict import Accepted, Refused
 from cdc_sync.state import contracts, lookup, outbox
 from cdc_sync.state.database import open_state
@@ -74,7 +74,8 @@ def exported(state):
 
 
 @pytest.mark.parametrize(
-    ("created", "status", "kind"), [(False, 200, Kind.UPDATED), (True, 201, Kind.RECREATED)]
+    ("created", "status", "kind"),
+    [(False, 200, OutcomeKind.UPDATED), (True, 201, OutcomeKind.RECREATED)],
 )
 def test_an_imported_contract_is_an_update_under_its_reference_once_its_row_is_seen(
     state, take, created, status, kind
@@ -103,14 +104,14 @@ def test_a_pending_contract_goes_out_under_the_imported_reference(state, take):
     (settled,) = send(state, Accepted(created=False), 200)
 
     assert (done.imported, done.not_met) == (1, 0)
-    assert (settled.claimed.reference, settled.kind) == ("CG-77", Kind.UPDATED)
+    assert (settled.claimed.reference, settled.kind) == ("CG-77", OutcomeKind.UPDATED)
 
 
 def test_a_pending_contract_whose_reference_was_right_is_no_longer_somebody_elses(state, take):
     see(state)
 
     assert take("1,erp-1").imported == 1
-    assert send(state, Accepted(created=False), 200)[0].kind is Kind.UPDATED
+    assert send(state, Accepted(created=False), 200)[0].kind is OutcomeKind.UPDATED
 
 
 def test_the_same_file_again_changes_nothing(state, take):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from cdc_sync.customergauge.sender import Job, Sent
 from cdc_sync.customergauge.token import Token
+from cdc_sync.rules.gate import count_refusals, should_stop_sending
 from cdc_sync.rules.outcome import Claimed
 from cdc_sync.rules.verdict import Answer, NoAnswer, Reply
 from tests.support.model_source import Clock, Fields
@@ -152,19 +153,17 @@ class ModelSender:
         point: Callable[[], None],
         *,
         token: Callable[[], Token | None],
-        shuts: Callable[[Reply], bool],
         wake: Callable[[], None],
     ) -> None:
         self._api = api
         self._witness = witness
         self._point = point
         self._token = token
-        self._shuts = shuts
         self._wake = wake
-        self.step_seconds = 0.0  # as the real one; here nothing is paced
         self.queue: deque[ClaimedJob] = deque()
         self.under_way: list[Leaving] = []
         self._done: list[tuple[ClaimedSent, Fate | None]] = []
+        self._refused = 0
         self._shut = 0
         self._known_shut = 0
 
@@ -224,7 +223,8 @@ class ModelSender:
         now = self._api.clock.now()
         seconds = (now - began).total_seconds()
         self._came(Sent(job.task, token, reply, began, now, seconds), fate)
-        if self._shuts(reply):
+        self._refused = count_refusals(self._refused, reply)
+        if should_stop_sending(reply, self._refused):
             self._shut += 1
             self.take_back()
         self.leave()

@@ -225,7 +225,6 @@ class Process:
             self.witness,
             self.point,
             token=calls["token"],
-            shuts=calls["shuts"],
             wake=calls["wake"],
         )
         return self.sender
