@@ -8,7 +8,6 @@ import typer
 
 from cdc_sync import __version__
 from cdc_sync.cli import admin, contracts, init, operate, plan, references, run, status, watermark
-from cdc_sync.cli.context import Given
 from cdc_sync.errors import CdcSyncError
 
 app = typer.Typer(
@@ -17,16 +16,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-TRY, SYNC, LOOK, ACT, SET_UP = (
-    "Try it",
-    "Sync",
-    "Look",
-    "Act",
-    "Set up",
+#: The commands and groups of commands, by the heading under which `--help` lists them.
+_COMMANDS = (
+    ("Try it", (admin.demo, admin.sandbox)),
+    ("Sync", (init.init, plan.check, plan.plan, run.once, run.run, run.reconcile)),
+    ("Look", (status.status, contracts.app)),
+    ("Act", (operate.retry, operate.approve, operate.discard, operate.pause, operate.resume)),
+    ("Act", (watermark.app, references.app)),
+    ("Set up", (admin.alerts_app, admin.config_app, admin.db_app, admin.service_app)),
 )
 
 
-def _version(value: bool) -> None:  # noqa: FBT001  # typer calls it so
+def _print_version(value: bool) -> None:  # noqa: FBT001  # typer calls it so
     if value:
         print(f"cdc-sync {__version__}")
         raise typer.Exit
@@ -43,15 +44,16 @@ def options(
         ),
     ] = None,
     version: Annotated[  # noqa: ARG001  # acts by its callback
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Keep the contracts in CustomerGauge in sync with your own SQL database."""
-    context.obj = Given(config)
+    context.obj = config
 
 
 def main() -> None:
-    """The console script: exit code 0 fine, 1 something is wrong, 2 the user's mistake."""
+    """Runs a command: exit code 0 fine, 1 something is wrong, 2 the user's mistake."""
     register(app)
     try:
         app()
@@ -64,19 +66,10 @@ def main() -> None:
 
 
 def register(app: typer.Typer) -> None:
-    """Puts the commands on the application."""
-    for panel, functions in (
-        (TRY, (admin.demo, admin.sandbox)),
-        (SYNC, (init.init, admin.check, plan.plan, run.once, run.run, run.reconcile)),
-        (LOOK, (status.status,)),
-        (ACT, (operate.retry, operate.approve, operate.discard, operate.pause, operate.resume)),
-    ):
-        for function in functions:
-            app.command(rich_help_panel=panel)(function)
-    app.add_typer(contracts.app, rich_help_panel=LOOK)
-    app.add_typer(watermark.app, rich_help_panel=ACT)
-    app.add_typer(references.app, rich_help_panel=ACT)
-    app.add_typer(admin.alerts_app, rich_help_panel=SET_UP)
-    app.add_typer(admin.config_app, rich_help_panel=SET_UP)
-    app.add_typer(admin.db_app, rich_help_panel=SET_UP)
-    app.add_typer(admin.service_app, rich_help_panel=SET_UP)
+    """Adds every command to the application."""
+    for heading, commands in _COMMANDS:
+        for command in commands:
+            if isinstance(command, typer.Typer):
+                app.add_typer(command, rich_help_panel=heading)
+            else:
+                app.command(rich_help_panel=heading)(command)

@@ -1,36 +1,38 @@
-"""The commands that look at contracts: list, show, and resend."""
+"""The commands about contracts: list, show, and resend."""
 
 import shlex
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from cdc_sync.cli.context import config_with_source, state_of
+from cdc_sync.cli.context import open_state, read_config_with_source
 from cdc_sync.cli.output import (
     All,
     Json,
     Names,
     Yes,
-    are,
-    clock,
     confirm,
-    difference,
+    describe_due,
     emit,
-    named,
-    shown,
-    stay,
+    format_change,
+    format_clock,
+    format_diff,
+    names_or_all,
+    printable,
     table,
 )
 from cdc_sync.clock import utc_now
 from cdc_sync.contract import Status
+from cdc_sync.operations import actions
+from cdc_sync.operations.contracts import explain_unknown, list_contracts, show_contract
 from cdc_sync.wording import format_problems, sort_fields, value_or_dash
 
 app = typer.Typer(
     name="contracts", help="Show contracts, and send them again.", no_args_is_help=True
 )
 _HEAD = ("ID", "REFERENCE", "ACCOUNT", "STATUS", "NEXT TRY", "REASON")
-_LOST = "made anew, for CustomerGauge had lost it"
 
 
 @app.command("list")
@@ -45,11 +47,9 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List contracts, in the order of their ids."""
-    from cdc_sync.operations.contracts import list_contracts  # SQLAlchemy costs 200 ms
-
-    with state_of(context) as state:
+    with open_state(context) as state:
         document = list_contracts(state, status, after, limit)
-    emit(document, listed(document, utc_now()), as_json=as_json)
+    emit(document, _table_of_contracts(document, utc_now()), as_json=as_json)
 
 
 @app.command()
@@ -59,15 +59,13 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one contract's fields and history, or why it is not known."""
-    from cdc_sync.operations.contracts import explain_unknown, show_contract
-
-    with state_of(context) as state:
+    with open_state(context) as state:
         story = show_contract(state, name)
         if story is None:
-            reason = explain_unknown(state, name, lambda: config_with_source(context))
+            reason = explain_unknown(state, name, lambda: read_config_with_source(context))
             emit({"id": name, "known": False, "reason": reason}, reason, as_json=as_json)
             raise typer.Exit(1)
-    emit(story, told(story, utc_now()), as_json=as_json)
+    emit(story, _describe_contract(story, utc_now()), as_json=as_json)
 
 
 @app.command()
@@ -79,103 +77,87 @@ def resend(
     as_json: Json = False,
 ) -> None:
     """Send contracts once more, although nothing differs."""
-    from cdc_sync.operations import actions
-
-    names = named(ids, everything=everything)
-    with state_of(context) as state:
+    names = names_or_all(ids, everything=everything)
+    with open_state(context) as state:
         if names is None and not confirm("Send every synced contract once more?", yes=yes):
             raise typer.Exit(1)
         count = actions.resend(state, names, utc_now())
-    emit({"resent": count}, _said(count, names), as_json=as_json)
+    text = describe_due(count, names, "only what is synced is sent again")
+    emit({"resent": count}, text, as_json=as_json)
 
 
-def _said(count: int, names: list[str] | None) -> str:
-    others = 0 if names is None else len(set(names)) - count
-    rest = f" {stay(others)}: only what is synced is sent again." if others > 0 else ""
-    return f"{are(count)} due now.{rest}"
-
-
-def listed(document: dict[str, Any], now: datetime) -> str:
-    """`contracts list` for people."""
-    found = document["contracts"]
-    if not found:
+def _table_of_contracts(document: dict[str, Any], now: datetime) -> str:
+    if not document["contracts"]:
         return "There are none."
-    lines = [table([_HEAD, *(_line(contract, now) for contract in found)])]
-    if document["next"] is not None:
-        lines.append(f"There are more: add --after={shlex.quote(shown(document['next']))}")
-    return "\n".join(lines)
+    rows = [
+        (
+            one["source_id"],
+            value_or_dash(one["reference"]),
+            value_or_dash(one["account"]),
+            one["status"],
+            _format_next_try(one, now),
+            format_problems(one["last_error"]),
+        )
+        for one in document["contracts"]
+    ]
+    text = table([_HEAD, *rows])
+    if document["next"] is None:
+        return text
+    return f"{text}\nThere are more: add --after={shlex.quote(printable(document['next']))}"
 
 
-def told(story: dict[str, Any], now: datetime) -> str:
-    """`contracts show` for people: where it stands, its fields, why, and how it came to that."""
+def _format_next_try(contract: dict[str, Any], now: datetime) -> str:
+    due = contract["next_attempt_at"]
+    return "now" if due is not None and due <= now else format_clock(due, now)
+
+
+def _describe_contract(story: dict[str, Any], now: datetime) -> str:
+    """Returns its status and fields, what is wrong with it, and its timeline."""
     account = value_or_dash(story["payload"].get("account"))
-    head = f"{value_or_dash(story['reference'])}   {account}   {_standing(story, now)}"
-    parts = [shown(head), table([("id", story["source_id"]), *_fields(story)])]
-    parts += [f"  {shown(sentence)}" for sentence in _sentences(story, now)]
-    return "\n".join([*parts, chronicle(story, now)])
+    head = f"{value_or_dash(story['reference'])}   {account}   {_describe_status(story, now)}"
+    lines = [printable(head), table([("id", story["source_id"]), *_fields(story)])]
+    lines += [f"  {printable(sentence)}" for sentence in _sentences(story, now)]
+    return "\n".join([*lines, _timeline(story, now)])
 
 
-def _line(contract: dict[str, Any], now: datetime) -> tuple[str, ...]:
-    return (
-        contract["source_id"],
-        value_or_dash(contract["reference"]),
-        value_or_dash(contract["account"]),
-        contract["status"],
-        _next_try(contract, now),
-        format_problems(contract["last_error"]),
-    )
-
-
-def _standing(story: dict[str, Any], now: datetime) -> str:
+def _describe_status(story: dict[str, Any], now: datetime) -> str:
     since = {"synced": "acknowledged_at", "gone": "gone_at"}.get(story["status"], "changed_at")
-    text = f"{story['status']} since {clock(story[since] or story['changed_at'], now)}"
+    text = f"{story['status']} since {format_clock(story[since] or story['changed_at'], now)}"
     if story["next_attempt_at"] is None:
         return text
-    return f"{text} (attempt {story['attempts'] + 1} {_at(_next_try(story, now))})"
-
-
-def _next_try(contract: dict[str, Any], now: datetime) -> str:
-    due = contract["next_attempt_at"]
-    return "now" if due is not None and due <= now else clock(due, now)
-
-
-def _at(when: str) -> str:
-    return when if when == "now" else f"at {when}"
+    when = _format_next_try(story, now)
+    return f"{text} (attempt {story['attempts'] + 1} {when if when == 'now' else f'at {when}'})"
 
 
 def _fields(story: dict[str, Any]) -> list[tuple[str, str]]:
-    """Every field; where CustomerGauge holds another value, that one → ours."""
-    acknowledged, diff = story["acknowledged"], story["diff"]
-    names = sort_fields({**story["payload"], **diff})
+    """Returns every field; where CustomerGauge holds another value, that one → ours."""
+    # What CustomerGauge holds of an imported contract, acknowledged as {}, is not known.
+    diff = story["diff"] if story["acknowledged"] else {}
     return [
         (
             name,
-            difference(name, diff)
-            if acknowledged and name in diff  # {}: imported, what it holds is not known
+            format_change(diff[name])
+            if name in diff
             else value_or_dash(story["payload"].get(name)),
         )
-        for name in names
+        for name in sort_fields({**story["payload"], **story["diff"]})
     ]
 
 
-def _sentences(story: dict[str, Any], now: datetime) -> list[str]:
-    found = []
+def _sentences(story: dict[str, Any], now: datetime) -> Iterator[str]:
     if story["last_error"]:
-        found.append(format_problems(story["last_error"]))
+        yield format_problems(story["last_error"])
     if story["acknowledged"] is None:
-        found.append("CustomerGauge has not acknowledged it yet.")
+        yield "CustomerGauge has not acknowledged it yet."
     elif not story["acknowledged"]:
-        found.append("Its reference was imported: what CustomerGauge holds is not known.")
+        yield "Its reference was imported: what CustomerGauge holds is not known."
     if story["in_doubt"] is not None:
-        found.append(
-            f"In doubt since {clock(story['in_doubt'], now)}: what CustomerGauge holds is not"
-            " known, so it is sent again."
-        )
-    return found
+        since = format_clock(story["in_doubt"], now)
+        yield f"In doubt since {since}: what CustomerGauge holds is not known, so it is sent again."
 
 
 class Event(NamedTuple):
-    """A line of the story."""
+    """A line of the timeline."""
 
     at: datetime
     what: str
@@ -183,85 +165,86 @@ class Event(NamedTuple):
     says: str
 
 
-def chronicle(story: dict[str, Any], now: datetime) -> str:
-    """The lines, the oldest first, and what is due at the end."""
-    events = sorted([*_seen(story), *_tries(story), *_since(story)], key=lambda event: event.at)
-    rows = [(clock(event.at, now), *event[1:]) for event in [*events, *_next(story, now)]]
-    return table(rows)
+def _timeline(story: dict[str, Any], now: datetime) -> str:
+    """Returns what happened, the oldest first, and what is due at the end."""
+    events = sorted(
+        [*_source_events(story), *_attempts(story), *_status_events(story)],
+        key=lambda event: event.at,
+    )
+    return table(
+        [
+            (format_clock(event.at, now), *event[1:])
+            for event in [*events, *_next_attempt(story, now)]
+        ]
+    )
 
 
-def _seen(story: dict[str, Any]) -> list[Event]:
+def _source_events(story: dict[str, Any]) -> Iterator[Event]:
     first, changed = story["first_seen_at"], story["changed_at"]
-    events = [Event(first, "seen", "", "in the source, for the first time")]
-    says = _changes(story)
-    if changed > first and (says or story["gone_at"] != changed):
-        events.append(Event(changed, "changed", "", says or _back(story)))
-    return events
+    yield Event(first, "seen", "", "in the source, for the first time")
+    diff = format_diff(_last_change(story))
+    if changed > first and (diff or story["gone_at"] != changed):
+        is_known = story["acknowledged"] and not story["diff"]
+        back = "to what CustomerGauge has" if is_known else "in the source"
+        yield Event(changed, "changed", "", diff or back)
 
 
-def _back(story: dict[str, Any]) -> str:
-    known = story["acknowledged"] and not story["diff"]
-    return "to what CustomerGauge has" if known else "in the source"
+def _last_change(story: dict[str, Any]) -> dict[str, Any]:
+    """Returns what still differs, or else what was sent of the last change."""
+    diff: dict[str, Any] = story["diff"]
+    if story["acknowledged"] and diff:
+        return diff
+    sent = (one["changed"] for one in story["history"] if one["at"] >= story["changed_at"])
+    return next((changed for changed in sent if changed), {})
 
 
-def _changes(story: dict[str, Any]) -> str:
-    """What the last change was: what still differs, or else what was sent of it."""
-    if story["acknowledged"] and story["diff"]:
-        return _differences(story["diff"])
-    sent = (try_["changed"] for try_ in story["history"] if try_["at"] >= story["changed_at"])
-    return _differences(next((changed for changed in sent if changed), {}))
-
-
-def _tries(story: dict[str, Any]) -> list[Event]:
-    events, before = [], None
-    for try_ in story["history"]:
-        status, error, changed = try_["http_status"], try_["error"], try_["changed"]
-        sent = _sent(changed)
+def _attempts(story: dict[str, Any]) -> Iterator[Event]:
+    before = None
+    for one in story["history"]:
+        status, error, changed = one["http_status"], one["error"], one["changed"]
+        sent = _describe_sent(changed)
         if error is None:
-            had_it = not changed or any(old for old, _ in changed.values())
-            says = f"acknowledged: {sent if not had_it or status != 201 else _LOST}"
+            was_there = not changed or any(old for old, _ in changed.values())
+            is_lost = was_there and status == 201
+            says = (
+                f"acknowledged: {'made anew, for CustomerGauge had lost it' if is_lost else sent}"
+            )
         else:  # the same once more is not said again
             says = format_problems(error) + (f" ({sent})" if changed != before else "")
         before = changed
-        events.append(Event(try_["at"], "PUT", str(status or "—"), says))
-    return events
+        yield Event(one["at"], "PUT", str(status or "—"), says)
 
 
-def _since(story: dict[str, Any]) -> list[Event]:
-    """What became of it without a PUT, or with one that the history has forgotten."""
-    status, events = story["status"], []
-    known = {try_["at"] for try_ in story["history"] if try_["error"] is None}
+def _describe_sent(changed: dict[str, Any]) -> str:
+    if not changed:
+        return "as CustomerGauge has it"
+    if all(old is None for old, _ in changed.values()):
+        return "the whole contract"
+    return format_diff(changed)
+
+
+def _status_events(story: dict[str, Any]) -> Iterator[Event]:
+    """Yields what happened without a PUT, or with one that is in the history no more."""
+    known = {one["at"] for one in story["history"] if one["error"] is None}
     if story["acknowledged_at"] is not None and story["acknowledged_at"] not in known:
-        events.append(Event(story["acknowledged_at"], "PUT", "", "acknowledged"))
-    if status == "rejected" and story["http_status"] is None:
-        events.append(
-            Event(story["changed_at"], "rejected", "", format_problems(story["last_error"]))
-        )
-    if status == "held":
+        yield Event(story["acknowledged_at"], "PUT", "", "acknowledged")
+    if story["status"] == "rejected" and story["http_status"] is None:
+        yield Event(story["changed_at"], "rejected", "", format_problems(story["last_error"]))
+    if story["status"] == "held":
         says = "by the guard: cdc-sync approve, or cdc-sync discard"
-        events.append(Event(story["changed_at"], "held", "", says))
+        yield Event(story["changed_at"], "held", "", says)
     if story["gone_at"] is not None:
-        events.append(Event(story["gone_at"], "gone", "", "from the source"))
-    return events
+        yield Event(story["gone_at"], "gone", "", "from the source")
 
 
-def _next(story: dict[str, Any], now: datetime) -> list[Event]:
+def _next_attempt(story: dict[str, Any], now: datetime) -> Iterator[Event]:
     due = story["next_attempt_at"]
     if due is None:
-        return []
+        return
     if story["claimed_by"] is not None:
-        return [Event(now, "PUT", "…", "on its way")]
+        yield Event(now, "PUT", "…", "on its way")
+        return
+    says = f"attempt {story['attempts'] + 1}"
     if story["status"] == "synced":
         says = "once more, for an answer was lost before" if story["in_doubt"] else "once more"
-        return [Event(max(due, now), "next", "", says)]
-    return [Event(max(due, now), "next", "", f"attempt {story['attempts'] + 1}")]
-
-
-def _sent(changed: dict[str, Any]) -> str:
-    if all(old is None for old, _ in changed.values()):
-        return "the whole contract" if changed else "as CustomerGauge has it"
-    return _differences(changed)
-
-
-def _differences(changed: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {difference(name, changed)}" for name in sort_fields(changed))
+    yield Event(max(due, now), "next", "", says)

@@ -1,55 +1,47 @@
-"""`init`."""
+"""`init`: its options, and the files that it writes."""
 
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cdc_sync.cli.context import command_with
+from cdc_sync.cli import wizard
+from cdc_sync.cli.context import command_for
+from cdc_sync.cli.plan import run_check
+from cdc_sync.config.load import load_config
+from cdc_sync.config.write import count_set_lines, render
+from cdc_sync.setup.files import Place, config_as_written, files_of, write_files
 
-if TYPE_CHECKING:
-    from cdc_sync.setup.files import Answers, Place
+
+def _option(metavar: str, help: str, *names: str) -> Any:  # noqa: A002  # typer's word
+    return typer.Option(*names, metavar=metavar, help=help)
+
 
 _Text = str | None
-Output = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")
-]
+Output = Annotated[Path | None, _option("FILE", "The file to write.", "--output", "-o")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
-SourceUrl = Annotated[_Text, typer.Option(metavar="URL", help="The source database.")]
-PasswordFile = Annotated[
-    _Text, typer.Option(metavar="FILE", help="File with the source's password; - is stdin.")
-]
+SourceUrl = Annotated[_Text, _option("URL", "The source database.")]
+PasswordFile = Annotated[_Text, _option("FILE", "File with the source's password; - is stdin.")]
 Table = Annotated[_Text, typer.Option(help="The table or view with the contracts.")]
-Id = Annotated[_Text, typer.Option(metavar="COLUMNS", help="Its key; separate several by commas.")]
-Watermark = Annotated[
-    _Text, typer.Option(metavar="COLUMN", help="The column that grows with every change.")
-]
+Id = Annotated[_Text, _option("COLUMNS", "Its key; separate several by commas.")]
+Watermark = Annotated[_Text, _option("COLUMN", "The column that grows with every change.")]
 TimeZone = Annotated[
     _Text, typer.Option(help="Zone of a watermark column without one: Europe/Berlin.")
 ]
-Reference = Annotated[
-    _Text, typer.Option(metavar="TEMPLATE", help="The contract's key in CustomerGauge: erp-{id}.")
-]
-Account = Annotated[
-    _Text, typer.Option(metavar="TEMPLATE", help="The account's name: a column or a template.")
-]
-Start = Annotated[_Text, typer.Option(metavar="TEMPLATE", help="The first day.")]
-End = Annotated[_Text, typer.Option(metavar="TEMPLATE", help="The last day; - leaves it out.")]
-Description = Annotated[
-    _Text, typer.Option(metavar="TEMPLATE", help="The description; - leaves it out.")
-]
+Reference = Annotated[_Text, _option("TEMPLATE", "The contract's key in CustomerGauge: erp-{id}.")]
+Account = Annotated[_Text, _option("TEMPLATE", "The account's name: a column or a template.")]
+Start = Annotated[_Text, _option("TEMPLATE", "The first day.")]
+End = Annotated[_Text, _option("TEMPLATE", "The last day; - leaves it out.")]
+Description = Annotated[_Text, _option("TEMPLATE", "The description; - leaves it out.")]
 Region = Annotated[_Text, typer.Option(help="The platform's region: eu, us or au.")]
-BaseUrl = Annotated[
-    _Text, typer.Option(metavar="URL", help="The API; with --token-url in place of --region.")
-]
-TokenUrl = Annotated[_Text, typer.Option(metavar="URL", help="The token endpoint.")]
+BaseUrl = Annotated[_Text, _option("URL", "The API; with --token-url in place of --region.")]
+TokenUrl = Annotated[_Text, _option("URL", "The token endpoint.")]
 ClientId = Annotated[_Text, typer.Option(help="The OAuth2 client's id.")]
-SecretFile = Annotated[
-    _Text, typer.Option(metavar="FILE", help="File with the client's secret; - is stdin.")
-]
-StateUrl = Annotated[_Text, typer.Option(metavar="URL", help="The state database.")]
-Look = Annotated[bool, typer.Option("--check/--no-check", help="Run check at the end.")]
+SecretFile = Annotated[_Text, _option("FILE", "File with the client's secret; - is stdin.")]
+StateUrl = Annotated[_Text, _option("URL", "The state database.")]
+Check = Annotated[bool, typer.Option("--check/--no-check", help="Run check at the end.")]
 
 
 def init(  # noqa: PLR0913, PLR0917  # one argument an option
@@ -73,37 +65,19 @@ def init(  # noqa: PLR0913, PLR0917  # one argument an option
     client_id: ClientId = None,
     client_secret_file: SecretFile = None,
     state_url: StateUrl = None,
-    check: Look = True,
+    check: Check = True,
 ) -> None:
     """Write a commented config.yaml from a few questions or from options; then check it."""
     flags = {name.replace("_", "-"): value for name, value in locals().items()}
-    from cdc_sync.cli.wizard import Asker, converse
-    from cdc_sync.setup.files import Place
-
-    place = Place(output or context.obj.config or Path("config.yaml"))
-    answers = converse(Asker(flags, sys.stdin.isatty()), place, force=force)
-    _write(answers, place, force=force)
-    if check:
-        _check(place)
-
-
-def _write(answers: "Answers", place: "Place", *, force: bool) -> None:
-    from cdc_sync.config.write import count_set_lines, render
-    from cdc_sync.setup.files import config_as_written, files_of, write_files
-
+    place = Place(output or context.obj or Path("config.yaml"))
+    prompter = wizard.Prompter(flags, sys.stdin.isatty())
+    answers = wizard.run(prompter, place, force=force)
     text = render(config_as_written(answers, place))
     write_files(files_of(answers, place, text), force=force)
     print(
         f"Wrote {place.config}: {count_set_lines(text)} lines that matter,"
-        f" the rest commented with its default. Next: {command_with(place.config)} check"
+        f" the rest commented with its default. Next: {command_for(place.config)} check"
     )
-
-
-def _check(place: "Place") -> None:
-    import os
-
-    from cdc_sync.cli.admin import report
-    from cdc_sync.config.load import load_config
-
-    print()
-    report(load_config(place.config, os.environ), place.config, as_json=False)
+    if check:
+        print()
+        run_check(load_config(place.config, os.environ), place.config, as_json=False)

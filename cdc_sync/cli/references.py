@@ -3,22 +3,22 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import Annotated, TextIO
 
 import typer
 
-from cdc_sync.cli.context import config_of, state_of
-from cdc_sync.cli.output import Json, emit, shown, stay
+from cdc_sync.cli.context import open_state, read_config
+from cdc_sync.cli.output import DryRun, Json, count_unchanged, emit, printable
 from cdc_sync.clock import utc_now
 from cdc_sync.errors import UserMistake
+from cdc_sync.operations import references
+from cdc_sync.operations.references import ImportResult
 from cdc_sync.wording import format_count
 
-if TYPE_CHECKING:
-    from cdc_sync.operations.references import ImportResult
-
-LINES_TOLD = 20
+MISTAKES_SHOWN = 20
+STDOUT = Path("-")
 
 app = typer.Typer(
     name="references",
@@ -35,11 +35,9 @@ def export(
     ],
 ) -> None:
     """Write source_id,reference of every contract that CustomerGauge has."""
-    from cdc_sync.operations import references  # SQLAlchemy costs 200 ms
-
-    with state_of(context) as state, _written(file) as to:
+    with open_state(context) as state, _open_for_writing(file) as to:
         count = references.export(state, to)
-    if not _is_stdout(file):
+    if file != STDOUT:
         print(f"{format_count(count, 'reference')} written to {file}.")
 
 
@@ -49,79 +47,63 @@ def import_(
     file: Annotated[
         Path, typer.Argument(metavar="FILE.csv", help="UTF-8, with the header source_id,reference.")
     ],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Import references that CustomerGauge has already: the whole file, or nothing."""
-    from cdc_sync.operations import references
-
-    id_columns = len(config_of(context, secrets=False).source.id)
-    with state_of(context) as state:
+    id_columns = len(read_config(context, secrets=False).source.id)
+    with open_state(context) as state:
         done = references.import_file(state, file, id_columns, utc_now(), dry_run=dry_run)
-    emit(done.document(), _said(done, dry_run=dry_run), as_json=as_json)
+    emit(done.document(), _describe_import(done, dry_run=dry_run), as_json=as_json)
     if done.mistakes:
         raise typer.Exit(1)
 
 
-def _is_stdout(file: Path) -> bool:
-    return str(file) == "-"
-
-
 @contextmanager
-def _written(file: Path) -> Iterator[TextIO]:
-    """A file that is there whole or as it was before. Raises UserMistake."""
-    if _is_stdout(file):
+def _open_for_writing(file: Path) -> Iterator[TextIO]:
+    """Opens stdout, or a file that is there whole in the end or as it was. Raises UserMistake."""
+    if file == STDOUT:
         with open(sys.stdout.fileno(), "w", encoding="utf-8", newline="", closefd=False) as to:
             yield to
         return
     target = file.resolve()  # a link stays a link
     if target.exists() and not target.is_file():
         raise UserMistake(f"{file} is not a file.", hint="For stdout write: -")
-    try:
-        with _replacing(target) as to:
-            yield to
-    except OSError as error:
-        raise UserMistake(f"{file} cannot be written: {error.strerror}.") from error
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[TextIO]:
     new = target.with_name(f".{target.name}.{os.getpid()}")
-    with new.open("x", encoding="utf-8", newline="") as to:
-        try:
+    try:
+        with new.open("x", encoding="utf-8", newline="") as to, ExitStack() as stack:
+            stack.callback(new.unlink, missing_ok=True)
             yield to
             to.flush()
             os.fsync(to.fileno())
             new.replace(target)
-        finally:
-            new.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserMistake(f"{file} cannot be written: {error.strerror}.") from error
 
 
-def _said(done: "ImportResult", *, dry_run: bool) -> str:
+def _describe_import(done: ImportResult, *, dry_run: bool) -> str:
     if done.mistakes:
-        told = [f"  line {line}: {shown(says)}" for line, says in done.mistakes[:LINES_TOLD]]
-        more = len(done.mistakes) - LINES_TOLD
-        rest = [f"  … and {more:,} more"] if more > 0 else []
-        head = f"Nothing was imported: {format_count(len(done.mistakes), 'line')} cannot be taken."
-        return "\n".join([head, *told, *rest])
-    would = "would be " if dry_run else ""
-    head = f"{format_count(done.imported, 'reference')} {would}imported"
-    head = f"{head}; {stay(done.unchanged)}." if done.unchanged else f"{head}."
-    return "\n".join([head, *([] if dry_run else _next(done))])
+        lines = [
+            f"Nothing was imported: {format_count(len(done.mistakes), 'line')} cannot be taken."
+        ]
+        for line, says in done.mistakes[:MISTAKES_SHOWN]:
+            lines.append(f"  line {line}: {printable(says)}")
+        if (more := len(done.mistakes) - MISTAKES_SHOWN) > 0:
+            lines.append(f"  … and {more:,} more")
+        return "\n".join(lines)
+    head = f"{format_count(done.imported, 'reference')} {'would be ' if dry_run else ''}imported"
+    head += f"; {count_unchanged(done.unchanged)}." if done.unchanged else "."
+    return head if dry_run else "\n".join([head, *_advise(done)])
 
 
-def _next(done: "ImportResult") -> list[str]:
-    found = []
+def _advise(done: ImportResult) -> Iterator[str]:
     if done.not_met:
-        found.append(
+        yield (
             f"{done.not_met:,} of them have not been seen in the source yet. If their ids are"
             " spelled as in the source, `cdc-sync plan` now says update, not create."
         )
     if done.refused_by_us:
-        found.append(
+        yield (
             f"{done.refused_by_us:,} were rejected before they were sent:"
             " `cdc-sync reconcile` judges them again."
         )
-    return found

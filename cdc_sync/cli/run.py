@@ -2,37 +2,46 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cdc_sync.cli.context import config_of
+from cdc_sync.cli.context import configure_quiet_log, open_state, read_config
 from cdc_sync.cli.output import Json, emit
 from cdc_sync.clock import utc_now
-from cdc_sync.errors import CdcSyncError
+from cdc_sync.errors import (
+    CdcSyncError,
+    InstanceRunning,
+    SourceMistake,
+    SourceUnavailable,
+    UserMistake,
+)
 from cdc_sync.operations.status import read_status
-from cdc_sync.state import control
+from cdc_sync.state import control, outbox
 from cdc_sync.state.database import Database
 from cdc_sync.state.values import Request
 
 Limit = Annotated[int | None, typer.Option(min=1, help="Send at most this many, for a first look.")]
 BUSY_SECONDS = 20.0  # for so long another command is waited for
-HEARD_WITHIN_SECONDS = 20.0
+SILENT_SECONDS = 20.0  # for so long a daemon that does not beat is waited for
+REFRESH_SECONDS = 0.2
 
 
 def once(context: typer.Context, limit: Limit = None, as_json: Json = False) -> None:
     """Poll once, then deliver until nothing is due."""
-    work(context, "once", limit, as_json=as_json)
+    sync_now(context, "once", limit, as_json=as_json)
 
 
 def reconcile(context: typer.Context, as_json: Json = False) -> None:
     """Compare the whole source with the whole state now, then deliver."""
-    work(context, "reconcile", as_json=as_json)
+    sync_now(context, "reconcile", as_json=as_json)
 
 
 def run(context: typer.Context) -> None:
@@ -42,83 +51,74 @@ def run(context: typer.Context) -> None:
     from cdc_sync.log import RecentLog, configure_log
     from cdc_sync.sync import open_sync, redaction_of
 
-    config = config_of(context)
+    config = read_config(context)
     redact = redaction_of(config)
     recent = RecentLog()
     configure_log(config.log.level, config.log.format, redact, recent)
     reload = Reload(
-        lambda: config_of(context),
+        lambda: read_config(context),
         lambda new: configure_log(new.log.level, new.log.format, redact, recent),
     )
     signal.signal(signal.SIGHUP, lambda _number, _frame: reload.request())
     with open_sync(config, redact, _token_folder(), standby=True) as sync:
-        Daemon(sync, recent, reload=reload).run(until_signal())
+        Daemon(sync, recent, reload=reload).run(stop_on_signal())
 
 
-def until_signal() -> threading.Event:
-    """Set by SIGTERM or SIGINT; a second one ends the process at once: nothing is lost by it."""
+def stop_on_signal() -> threading.Event:
+    """Returns an event that SIGTERM and SIGINT set; a second signal ends the process at once.
+
+    Nothing is lost by that.
+    """
     stop = threading.Event()
 
-    def told(_number: int, _frame: object) -> None:
+    def handle(_number: int, _frame: object) -> None:
         if stop.is_set():
             os._exit(1)
         stop.set()
 
-    signal.signal(signal.SIGTERM, told)
-    signal.signal(signal.SIGINT, told)
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
     return stop
 
 
-def work(context: typer.Context, kind: str, limit: int | None = None, *, as_json: bool) -> None:
-    """Does it here, or has the running daemon do it; exit 1 where anything is left undelivered."""
-    from cdc_sync.cli.output import delivering
-    from cdc_sync.errors import SourceMistake, SourceUnavailable
-    from cdc_sync.log import configure_log
-    from cdc_sync.operations.runs import (
-        describe_report,
-        is_complete,
-        public_part,
-        report_failure,
-        run_here,
-    )
+def sync_now(context: typer.Context, kind: str, limit: int | None = None, *, as_json: bool) -> None:
+    """Runs it here or in the daemon that runs; exit 1 where anything is left undelivered."""
+    from cdc_sync.operations import runs
     from cdc_sync.sync import open_sync, redaction_of
 
-    config = config_of(context)
-    redact = redaction_of(config)
-    # The report says it all; a log is for who asks for one.
-    level = "debug" if config.log.level == "debug" else "error"
-    configure_log(level, "auto", redact)
+    config = read_config(context)
+    configure_quiet_log(config, "debug" if config.log.level == "debug" else "error")
 
-    def here() -> dict[str, Any]:
+    def run_here() -> dict[str, Any]:
+        redact = redaction_of(config)
         with (
             open_sync(config, redact, _token_folder()) as sync,
-            delivering(sync.state) as progress,
+            _progress_bar(sync.state) as progress,
         ):
             try:
-                return run_here(sync, kind, until_signal(), limit, progress)
+                return runs.run_here(sync, kind, stop_on_signal(), limit, progress)
             except (SourceUnavailable, SourceMistake) as error:
                 if as_json:
-                    emit(public_part(report_failure(sync, kind, error)), "", as_json=True)
+                    failed = runs.report_failure(sync, kind, error)
+                    emit(runs.public_part(failed), "", as_json=True)
                 raise
 
-    report = _in_turn(here, lambda: _by_daemon(context, kind, limit))
-    emit(public_part(report), describe_report(report, limit), as_json=as_json)
-    if not is_complete(report, limit):
+    report = _take_turns(run_here, lambda: _run_in_daemon(context, kind, limit))
+    emit(runs.public_part(report), runs.describe_report(report, limit), as_json=as_json)
+    if not runs.is_complete(report, limit):
         raise typer.Exit(1)
 
 
-def _in_turn(
-    here: Callable[[], dict[str, Any]], by_daemon: Callable[[], dict[str, Any] | None]
+def _take_turns(
+    run_here: Callable[[], dict[str, Any]], run_in_daemon: Callable[[], dict[str, Any] | None]
 ) -> dict[str, Any]:
-    """Here; or by the daemon that is at work; or here, as soon as another command has ended."""
-    from cdc_sync.errors import CdcSyncError, InstanceRunning
-
+    """Runs it here; else in the running daemon; else here, once another command has ended."""
     until = time.monotonic() + BUSY_SECONDS
     while time.monotonic() < until:
         try:
-            return here()
+            return run_here()
         except InstanceRunning:
-            if (report := by_daemon()) is not None:
+            if (report := run_in_daemon()) is not None:
                 return report
         time.sleep(0.2)
     raise CdcSyncError(
@@ -126,14 +126,9 @@ def _in_turn(
     )
 
 
-def _by_daemon(context: typer.Context, kind: str, limit: int | None) -> dict[str, Any] | None:
-    from cdc_sync.cli.context import state_of
-    from cdc_sync.clock import utc_now
-    from cdc_sync.errors import UserMistake
-    from cdc_sync.operations.status import read_status
-
-    with state_of(context) as state:
-        if not read_status(state, utc_now())["daemon"]["running"]:
+def _run_in_daemon(context: typer.Context, kind: str, limit: int | None) -> dict[str, Any] | None:
+    with open_state(context) as state:
+        if not _daemon_runs(state):
             return None
         if limit is not None:
             raise UserMistake(
@@ -143,32 +138,27 @@ def _by_daemon(context: typer.Context, kind: str, limit: int | None) -> dict[str
         return ask_daemon(state, kind)
 
 
-def _token_folder() -> Path | None:
-    folder = os.environ.get("STATE_DIRECTORY")
-    return Path(folder.split(":")[0]) if folder else None
-
-
 def ask_daemon(state: Database, kind: str) -> dict[str, Any]:
-    """The daemon's report. Raises CdcSyncError where it ends, or never heard us."""
+    """Returns the report of a run that the daemon makes. Raises CdcSyncError where it ends."""
     name = uuid.uuid4().hex
     with state.begin() as tx:
         control.ask(tx, name, kind, utc_now())
     try:
-        return _answered(state, name)
+        return _await_report(state, name)
     finally:
         with state.begin() as tx:
             control.remove(tx, Request, name)
 
 
-def _answered(state: Database, name: str) -> dict[str, Any]:
+def _await_report(state: Database, name: str) -> dict[str, Any]:
     silent_since = time.monotonic()
-    while time.monotonic() - silent_since < HEARD_WITHIN_SECONDS:
-        if read_status(state, utc_now())["daemon"]["running"]:
+    while time.monotonic() - silent_since < SILENT_SECONDS:
+        if _daemon_runs(state):
             silent_since = time.monotonic()
         with state.read() as tx:
             request = control.load(tx, Request, name)
         if request is None:
-            break  # a daemon that was started since did not expect us to wait still
+            break  # a daemon that was started since removes the requests to the one before
         if request.report is not None:
             return request.report
         time.sleep(0.1)
@@ -176,3 +166,46 @@ def _answered(state: Database, name: str) -> dict[str, Any]:
         "Another cdc-sync is at work on this state and does not take requests.",
         hint="Wait for its end, or stop it.",
     )
+
+
+def _daemon_runs(state: Database) -> bool:
+    return bool(read_status(state, utc_now())["daemon"]["running"])
+
+
+def _token_folder() -> Path | None:
+    folder = os.environ.get("STATE_DIRECTORY")
+    return Path(folder.split(":")[0]) if folder else None
+
+
+@contextmanager
+def _progress_bar(state: Database) -> Iterator[Callable[[], None]]:
+    """Yields what redraws the bar, to be called often while contracts are delivered."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    counts, rate = TextColumn("{task.description}"), TextColumn("{task.fields[rate]}")
+    columns = (counts, BarColumn(), rate, TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, rate="")
+        began, total, drawn_at = time.monotonic(), 0, 0.0
+
+        def redraw() -> None:
+            nonlocal began, total, drawn_at
+            now = time.monotonic()
+            if now - drawn_at < REFRESH_SECONDS:
+                return
+            drawn_at = now
+            with state.read() as tx:
+                left = outbox.count_left(tx, utc_now())
+            if not total:
+                began = now
+            total = max(total, left)
+            done = total - left
+            rate = f"{done / (now - began):,.0f}/s" if done else ""
+            words = f"{done:,} of {total:,}"
+            bar.update(task, description=words, total=total, completed=done, rate=rate)
+
+        yield redraw

@@ -1,20 +1,22 @@
 """`status`, and `--watch`."""
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
-from cdc_sync.cli.context import config_of, config_path, state_of
-from cdc_sync.cli.operate import described
+from cdc_sync.cli.context import find_config_file, open_state, read_config
+from cdc_sync.cli.operate import describe_hold
 from cdc_sync.cli.output import Json, emit
+from cdc_sync.clock import utc_now
+from cdc_sync.config.model import Config
+from cdc_sync.operations.status import find_troubles, public_document, read_status
+from cdc_sync.state.database import Database
 from cdc_sync.wording import format_count
 
-if TYPE_CHECKING:
-    from cdc_sync.config.model import Config
-    from cdc_sync.state.database import Database
-
 REFRESH_SECONDS = 2.0
+_COUNTED = ("synced", "pending", "rejected", "waiting", "held")
 
 
 def status(
@@ -23,8 +25,8 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show whether all is well, and how far the sync is; exit 1 if something is wrong."""
-    config = config_of(context, secrets=False)
-    with state_of(context) as state:
+    config = read_config(context, secrets=False)
+    with open_state(context) as state:
         while watch:
             print("\033[2J\033[H", end="")
             _show(context, state, config, as_json=as_json)
@@ -33,18 +35,14 @@ def status(
             raise typer.Exit(1)
 
 
-def _show(context: typer.Context, state: "Database", config: "Config", *, as_json: bool) -> bool:
-    from cdc_sync.clock import utc_now
-    from cdc_sync.operations.status import find_troubles, public_document, read_status
-
+def _show(context: typer.Context, state: Database, config: Config, *, as_json: bool) -> bool:
     document = read_status(state, utc_now())
     wrong = [found.message for found in find_troubles(document, config)]
-    where = f"  config  {config_path(context)}      state  {state.name}"
-    emit(
-        public_document(document),
-        "\n".join([_verdict(document, wrong), where, *_lines(document), *_held(document)]),
-        as_json=as_json,
-    )
+    where = f"  config  {find_config_file(context)}      state  {state.name}"
+    lines = [_verdict(document, wrong), where, *_describe(document)]
+    if document["hold"]:
+        lines.append(describe_hold(document["hold"], utc_now()))
+    emit(public_document(document), "\n".join(lines), as_json=as_json)
     return not wrong
 
 
@@ -54,39 +52,32 @@ def _verdict(document: dict[str, Any], wrong: list[str]) -> str:
     return "WELL." if document["daemon"]["running"] else "WELL; no daemon runs."
 
 
-def _held(document: dict[str, Any]) -> list[str]:
-    from cdc_sync.clock import utc_now
-
-    hold = document["hold"]
-    return [described(hold, utc_now())] if hold else []
-
-
-def _lines(document: dict[str, Any]) -> list[str]:
+def _describe(document: dict[str, Any]) -> Iterator[str]:
     poll, mark = document["last_poll"], document["watermark"]
-    lines = []
     if poll is not None:
-        lines.append(
+        yield (
             f"  last poll     {poll['age_seconds']:.0f} s ago,"
             f" {format_count(poll['rows'], 'row')}, {poll['changed']:,} changed"
         )
     lag = f", lag {mark['lag_seconds']:.0f} s" if mark["lag_seconds"] is not None else ""
-    lines.append(f"  watermark     {mark['value'] or 'none yet'} ({mark['basis']}{lag})")
+    yield f"  watermark     {mark['value'] or 'none yet'} ({mark['basis']}{lag})"
     if mark["held_back_by"]:
-        lines.append(f"                held back by {mark['held_back_by']}")
-    counts = document["contracts"]
-    names = ("synced", "pending", "rejected", "waiting", "held")
-    total = sum(counts[name] for name in names)
-    unexplained = (document["balance"] or {}).get("unexplained", 0)
-    parts = " + ".join(f"{counts[name]:,} {name}" for name in names)
-    rows = format_count(total + unexplained, "row")
-    lines.append(f"  {rows} = {parts}; unexplained {unexplained:,}")
-    if counts["gone"]:
-        lines.append(f"  {counts['gone']:,} gone from the source")
+        yield f"                held back by {mark['held_back_by']}"
+    yield _balance(document)
+    if gone := document["contracts"]["gone"]:
+        yield f"  {gone:,} gone from the source"
     api = document["api"]
     if api["state"] == "throttled" and api["paused_until"]:
         until = api["paused_until"].partition(".")[0].removesuffix("Z")
-        lines.append(f"  API           asks everybody to wait (429), until {until}Z")
+        yield f"  API           asks everybody to wait (429), until {until}Z"
     if len(document["instances"]) > 1:
-        told = (f"{one['host']} {one['pid']} ({one['role']})" for one in document["instances"])
-        lines.append(f"  daemons       {', '.join(told)}")
-    return lines
+        daemons = (f"{one['host']} {one['pid']} ({one['role']})" for one in document["instances"])
+        yield f"  daemons       {', '.join(daemons)}"
+
+
+def _balance(document: dict[str, Any]) -> str:
+    counts = document["contracts"]
+    unexplained = (document["balance"] or {}).get("unexplained", 0)
+    rows = format_count(sum(counts[name] for name in _COUNTED) + unexplained, "row")
+    parts = " + ".join(f"{counts[name]:,} {name}" for name in _COUNTED)
+    return f"  {rows} = {parts}; unexplained {unexplained:,}"

@@ -1,15 +1,24 @@
 """The commands about the watermark: where it stands, and moves by hand."""
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
 
-from cdc_sync.cli.context import config_path, config_with_source, state_of, who
-from cdc_sync.cli.output import Json, Yes, clock, confirm, emit, table
+from cdc_sync.cli.context import (
+    current_user,
+    find_config_file,
+    open_state,
+    read_config_with_source,
+)
+from cdc_sync.cli.output import Json, Yes, confirm, emit, format_clock, table
 from cdc_sync.clock import utc_now
 from cdc_sync.config.units import format_duration
+from cdc_sync.operations import watermark
+from cdc_sync.operations.status import read_status
+from cdc_sync.operations.watermark import Move, Target
+from cdc_sync.state.database import Database
 from cdc_sync.wording import format_count
 
 app = typer.Typer(name="watermark", help="Show the watermark, and move it.", no_args_is_help=True)
@@ -18,19 +27,12 @@ _AGAIN = "only what differs is sent. To send again what does not differ: contrac
 _KEPT = "references and acknowledged payloads stay; nothing is sent that does not differ."
 
 
-if TYPE_CHECKING:
-    from cdc_sync.operations.watermark import Target
-    from cdc_sync.state.database import Database
-
-
 @app.command()
 def show(context: typer.Context, as_json: Json = False) -> None:
     """Show the watermark and the horizon."""
-    from cdc_sync.operations.watermark import show_watermark  # SQLAlchemy costs 200 ms
-
-    with state_of(context) as state:
-        document = show_watermark(state)
-    emit(document, described(document, utc_now()), as_json=as_json)
+    with open_state(context) as state:
+        document = watermark.show_watermark(state)
+    emit(document, _describe_watermark(document, utc_now()), as_json=as_json)
 
 
 @app.command("set")
@@ -48,9 +50,8 @@ def set_(  # typer: one argument an option
     as_json: Json = False,
 ) -> None:
     """Move the watermark to a value; a time without zone is in the column's."""
-    from cdc_sync.operations.watermark import to_value
-
-    _move(context, "set", to_value(value, force=force), reason, yes=yes, as_json=as_json)
+    target = watermark.to_value(value, force=force)
+    _move(context, "set", target, reason, yes=yes, as_json=as_json)
 
 
 @app.command()
@@ -64,9 +65,7 @@ def rewind(
     as_json: Json = False,
 ) -> None:
     """Move the watermark back by a duration."""
-    from cdc_sync.operations.watermark import back_by
-
-    _move(context, "rewind", back_by(by), reason, yes=yes, as_json=as_json)
+    _move(context, "rewind", watermark.back_by(by), reason, yes=yes, as_json=as_json)
 
 
 @app.command()
@@ -74,9 +73,7 @@ def reset(
     context: typer.Context, reason: Reason = None, yes: Yes = False, as_json: Json = False
 ) -> None:
     """Forget the watermark, so that everything is read once more."""
-    from cdc_sync.operations.watermark import to_nothing
-
-    _move(context, "reset", to_nothing, reason, yes=yes, as_json=as_json)
+    _move(context, "reset", watermark.to_nothing, reason, yes=yes, as_json=as_json)
 
 
 @app.command()
@@ -86,42 +83,38 @@ def history(
     as_json: Json = False,
 ) -> None:
     """List who moved the watermark by hand, when and why, the latest first."""
-    from cdc_sync.operations.watermark import list_moves
-
-    with state_of(context) as state:
-        document = list_moves(state, limit)
-    emit(document, history_lines(document, utc_now()), as_json=as_json)
+    with open_state(context) as state:
+        document = watermark.list_moves(state, limit)
+    emit(document, _table_of_moves(document, utc_now()), as_json=as_json)
 
 
 def _move(
     context: typer.Context,
     kind: str,
-    target: "Target",
+    target: Target,
     reason: str | None,
     *,
     yes: bool,
     as_json: bool,
 ) -> None:
     """Says what it would mean, asks, moves: no transaction is open while a person thinks."""
-    from cdc_sync.operations import watermark
-
-    config = config_with_source(context)
-    with state_of(context) as state:
+    config = read_config_with_source(context)
+    with open_state(context) as state:
         move = watermark.plan_move(config, state, kind, target)
-        place = f"config {config_path(context)}, state {state.name}"
-        typer.echo(f"{place}\n{proposed(move)}", err=as_json)
+        place = f"config {find_config_file(context)}, state {state.name}"
+        typer.echo(f"{place}\n{_describe_move(move)}", err=as_json)
         if not confirm("Move it?", yes=yes):
             typer.echo("Nothing was moved.", err=as_json)
             raise typer.Exit(1)
-        version = watermark.apply_move(state, move, who(), reason, utc_now())
-        done = f"Moved (version {version}) by {who()}. {_then(state, config.schedule.poll)}"
-    emit(move.document(version), done, as_json=as_json)
+        user = current_user()
+        version = watermark.apply_move(state, move, user, reason, utc_now())
+        next_poll = _describe_next_poll(state, config.schedule.poll)
+    emit(
+        move.document(version), f"Moved (version {version}) by {user}. {next_poll}", as_json=as_json
+    )
 
 
-def _then(state: "Database", interval: timedelta) -> str:
-    """Who reads from there, and when."""
-    from cdc_sync.operations.status import read_status
-
+def _describe_next_poll(state: Database, interval: timedelta) -> str:
     document = read_status(state, utc_now())
     if not document["daemon"]["running"]:
         return "The next poll reads from there: cdc-sync once, or start the service."
@@ -131,38 +124,27 @@ def _then(state: "Database", interval: timedelta) -> str:
     return f"The daemon reads from there at its next poll{soon}."
 
 
-if TYPE_CHECKING:
-    from cdc_sync.operations.watermark import Move
-
-
-def described(document: dict[str, Any], now: datetime) -> str:
-    """`watermark show` for people."""
+def _describe_watermark(document: dict[str, Any], now: datetime) -> str:
     if document["value"] is None:
         return "There is no watermark yet: the next poll reads everything."
+    moved_at = format_clock(document["moved_at"], now)
     reason = f": {document['basis_reason']}" if document["basis_reason"] else ""
     return table(
         [
             ("watermark", f"{document['value']} ({document['type']})"),
-            ("moved", f"{clock(document['moved_at'], now)} (version {document['version']})"),
+            ("moved", f"{moved_at} (version {document['version']})"),
             ("horizon", f"{document['horizon'] or 'not known'} ({document['basis']}{reason})"),
         ]
     )
 
 
-def proposed(move: "Move") -> str:
-    """From where to where, and what is read again."""
-    start, end = (written(value, move.zone) for value in (move.known.value, move.to))
-    return f"from {start} to {end}{_distance(move)}\n{_meaning(move)}"
-
-
-def history_lines(document: dict[str, Any], now: datetime) -> str:
-    """`watermark history` for people."""
+def _table_of_moves(document: dict[str, Any], now: datetime) -> str:
     if not document["moves"]:
         return "Nobody has moved it by hand."
     return table(
         [
             (
-                clock(move["at"], now),
+                format_clock(move["at"], now),
                 move["who"],
                 move["kind"],
                 f"{move['from'] or 'none'} → {move['to'] or 'none'}",
@@ -173,23 +155,28 @@ def history_lines(document: dict[str, Any], now: datetime) -> str:
     )
 
 
-def written(value: object, zone: ZoneInfo) -> str:
-    """A watermark in its column's zone."""
+def _describe_move(move: Move) -> str:
+    """Says from where to where it goes, and what is read again."""
+    start, end = (_in_zone(value, move.zone) for value in (move.known.value, move.to))
+    return f"from {start} to {end}{_distance(move)}\n{_consequence(move)}"
+
+
+def _in_zone(value: object, zone: ZoneInfo) -> str:
     if isinstance(value, datetime):
         return value.astimezone(zone).isoformat(sep=" ", timespec="seconds")
     return "none" if value is None else str(value)
 
 
-def _distance(move: "Move") -> str:
-    before, after = move.known.value, move.to
+def _distance(move: Move) -> str:
     if move.kind != "rewind":
         return ""
+    before, after = move.known.value, move.to
     if isinstance(before, datetime) and isinstance(after, datetime):
         return f" ({format_duration(before - after)} before where it stands)"
     return f" ({before - after} before where it stands)"  # type: ignore[operator]  # two numbers
 
 
-def _meaning(move: "Move") -> str:
+def _consequence(move: Move) -> str:
     if move.rows is None:
         rows = f"The source cannot be asked how many rows are read again ({move.unasked})"
         return f"{rows.rstrip('.')}; {_KEPT if move.to is None else _AGAIN}"

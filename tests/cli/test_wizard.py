@@ -3,14 +3,14 @@ from pathlib import Path
 import pytest
 
 from cdc_sync.cli.wizard import (
-    Asker,
-    _time_zone,
+    Prompter,
+    ask_time_zone,
     check_columns,
-    chosen,
-    listing,
-    mapping_answer,
+    choose_table,
+    describe_samples,
+    list_tables,
     mapping_question,
-    samples,
+    parse_mapping,
 )
 from cdc_sync.contract import Mapped, Problem, payload_of
 from cdc_sync.errors import UserMistake
@@ -39,7 +39,7 @@ def test_tables_are_listed_with_what_speaks_for_them():
         proposal("old", indexed=False),
         proposal("v", indexed=False, view=True),
     ]
-    shown = listing(proposals, [(12431, True), (88_000_120, False), (None, False)])
+    shown = list_tables(proposals, [(12431, True), (88_000_120, False), (None, False)])
 
     assert shown.splitlines() == [
         "  1  contracts  12,431 rows            id, updated_at (indexed)   ← looks right",
@@ -49,14 +49,14 @@ def test_tables_are_listed_with_what_speaks_for_them():
 
 
 def test_more_tables_than_are_listed_are_counted():
-    assert listing([proposal("a"), proposal("b")], [(1, True)]).endswith(
+    assert list_tables([proposal("a"), proposal("b")], [(1, True)]).endswith(
         "… and 1 more; the name of any table will do"
     )
 
 
 @pytest.mark.parametrize(("answer", "name"), [("2", "old"), ("3", "3"), ("erp.x", "erp.x")])
-def test_a_table_is_chosen_by_number_or_name(answer: str, name: str):
-    assert chosen(answer, [proposal("contracts"), proposal("old")]) == name
+def test_a_table_is_choose_table_by_number_or_name(answer: str, name: str):
+    assert choose_table(answer, [proposal("contracts"), proposal("old")]) == name
 
 
 def test_one_question_has_all_four_fields():
@@ -77,13 +77,13 @@ def test_one_question_has_all_four_fields():
     ],
 )
 def test_an_answer_changes_what_it_names(answer: str, changed: dict[str, str | None]):
-    assert mapping_answer(answer, GUESSES) == GUESSES | changed
+    assert parse_mapping(answer, GUESSES) == GUESSES | changed
 
 
 @pytest.mark.parametrize("answer", ["begin=x", "account=a, b", "a,b,c,d,e"])
 def test_an_answer_that_names_nothing_known_is_refused(answer: str):
     with pytest.raises(UserMistake):
-        mapping_answer(answer, GUESSES)
+        parse_mapping(answer, GUESSES)
 
 
 def test_a_column_that_is_not_there_is_refused_with_those_that_are():
@@ -100,11 +100,11 @@ def test_a_sample_shows_the_payload_or_what_is_wrong_with_it():
     problem = Problem("account", "must not be empty")
     rows = [Mapped("1", False, "erp-1", good, ()), Mapped("2", False, "erp-2", bad, (problem,))]
 
-    assert samples(rows).splitlines() == [
+    assert describe_samples(rows).splitlines() == [
         "  erp-1  ACME  2024-01-01 … open",
         "  erp-2  —     account: must not be empty",
     ]
-    assert samples([]) == "  (no row yet)"
+    assert describe_samples([]) == "  (no row yet)"
 
 
 @pytest.mark.parametrize(
@@ -179,14 +179,14 @@ def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path):
 
 
 def test_a_zone_that_the_world_does_not_know_is_asked_for():
-    script = Asker({"time-zone": None}, terminal=False)
+    script = Prompter({"time-zone": None}, terminal=False)
 
-    assert _time_zone(script, None) is None
+    assert ask_time_zone(script, None) is None
     with pytest.raises(UserMistake, match="Add --time-zone"):
-        _time_zone(script, "CEST")
+        ask_time_zone(script, "CEST")
     with pytest.raises(UserMistake, match="`CEST` is not a time zone"):
-        _time_zone(Asker({"time-zone": "CEST"}, terminal=True), "CEST")
-    assert _time_zone(Asker({"time-zone": "Europe/Berlin"}, terminal=False), "CEST") == (
+        ask_time_zone(Prompter({"time-zone": "CEST"}, terminal=True), "CEST")
+    assert ask_time_zone(Prompter({"time-zone": "Europe/Berlin"}, terminal=False), "CEST") == (
         "Europe/Berlin"
     )
 
