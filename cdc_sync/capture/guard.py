@@ -44,7 +44,7 @@ def guard_run(capture: Capture, kind: str) -> Iterator["RunGuard"]:
         if run.hold is not None:
             counts = {name: getattr(run.hold, name) for name in _LOGGED}
             log.warning(
-                "guard.held", kind=kind, **counts, hint="cdc-sync approve, or cdc-sync discard"
+                "guard.held", kind=kind, **counts, mend="cdc-sync approve, or cdc-sync discard"
             )
 
 

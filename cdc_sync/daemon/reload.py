@@ -83,7 +83,7 @@ class Reload:
         except ConfigMistake as error:
             self.refused = True
             log.error(  # noqa: TRY400  # a person's mistake, in words
-                "config.refused", reason=str(error), hint="Mend it and reload; the old one goes on."
+                "config.refused", reason=str(error), mend="Fix it and reload; the old one goes on."
             )
         else:
             self.refused = False

@@ -112,6 +112,7 @@ def test_a_wrong_configuration_is_refused_in_words_until_it_is_mended(tmp_path: 
     assert (reload.refused, applied) == (True, [])
     assert [line["event"] for line in logs] == ["config.refused"]
     assert "`schedule.poll`" in logs[0]["reason"]
+    assert logs[0]["mend"] == "Fix it and reload; the old one goes on."
 
     path.write_text(json.dumps({**document, "schedule": {"poll": "3s"}}))
     reload.request()
