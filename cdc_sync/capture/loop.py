@@ -217,17 +217,12 @@ class ReconcileLoop:
             del self._progress[key]
 
 
-@dataclass(frozen=True, slots=True)
 class Loops:
-    """Both loops of one capture."""
+    """Both loops of one capture; they call `wake_delivery` for what a page has made due."""
 
-    polls: PollLoop
-    reconciles: ReconcileLoop
-
-    @classmethod
-    def of(cls, capture: Capture, wake_delivery: Callable[[], None] = lambda: None) -> "Loops":
-        """Makes them; `wake_delivery` is called for what a page has made due."""
-        return cls(PollLoop(capture, wake_delivery), ReconcileLoop(capture, wake_delivery))
+    def __init__(self, capture: Capture, wake_delivery: Callable[[], None] = lambda: None) -> None:
+        self.polls = PollLoop(capture, wake_delivery)
+        self.reconciles = ReconcileLoop(capture, wake_delivery)
 
 
 def save_run(capture: Capture, run: Run) -> None:

@@ -16,13 +16,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from cdc_sync.config.model import Config
-from cdc_sync.contract import Known, Mapped, Payload, Problem, Reference, SourceId
+from cdc_sync.contract import Known, Mapped, Problem, Reference, SourceId
 from cdc_sync.measures import Measures
 from cdc_sync.rules.compare import Action, Change, compare, compare_gone
 from cdc_sync.rules.mapping import RowMapper, compile_mapping
 from cdc_sync.rules.watermark import Horizon, ReadTo, WatermarkType, is_before
 from cdc_sync.source.horizon import read_horizon
-from cdc_sync.source.reader import Page, Scan, Source
+from cdc_sync.source.reader import RowPage, Scan, Source
 from cdc_sync.source.statements import Row
 from cdc_sync.state import contracts, control, watermark
 from cdc_sync.state.database import Database
@@ -80,8 +80,8 @@ class Capture:
 
 def each_page(
     lock: threading.Lock,
-    read: Callable[[Row | None], Page],
-    record: Callable[[Page], None],
+    read: Callable[[Row | None], RowPage],
+    record: Callable[[RowPage], None],
     is_stopped: Callable[[], bool],
 ) -> None:
     """Reads and records page after page, each under `lock`, up to the last one or a stop."""
@@ -109,9 +109,10 @@ def compare_page(
     Of two rows with one id, which a `query` can give, the later one counts.
     """
     rows = {seen.source_id: seen for seen in page}
-    known = contracts.find_differing(
-        tx, {name: _valid_payload(seen) for name, seen in rows.items()}
-    )
+    payloads = {
+        name: None if seen.gone or seen.problems else seen.payload for name, seen in rows.items()
+    }
+    known = contracts.find_differing(tx, payloads)
     others = [seen for name, seen in rows.items() if name in known]
     compare_row = partial(compare, ends_on=ends_on, ignore_previous=ignore_previous)
     candidates = _candidates(others, known, compare_row)
@@ -138,10 +139,6 @@ def compare_absent(
     return [change for change in found if change is not None]
 
 
-def _valid_payload(seen: Mapped) -> Payload | None:
-    return None if seen.gone or seen.problems else seen.payload
-
-
 def _candidates(
     page: Iterable[Mapped],
     known: Mapping[SourceId, contracts.KnownRow | None],
@@ -159,30 +156,24 @@ def _candidates(
 def _without_taken_references(
     tx: Connection, candidates: list[tuple[Mapped, Change]]
 ) -> list[Change]:
-    wanted = {
-        change.reference
-        for _, change in candidates
-        if change.reference is not None and _is_new(change)
-    }
+    wanted = {name for _, change in candidates if (name := _new_reference(change)) is not None}
     owners: dict[Reference, SourceId] = contracts.find_owners(tx, wanted) if wanted else {}
-    changes = []
+    changes: list[Change | None] = []
     for seen, change in candidates:
-        if change.reference is not None and _is_new(change):
-            owner = owners.setdefault(change.reference, change.source_id)
-            if owner != change.source_id:
-                taken = _taken(seen, change, owner)
-                if taken is not None:
-                    changes.append(taken)
-                continue
-        changes.append(change)
-    return changes
+        name, owner = _new_reference(change), change.source_id
+        if name is not None:
+            owner = owners.setdefault(name, change.source_id)
+        is_taken = owner != change.source_id
+        changes.append(_refuse_taken(seen, change, owner) if is_taken else change)
+    return [change for change in changes if change is not None]
 
 
-def _is_new(change: Change) -> bool:
-    return change.known is None or change.known.reference is None
+def _new_reference(change: Change) -> Reference | None:
+    has_one = change.known is not None and change.known.reference is not None
+    return None if has_one else change.reference
 
 
-def _taken(seen: Mapped, change: Change, owner: SourceId) -> Change | None:
+def _refuse_taken(seen: Mapped, change: Change, owner: SourceId) -> Change | None:
     problem = Problem("reference", f"{change.reference} belongs to {owner} already")
     refused = seen._replace(reference=None, problems=(*seen.problems, problem))
     return compare(refused, change.known)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from cdc_sync.capture.page import (
 from cdc_sync.contract import FieldDiff, Status, WatermarkValue, changed_fields
 from cdc_sync.rules.compare import Action, Change
 from cdc_sync.rules.guard import Effect, Held, Tally, effect_of, judge
-from cdc_sync.source.reader import Page, Scan
+from cdc_sync.source.reader import RowPage, Scan
 from cdc_sync.source.statements import Row
 from cdc_sync.state import contracts, control, outbox, watermark
 from cdc_sync.state.contracts import open_seen_ids
@@ -30,7 +30,7 @@ EVERYTHING = 2**31  # more contracts than there are
 
 @dataclass(frozen=True, slots=True)
 class PlannedChange:
-    """What a sync would do with one contract."""
+    """What a sync would do with one contract, with the keys of `plan --json`."""
 
     source_id: str
     reference: str | None
@@ -63,16 +63,7 @@ class Plan:
             "gone": self.counts[Action.GONE],
             "invalid": self.counts[Action.INVALID],
             "held": self.held,
-            "changes": [
-                {
-                    "source_id": planned.source_id,
-                    "reference": planned.reference,
-                    "action": planned.action.value,
-                    "diff": {name: list(pair) for name, pair in planned.diff.items()},
-                    "problem": planned.problem,
-                }
-                for planned in self.changes
-            ],
+            "changes": [asdict(planned) for planned in self.changes],
         }
 
 
@@ -127,7 +118,7 @@ class _PlanBuilder:
         self._is_empty = True
         with open_seen_ids(self._capture.state) as seen_ids:
 
-            def add(page: Page) -> None:
+            def add(page: RowPage) -> None:
                 self._add_page(page)
                 self._is_empty = self._is_empty and not page.rows
                 seen_ids.add(row.source_id for row in page.rows)
@@ -135,9 +126,8 @@ class _PlanBuilder:
             self._each_page(self._scan.full_page, add)
             for missing in seen_ids.missing(self._capture.config.source.page_size):
                 ids = [row.source_id for row in missing]
-                there = {row.source_id for row in self._scan.existing(ids)}
-                absent = [source_id for source_id in ids if source_id not in there]
-                self._add(compare_absent(self._tx, absent, ends_on=self._ends_on))
+                absent = set(ids) - {row.source_id for row in self._scan.existing(ids)}
+                self._add(compare_absent(self._tx, sorted(absent), ends_on=self._ends_on))
 
     def add_due(self) -> None:
         """Adds what is due already, as pending or in doubt: a sync would send that, too."""
@@ -166,10 +156,12 @@ class _PlanBuilder:
         self._plan.sends = sum(n for effect, n in self._sends.items() if effect not in held)
         return self._plan
 
-    def _each_page(self, read: Callable[[Row | None], Page], add: Callable[[Page], None]) -> None:
+    def _each_page(
+        self, read: Callable[[Row | None], RowPage], add: Callable[[RowPage], None]
+    ) -> None:
         each_page(self._capture.page_lock, read, add, lambda: False)
 
-    def _add_page(self, page: Page) -> None:
+    def _add_page(self, page: RowPage) -> None:
         rows = [self._map(row) for row in page.rows]
         changes = compare_page(self._tx, rows, ends_on=self._ends_on)
         self._plan.rows += len(rows)

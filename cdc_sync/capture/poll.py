@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from cdc_sync.capture.guard import RunGuard, guard_run, interrupted_runs
@@ -26,7 +27,7 @@ from cdc_sync.rules.watermark import (
     is_before,
     next_watermark,
 )
-from cdc_sync.source.reader import Page, Scan
+from cdc_sync.source.reader import RowPage, Scan
 from cdc_sync.state import control, watermark
 from cdc_sync.state.history import Run
 from cdc_sync.state.values import Fingerprint, ReconcileDue
@@ -56,7 +57,7 @@ def poll(capture: Capture, stop: threading.Event, progress: Progress = ignore_pr
             start = _start(capture, known, horizon)
             if start is not None:
                 with guard_run(capture, "poll") as guard:
-                    pages = _Poll(capture, scan, horizon, guard, known, judges=bool(leftovers))
+                    pages = _Poll(capture, scan, horizon, guard, known, bool(leftovers))
                     return pages.run(start, stop, progress)
     return reconcile(capture, stop, progress)
 
@@ -69,64 +70,57 @@ def _start(capture: Capture, known: Watermark, horizon: Horizon) -> WatermarkVal
     return known.value
 
 
+@dataclass
 class _Poll:
     """The pages of one poll, from a watermark on; it ends early where a person moves that.
 
     With `judges` its last page ends the runs that were cut short, too.
     """
 
-    def __init__(
-        self,
-        capture: Capture,
-        scan: Scan,
-        horizon: Horizon,
-        guard: RunGuard,
-        at: Watermark,
-        *,
-        judges: bool,
-    ) -> None:
-        self._capture = capture
-        self._scan = scan
-        self._horizon = horizon
-        self._guard = guard
-        self._at = at
-        self._was_moved = False  # by a person
-        self._judges = judges
-        self._map = capture.mapper(scan.zone)
-        self._run = Run("poll", capture.now())
+    capture: Capture
+    scan: Scan
+    horizon: Horizon
+    guard: RunGuard
+    at: Watermark
+    judges: bool
+    was_moved: bool = False  #: by a person
+
+    def __post_init__(self) -> None:
+        self.map_row = self.capture.mapper(self.scan.zone)
+        self.result = Run("poll", self.capture.now())
 
     def run(self, start: WatermarkValue, stop: threading.Event, progress: Progress) -> Run:
-        def record(page: Page) -> None:
+        def record(page: RowPage) -> None:
             self._record_page(page)
             if page.next is not None:
-                progress(self._run)
+                progress(self.result)
 
         each_page(
-            self._capture.page_lock,
-            partial(self._scan.changed_page, start),
+            self.capture.page_lock,
+            partial(self.scan.changed_page, start),
             record,
-            lambda: stop.is_set() or self._was_moved,
+            lambda: stop.is_set() or self.was_moved,
         )
-        return self._run.ended(self._capture.now())
+        return self.result.ended(self.capture.now())
 
-    def _record_page(self, page: Page) -> None:
+    def _record_page(self, page: RowPage) -> None:
         """Records a page; after the last one nothing is written if there is nothing to write."""
-        rows = [self._map(row) for row in page.rows]
+        rows = [self.map_row(row) for row in page.rows]
         is_last = page.next is None
-        to = next_watermark(self._at.value, page.end, self._horizon, last=is_last)
+        to = next_watermark(self.at.value, page.end, self.horizon, last=is_last)
         must_write = not is_last or self._must_write(to)
         differing = rows if must_write else self._differing(rows)
         changes: Sequence[Change] = ()
         if must_write or differing:
             changes = self._write(differing, len(rows), to, last=is_last)
-        self._run = count_page(self._run, len(rows), changes)
-        if is_last and not self._was_moved:
+        self.result = count_page(self.result, len(rows), changes)
+        if is_last and not self.was_moved:
             self._remember_read_to(to)
 
     def _must_write(self, to: WatermarkValue | None) -> bool:
         """Whether the last page is written even if no row differs."""
-        at, now = self._at, self._capture.now()
-        if self._judges or self._guard.number is not None:
+        at, now = self.at, self.capture.now()
+        if self.judges or self.guard.number is not None:
             return True
         if to == at.value:
             return False
@@ -143,8 +137,8 @@ class _Poll:
         """
         if not rows:
             return []
-        with self._capture.state.read() as tx:
-            changes = compare_page(tx, rows, ends_on=self._capture.ends_on())
+        with self.capture.state.read() as tx:
+            changes = compare_page(tx, rows, ends_on=self.capture.ends_on())
         found = {change.source_id for change in changes}
         return [row for row in rows if row.source_id in found]
 
@@ -152,23 +146,23 @@ class _Poll:
         self, rows: Sequence[Mapped], count: int, to: WatermarkValue | None, *, last: bool
     ) -> Sequence[Change]:
         """Records what changed of `count` rows and the watermark, in ONE state transaction."""
-        now = self._capture.now()
-        with self._capture.state.begin() as tx:
-            changes = compare_page(tx, rows, ends_on=self._capture.ends_on())
-            changes = self._guard.record(tx, changes, now, last=last)
+        now = self.capture.now()
+        with self.capture.state.begin() as tx:
+            changes = compare_page(tx, rows, ends_on=self.capture.ends_on())
+            changes = self.guard.record(tx, changes, now, last=last)
             add_to_totals(tx, count_page(Run("poll", now), count, changes))
-            moved = watermark.advance(tx, self._at, to, self._scan.column.type, now)
+            moved = watermark.advance(tx, self.at, to, self.scan.column.type, now)
             if moved is not None and last:
-                watermark.save_horizon(tx, self._horizon)
-        self._was_moved = moved is None
-        self._at = moved or self._at
+                watermark.save_horizon(tx, self.horizon)
+        self.was_moved = moved is None
+        self.at = moved or self.at
         return changes
 
     def _remember_read_to(self, to: WatermarkValue | None) -> None:
-        value = self._horizon.ahead if self._horizon.ahead is not None else to
+        value = to if self.horizon.ahead is None else self.horizon.ahead
         if value is None:
             return
         if to is not None and is_before(value, to):
             value = to
-        holders = frozenset(one.key for one in self._horizon.holders)
-        self._capture.read_to = ReadTo(value, self._at.version, holders)
+        holders = frozenset(one.key for one in self.horizon.holders)
+        self.capture.read_to = ReadTo(value, self.at.version, holders)

@@ -6,7 +6,7 @@ also `discard`: what is held is read again by id.
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from cdc_sync.capture.guard import RunGuard, guard_run
 from cdc_sync.capture.page import (
@@ -24,7 +24,7 @@ from cdc_sync.capture.page import (
 from cdc_sync.contract import SourceId, Status, WatermarkValue
 from cdc_sync.rules.compare import Action, Change
 from cdc_sync.rules.watermark import Horizon, Watermark, is_before, next_watermark
-from cdc_sync.source.reader import Page, Scan
+from cdc_sync.source.reader import RowPage, Scan
 from cdc_sync.state import contracts, control, holds, watermark
 from cdc_sync.state.contracts import SeenIds, open_seen_ids
 from cdc_sync.state.history import STOPPED, Run
@@ -52,98 +52,92 @@ def reconcile(capture: Capture, stop: threading.Event, progress: Progress = igno
             run = full.compare_all(stop, progress)
         if stop.is_set():
             return run.ended(capture.now(), STOPPED)
-        restart = _column_changed(before, now_configured)
+        restart = before is not None and before.watermark not in (None, now_configured.watermark)
         _finish(capture, known, horizon, scan, restart=restart, due=due)
         full.save_balance()
         return run.ended(capture.now())
 
 
+@dataclass
 class _FullScan:
     """A scan of everything; `passed` is the watermark before which polls should have seen all."""
 
-    def __init__(
-        self,
-        capture: Capture,
-        scan: Scan,
-        seen_ids: SeenIds,
-        guard: RunGuard,
-        run: Run,
-        passed: WatermarkValue | None,
-    ) -> None:
-        self._capture = capture
-        self._scan = scan
-        self._seen_ids = seen_ids
-        self._guard = guard
-        self._run = run
-        self._passed = passed
-        self._map = capture.mapper(scan.zone)
-        self._departed = 0  # rows that count as gone
+    capture: Capture
+    scan: Scan
+    seen_ids: SeenIds
+    guard: RunGuard
+    run: Run
+    passed: WatermarkValue | None
+    departed: int = 0  #: rows that count as gone
+
+    def __post_init__(self) -> None:
+        self.map_row = self.capture.mapper(self.scan.zone)
 
     def compare_all(self, stop: threading.Event, progress: Progress) -> Run:
         """Compares every row, then what no row was met of; at its end the guard judges it all."""
 
-        def record(page: Page) -> None:
+        def record(page: RowPage) -> None:
             self._record_page(page)
-            progress(self._run)
+            progress(self.run)
 
-        each_page(self._capture.page_lock, self._scan.full_page, record, stop.is_set)
+        each_page(self.capture.page_lock, self.scan.full_page, record, stop.is_set)
         if not stop.is_set():
             self._recheck_unmet(stop, progress)
         if not stop.is_set():
-            with self._capture.state.begin() as tx:
-                self._guard.end(tx, self._capture.now())
-                add_to_totals(tx, self._run)
-        return self._run
+            with self.capture.state.begin() as tx:
+                self.guard.end(tx, self.capture.now())
+                add_to_totals(tx, self.run)
+        return self.run
 
-    def _record_page(self, page: Page) -> None:
-        rows = [self._map(row) for row in page.rows]
+    def _record_page(self, page: RowPage) -> None:
+        rows = [self.map_row(row) for row in page.rows]
         changes: list[Change] = []
         missed = 0
         if rows:
-            with self._capture.state.begin() as tx:
-                changes = compare_page(tx, rows, ends_on=self._capture.ends_on())
+            with self.capture.state.begin() as tx:
+                changes = compare_page(tx, rows, ends_on=self.capture.ends_on())
                 missed = self._count_missed(changes, page)
                 control.add_to_totals(tx, {"missed": missed} if missed else {})
-                self._guard.record(tx, changes, self._capture.now(), last=False)
-        self._seen_ids.add(row.source_id for row in page.rows)
-        self._departed += sum(row.gone for row in page.rows)
-        run = count_page(self._run, len(rows), changes)
-        self._run = replace(run, missed=run.missed + missed)
+                self.guard.record(tx, changes, self.capture.now(), last=False)
+        self.seen_ids.add(row.source_id for row in page.rows)
+        self.departed += sum(row.gone for row in page.rows)
+        run = count_page(self.run, len(rows), changes)
+        self.run = replace(run, missed=run.missed + missed)
 
-    def _count_missed(self, changes: Sequence[Change], page: Page) -> int:
+    def _count_missed(self, changes: Sequence[Change], page: RowPage) -> int:
         """Counts the changes with stamps that polls have passed and should have seen."""
-        if self._passed is None or not changes:
+        if self.passed is None or not changes:
             return 0
         stamps = dict(zip((row.source_id for row in page.rows), page.stamps, strict=True))
         values = [
-            self._scan.column.value_of(stamps[change.source_id])
+            self.scan.column.value_of(stamps[change.source_id])
             for change in changes
             if change.action in (Action.CREATE, Action.UPDATE, Action.INVALID)
         ]
-        return sum(value is not None and is_before(value, self._passed) for value in values)
+        return sum(value is not None and is_before(value, self.passed) for value in values)
 
     def _recheck_unmet(self, stop: threading.Event, progress: Progress) -> None:
         """Asks by id for known contracts that were not met: a row may be in behind the scan.
 
         Where the source had no row at all, every one of them is held, guard or no guard.
         """
-        is_empty = self._run.rows == 0
-        for missing in self._seen_ids.missing(self._capture.config.source.page_size):
+        is_empty = self.run.rows == 0
+        for missing in self.seen_ids.missing(self.capture.config.source.page_size):
             if stop.is_set():
                 break
             ids = [row.source_id for row in missing]
-            with self._capture.page_lock:
-                changes = recheck(self._capture, self._scan, self._guard, ids, holds_gone=is_empty)
-            self._run = count_page(self._run, 0, changes)
-            progress(self._run)
+            with self.capture.page_lock:
+                changes = recheck(self.capture, self.scan, self.guard, ids, holds_gone=is_empty)
+            self.run = count_page(self.run, 0, changes)
+            progress(self.run)
         if is_empty:
-            with self._capture.state.begin() as tx:
-                self._guard.save_hold(tx, self._capture.now())
+            with self.capture.state.begin() as tx:
+                self.guard.save_hold(tx, self.capture.now())
 
     def save_balance(self) -> None:
         """Stores the arithmetic of the scan: every row in scope is accounted for by a status."""
-        nulls, rows = self._scan.count_null_ids(), self._run.rows
-        with self._capture.state.begin() as tx:
+        nulls, rows = self.scan.count_null_ids(), self.run.rows
+        with self.capture.state.begin() as tx:
             counts, departing = contracts.count_by_status(tx), contracts.count_departing(tx)
             by_status = {
                 status.value: counts[status] - departing.get(status, 0)
@@ -151,16 +145,12 @@ class _FullScan:
                 if status is not Status.GONE
             }
             balance = Balance(
-                at=self._capture.now(),
-                rows=rows + nulls - self._departed,
-                unexplained=nulls + rows - self._seen_ids.count,
+                at=self.capture.now(),
+                rows=rows + nulls - self.departed,
+                unexplained=nulls + rows - self.seen_ids.count,
                 **by_status,
             )
             control.save(tx, balance)
-
-
-def _column_changed(before: Fingerprint | None, now: Fingerprint) -> bool:
-    return before is not None and before.watermark not in (None, now.watermark)
 
 
 def _finish(

@@ -84,7 +84,7 @@ class Daemon:
         self._name = owner_id()
         self._reload = reload
         self._stop = threading.Event()
-        self._loops = Loops.of(sync.capture, sync.delivery.wake)
+        self._loops = Loops(sync.capture, sync.delivery.wake)
         self._capturing = Capturing(sync, self._loops, self._start)
         redact = redaction_of(sync.config)
         self._alerts = Notifier(

@@ -32,7 +32,7 @@ def run_here(
     sync: Sync, kind: str, stop: threading.Event, limit: int | None, progress: Progress
 ) -> dict[str, Any]:
     """Runs it in this process, delivers until nothing is due (at most `limit`), and reports."""
-    loops = Loops.of(sync.capture)
+    loops = Loops(sync.capture)
     before = Counter(sync.delivery.counts)
     try:
         run = RUNS[kind](loops, stop)

@@ -30,7 +30,7 @@ _TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class RowPage:
     """Rows in order; `next` is where the next page starts, None after the last one."""
 
     rows: list[SourceRow]
@@ -101,11 +101,11 @@ class Scan:
         self.zone: ZoneInfo = zone_of(str(connection.info["zone"]), self.config.time_zone)
         self.column = self._watermark_column()
 
-    def changed_page(self, start: WatermarkValue, after: Row | None) -> Page:
+    def changed_page(self, start: WatermarkValue, after: Row | None) -> RowPage:
         """The next page in order of (watermark, id), from the watermark on."""
         return self._page(self.statements.changed, after, start=self.column.bound(start))
 
-    def full_page(self, after: Row | None) -> Page:
+    def full_page(self, after: Row | None) -> RowPage:
         """The next page of the whole source, in order of its id."""
         return self._page(self.statements.full, after)
 
@@ -153,11 +153,11 @@ class Scan:
         """How many rows have a NULL in their id, so that no contract can be made of them."""
         return int(self.connection.execute(self.statements.count_null_ids()).scalar_one())
 
-    def _page(self, pages: PageStatements, after: Row | None, **given: object) -> Page:
+    def _page(self, pages: PageStatements, after: Row | None, **given: object) -> RowPage:
         given |= {f"after_{place}": value for place, value in enumerate(after or ())}
         rows = self._fill(pages.first if after is None else pages.later, given)
         if not rows:
-            return Page([], [], None, None)
+            return RowPage([], [], None, None)
         last = rows[-1]
         end = tuple(last[place] for place in pages.key)
         if end == after:
@@ -165,7 +165,7 @@ class Scan:
                 f"The driver cuts digits of {self.config.watermark}, so that a page never ends.",
                 hint="Give `source.watermark` a column with no more than six digits of a second.",
             )
-        return Page(
+        return RowPage(
             rows=[self._row(row) for row in rows],
             stamps=[row[self._ids] for row in rows],
             end=self.column.value_of(last[self._ids]),

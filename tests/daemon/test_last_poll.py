@@ -46,7 +46,7 @@ def test_status_shows_the_error_of_the_last_poll_after_a_reconcile(
 
 def test_a_reconcile_does_not_count_as_a_good_poll(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     with bench.open(schedule=SCHEDULE) as sync:
-        loops = Loops.of(sync.capture)
+        loops = Loops(sync.capture)
         loop = loops.polls
         loop.poll(STILL)
         good = loop.last

@@ -20,7 +20,7 @@ from cdc_sync.config.model import Config
 from cdc_sync.customergauge.token import TokenKeeper
 from cdc_sync.customergauge.token_request import Issued
 from cdc_sync.errors import StateUnavailable, TokenUnavailable
-from cdc_sync.source.reader import Page, Scan
+from cdc_sync.source.reader import RowPage, Scan
 from cdc_sync.state import watermark
 from cdc_sync.state.database import open_state
 from cdc_sync.state.schema import upgrade_tables
@@ -235,8 +235,8 @@ class Process:
         self._tokens += 1
         return Issued(f"token-{self._tokens}", TOKEN_SECONDS)
 
-    def _paged(self, read: Callable[..., Page]) -> Callable[..., Page]:
-        def paged(scan: Scan, *arguments: Any) -> Page:
+    def _paged(self, read: Callable[..., RowPage]) -> Callable[..., RowPage]:
+        def paged(scan: Scan, *arguments: Any) -> RowPage:
             self.point()
             page = read(scan, *arguments)
             if self.between:
