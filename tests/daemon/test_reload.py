@@ -12,16 +12,13 @@ from structlog.testing import capture_logs
 from cdc_sync.config.load import load_config
 from cdc_sync.config.model import Config
 from cdc_sync.daemon.reload import RELOADABLE, Reload, plan_reload
-from tests.support.configs import write_config
+from tests.support.bench import Bench
 
 pytestmark = pytest.mark.quick
 
 
 def config(folder: Path, **sections: dict[str, Any]) -> Config:
-    path = write_config(
-        folder / "config.yaml", "sqlite:///source.db", "http://127.0.0.1:1", **sections
-    )
-    return load_config(path, os.environ)
+    return load_config(Bench(folder, **sections).config, os.environ)
 
 
 @pytest.fixture(autouse=True)
