@@ -37,9 +37,11 @@ def decide(
     messages: list[Message] = []
     known_now: dict[str, KnownTrouble] = {}
     present = {trouble.key: trouble for trouble in troubles}
+    apart = max(APART * after, APART_AT_LEAST)
     for key, trouble in present.items():
         known = _update(trouble, known_before.get(key), now)
-        if _is_due(known, now, after):
+        is_news = known.news_since is not None and _passed(known.news_since, now, after)
+        if is_news and _passed(known.told_at, now, apart):
             text = f"{known.says}\nSince {_format(known.since)}."
             messages.append(Message(AlertKind.TROUBLE, text))
             known = replace(known, degree=trouble.degree, news_since=None, told_at=now)
@@ -51,27 +53,15 @@ def decide(
             if known.degree is not None:
                 messages.append(_over(known, away_since))
             known = replace(known, degree=None, news_since=None)
-            if _passed(known.told_at, now, _apart(after)):
+            if _passed(known.told_at, now, apart):
                 continue
         known_now[key] = known
     return messages, known_now
 
 
-def _is_due(known: KnownTrouble, now: datetime, after: timedelta) -> bool:
-    return (
-        known.news_since is not None
-        and _passed(known.news_since, now, after)
-        and _passed(known.told_at, now, _apart(after))
-    )
-
-
 def _over(known: KnownTrouble, away_since: datetime) -> Message:
     lasted = f"It lasted from {_format(known.since)} to {_format(away_since)}."
     return Message(AlertKind.OVER, f"Over: {known.says}\n{lasted}")
-
-
-def _apart(after: timedelta) -> timedelta:
-    return max(APART * after, APART_AT_LEAST)
 
 
 def _update(trouble: Trouble, known: KnownTrouble | None, now: datetime) -> KnownTrouble:

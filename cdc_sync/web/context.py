@@ -25,7 +25,7 @@ RECENT_SECONDS = 5.0  # the daemon takes one at least so often, for its own line
 ANSWERS_WITHIN = 5.0  # seconds that a person is left waiting
 AT_A_TIME = 2  # queries of the source: each is a connection
 SHORTEST_PATIENCE = timedelta(seconds=5)
-DELIVERY_TURNS_WITHIN = 60.0  # seconds; while the state is away it looks every 15
+DELIVERY_PROGRESSES_WITHIN = 60.0  # seconds; while the state is away it tries every 15
 T = TypeVar("T")
 
 
@@ -115,8 +115,8 @@ def unhealthy_reason(health: Health, poll_interval: timedelta, now: datetime) ->
     if health.is_capturing and age > max(POLLS_MISSED * poll_interval, SHORTEST_PATIENCE):
         why = f" {end_sentence(health.poll_error)}" if health.poll_error else ""
         return f"No poll has ended well for {age.total_seconds():.0f} s.{why}"
-    if health.delivery_silent_seconds > DELIVERY_TURNS_WITHIN:
-        return f"Delivery has not come round for {health.delivery_silent_seconds:.0f} s."
+    if health.delivery_silent_seconds > DELIVERY_PROGRESSES_WITHIN:
+        return f"Delivery has made no progress for {health.delivery_silent_seconds:.0f} s."
     return None
 
 

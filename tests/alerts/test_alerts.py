@@ -3,9 +3,7 @@
 import json
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,10 +14,9 @@ from cdc_sync.alerts import notifier
 from cdc_sync.alerts.notifier import Notifier, receivers
 from cdc_sync.config.load import load_config
 from cdc_sync.config.model import AlertsConfig
-from cdc_sync.daemon.daemon import Daemon
 from cdc_sync.errors import UserMistake
 from cdc_sync.state.database import open_state
-from cdc_sync.sync import open_sync, redaction_of
+from cdc_sync.sync import redaction_of
 from tests.alerts.conftest import SECRET, Webhook
 from tests.support.bench import NOW, Bench
 from tests.support.sandbox import Sandbox
@@ -245,22 +242,6 @@ def test_check_counts_the_receivers(bench: Bench):
     assert found["says"] == "1 receiver; to try: cdc-sync alerts test"
 
 
-@contextmanager
-def daemon(bench: Bench) -> Iterator[None]:
-    """The daemon in a thread of this process."""
-    config = load_config(bench.config, os.environ)
-    stop = threading.Event()
-    with open_sync(config, redaction_of(config)) as sync:
-        thread = threading.Thread(target=Daemon(sync).run, args=(stop,))
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join(30)
-            assert not thread.is_alive()
-
-
 def told(webhook: Webhook, words: str) -> Callable[[], bool]:
     return lambda: any(words in says for says in webhook.says())
 
@@ -272,7 +253,7 @@ def test_the_daemon_alerts_to_an_unreachable_source_and_keeps_the_urls_secret(
     bench = Bench.with_contracts(
         tmp_path, sandbox, schedule={"poll": "1s"}, alerts={"urls": urls, "after": "1s"}
     )
-    with daemon(bench):
+    with bench.open(), bench.daemon_thread():
         wait_until(lambda: len(sandbox.contracts()) == 3, "the first run is delivered")
         bench.source("ALTER TABLE contracts RENAME TO elsewhere")
         wait_until(told(webhook, "The last poll failed: "), "people are told")

@@ -1,22 +1,19 @@
 """A daemon whose page is served on a free port, and a visitor of it."""
 
-import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 import requests
 from playwright.sync_api import Browser, Page
 
-from cdc_sync.config.load import load_config
-from cdc_sync.daemon.daemon import Daemon
 from cdc_sync.log import RecentLog
 from cdc_sync.operations.watermark import list_moves
-from cdc_sync.sync import Sync, open_sync, redaction_of
+from cdc_sync.sync import Sync
 from tests.support.bench import Bench
 from tests.support.browser import TOKEN, chromium, log_in, looking
 from tests.support.sandbox import Sandbox, running_sandbox
@@ -66,14 +63,20 @@ class Visit:
 
 
 @dataclass
-class Watched:
+class DaemonWithPage:
     """A daemon that runs in this process, with its page."""
 
     url: str
     bench: Bench
-    sandbox: Sandbox
-    sync: Sync
     recent: RecentLog
+
+    @property
+    def sandbox(self) -> Sandbox:
+        return self.bench.sandbox
+
+    @property
+    def sync(self) -> Sync:
+        return self.bench.sync
 
     def visit(self, *, logged_in: bool = False) -> Visit:
         visit = Visit(self.url)
@@ -107,33 +110,19 @@ class Watched:
 
 
 @contextmanager
-def watched(bench: Bench, sandbox: Sandbox, **daemon: Any) -> Iterator[Watched]:
-    """The daemon of an installation, once its page is served."""
-    config = load_config(bench.config, os.environ)
-    stop, served, recent, urls = threading.Event(), threading.Event(), RecentLog(), []
-
-    def page_served(url: str) -> None:
-        urls.append(url)
-        served.set()
-
-    with open_sync(config, redaction_of(config)) as sync, pytest.MonkeyPatch.context() as patch:
+def running_page(bench: Bench) -> Iterator[DaemonWithPage]:
+    """The daemon of a bench, once its page is served."""
+    recent, urls = RecentLog(), SimpleQueue()
+    with bench.open(), pytest.MonkeyPatch.context() as patch:
         for name, seconds in SHORT_LIVED.items():
             patch.setattr(name, seconds)
-        running = Daemon(sync, recent, page_served=page_served, **daemon)
-        thread = threading.Thread(target=running.run, args=(stop,))
-        thread.start()
-        try:
-            assert served.wait(TIMEOUT)
-            yield Watched(urls[0], bench, sandbox, sync, recent)
-        finally:
-            stop.set()
-            thread.join(TIMEOUT)
-            assert not thread.is_alive()
+        with bench.daemon_thread(recent=recent, page_served=urls.put):
+            yield DaemonWithPage(urls.get(timeout=TIMEOUT), bench, recent)
 
 
 @pytest.fixture(scope="session")
 def start():
-    return watched
+    return running_page
 
 
 def _bench_with_page(folder: Path, sandbox: Sandbox) -> Bench:
@@ -142,8 +131,8 @@ def _bench_with_page(folder: Path, sandbox: Sandbox) -> Bench:
 
 
 @contextmanager
-def _delivered(bench: Bench, sandbox: Sandbox) -> Iterator[Watched]:
-    with watched(bench, sandbox) as running:
+def _delivered(bench: Bench) -> Iterator[DaemonWithPage]:
+    with running_page(bench) as running:
         running.await_counts(synced=3, rejected=1)
         wait_until(lambda: running.status()["balance"], "the first run has ended")
         yield running
@@ -156,18 +145,18 @@ def bench(tmp_path: Path, sandbox: Sandbox) -> Bench:
 
 
 @pytest.fixture
-def daemon(bench: Bench, sandbox: Sandbox) -> Iterator[Watched]:
+def daemon(bench: Bench) -> Iterator[DaemonWithPage]:
     """Its first run is delivered."""
-    with _delivered(bench, sandbox) as running:
+    with _delivered(bench) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonWithPage]:
     """The same for all tests of a module that change nothing."""
     with running_sandbox() as sandbox:
-        bench = _bench_with_page(tmp_path_factory.mktemp("standing"), sandbox)
-        with _delivered(bench, sandbox) as running:
+        bench = _bench_with_page(tmp_path_factory.mktemp("shared"), sandbox)
+        with _delivered(bench) as running:
             running.await_poll()
             yield running
 

@@ -197,7 +197,7 @@ def test_without_a_token_the_page_shows_and_does_not_act(tmp_path, sandbox, star
     from tests.support.bench import Bench
 
     bench = Bench.with_contracts(tmp_path, sandbox, web={"listen": "127.0.0.1:0"})
-    with start(bench, sandbox) as daemon:
+    with start(bench) as daemon:
         visit = daemon.visit()
 
         assert visit.get("/api/status").status_code == 200
@@ -207,10 +207,10 @@ def test_without_a_token_the_page_shows_and_does_not_act(tmp_path, sandbox, star
         assert visit.get("/api/status", headers={"Forwarded": "for=192.0.2.7"}).status_code == 403
 
 
-def test_the_log_in_outlives_a_restart_of_the_daemon(bench, sandbox, start):
-    with start(bench, sandbox) as first:
+def test_the_log_in_outlives_a_restart_of_the_daemon(bench, start):
+    with start(bench) as first:
         visit = first.visit(logged_in=True)
-    with start(bench, sandbox) as second:
+    with start(bench) as second:
         port = second.url.rpartition(":")[2]
         (value,) = visit.session.cookies.values()
         again = second.visit()

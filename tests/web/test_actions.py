@@ -66,7 +66,7 @@ def test_resending_an_unknown_contract_is_an_error(daemon):
 
 def test_a_group_of_refusals_is_retried(bench, sandbox, start):
     sandbox.strike("status=422 times=2")
-    with start(bench, sandbox) as daemon:
+    with start(bench) as daemon:
         daemon.await_counts(rejected=3, synced=1)
         visit = daemon.visit(logged_in=True)
         html = visit.text("/refusals")
@@ -81,7 +81,7 @@ def test_a_group_of_refusals_is_retried(bench, sandbox, start):
 
 def test_everything_that_is_stuck_is_retried_at_once(bench, sandbox, start):
     sandbox.strike("status=422 times=3")
-    with start(bench, sandbox) as daemon:
+    with start(bench) as daemon:
         daemon.await_counts(rejected=4)
         visit = daemon.visit(logged_in=True)
 
@@ -97,7 +97,7 @@ def held(tmp_path, sandbox, start):
         tmp_path, sandbox, schedule={"poll": "1s"}, guard={"min_contracts": 3}, web=WEB
     )
     bench.source("DELETE FROM contracts WHERE id = 4")
-    with start(bench, sandbox) as daemon:
+    with start(bench) as daemon:
         daemon.await_counts(synced=3)
         bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id < 3")
         daemon.await_counts(held=2)

@@ -55,7 +55,7 @@ def test_delivery_is_paused_and_resumed(page: Page, daemon):
 
 def test_refused_contracts_are_retried_by_a_button(browser: Browser, bench, sandbox, start):
     sandbox.strike("status=422 times=3")
-    with start(bench, sandbox) as daemon, looking(browser, daemon.url) as page:
+    with start(bench) as daemon, looking(browser, daemon.url) as page:
         daemon.await_counts(rejected=4)
         log_in(page)
         page.goto("/refusals")
@@ -73,7 +73,7 @@ def guarded(browser: Browser, tmp_path, sandbox, start) -> Iterator[tuple[Bench,
         tmp_path, sandbox, schedule={"poll": "1s"}, guard={"min_contracts": 3}, web=WEB
     )
     bench.source("DELETE FROM contracts WHERE id = 4")
-    with start(bench, sandbox) as daemon, looking(browser, daemon.url) as page:
+    with start(bench) as daemon, looking(browser, daemon.url) as page:
         daemon.await_counts(synced=3)
         log_in(page)
         yield bench, page
@@ -130,9 +130,9 @@ def test_a_hostile_name_is_text_also_in_an_update(browser: Browser, daemon):
         assert page.evaluate("window.struck") is None
 
 
-def test_the_page_reconnects_after_a_restart(browser: Browser, bench, sandbox, start):
+def test_the_page_reconnects_after_a_restart(browser: Browser, bench, start):
     with browser.new_context() as context, ExitStack() as until_restart:
-        first = until_restart.enter_context(start(bench, sandbox))
+        first = until_restart.enter_context(start(bench))
         first.await_counts(synced=3)
         page = context.new_page()
         page.goto(first.url)
@@ -141,7 +141,7 @@ def test_the_page_reconnects_after_a_restart(browser: Browser, bench, sandbox, s
         until_restart.close()
         expect(page.locator("#away")).to_be_visible(timeout=PATIENCE)
         listen_at(bench, first.url)
-        with start(bench, sandbox):
+        with start(bench):
             expect(page.locator("#away")).to_be_hidden(timeout=PATIENCE)
             bench.source(
                 f"INSERT INTO contracts VALUES (9, 'Hooli', '2024-01-01', NULL, '', {NOW})"
@@ -221,7 +221,7 @@ def test_the_guards_page_is_updated_and_keeps_what_is_typed(guarded: tuple[Bench
 
 def test_a_button_without_anything_to_do_disappears(browser: Browser, bench, sandbox, start):
     sandbox.strike("status=422 times=3")
-    with start(bench, sandbox) as daemon, looking(browser, daemon.url) as page:
+    with start(bench) as daemon, looking(browser, daemon.url) as page:
         daemon.await_counts(rejected=4)
         log_in(page)
         page.goto("/refusals")

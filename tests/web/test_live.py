@@ -51,8 +51,8 @@ def viewers(daemon) -> int:
     return 1 if daemon.counts() else 0
 
 
-def test_open_streams_do_not_delay_the_daemons_end(bench, sandbox, start):
-    with start(bench, sandbox) as daemon, stream(daemon, "/live?view=overview") as events:
+def test_open_streams_do_not_delay_the_daemons_end(bench, start):
+    with start(bench) as daemon, stream(daemon, "/live?view=overview") as events:
         next(events)
         # The end of `start` asserts that the daemon has stopped.
 

@@ -107,7 +107,7 @@ def test_a_contract_is_found_by_id_by_reference_and_by_the_beginning_of_its_acco
 
         assert "erp-2 2 Globex synced" in said
         assert "Initech" not in said
-    assert "The state knows none like that." in shared_daemon.visit().text("/contracts?q=nobody")
+    assert "No known contract matches." in shared_daemon.visit().text("/contracts?q=nobody")
 
 
 def test_contracts_are_listed_by_status(shared_daemon):
@@ -129,7 +129,7 @@ def test_a_search_within_a_status(shared_daemon):
     assert '<input type="hidden" name="status" value="rejected">' in html
     assert 'href="/contracts?status=synced&amp;q=erp-4"' in html
     for path in ("/contracts?q=glob&status=rejected", "/contracts?q=erp-4&status=synced"):
-        assert "The state knows none like that and" in text_of(visit.text(path))
+        assert "No known contract matches and is" in text_of(visit.text(path))
 
 
 def test_many_contracts_are_paginated(daemon):
@@ -226,7 +226,7 @@ def test_a_hostile_name_is_text_on_every_page(tmp_path, sandbox, start):
     )
     hostile = HOSTILE.replace("'", "''")
     bench.source(f"UPDATE contracts SET account_name = '{hostile}', plan = '{hostile}'", "UPDATE contracts SET start_date = '<script>' WHERE id = 4")  # fmt: skip
-    with start(bench, sandbox) as daemon:
+    with start(bench) as daemon:
         daemon.await_counts(synced=3, rejected=1)
         visit = daemon.visit(logged_in=True)
         found = [*PAGES, "/contract?id=1", "/contracts?q=%3Cscript%3E", "/contract?id=%3Cscript%3E"]
