@@ -21,16 +21,6 @@ from cdc_sync.wording import format_seconds
 
 REGIONS = ("verdict", "statuses", "progress", "charts")  # templates in the folder `overview`
 WINDOWS = ("hour", "day")
-#: where a person goes on from a trouble, by its key
-_WHERE_NEXT = {
-    "api": ("/log?level=warning", "see the log"),
-    "poll": ("/runs", "see the runs"),
-    "reconcile": ("/runs", "see the runs"),
-    "rejected": ("/refusals", "see the reasons"),
-    "waiting": ("/refusals", "see the accounts"),
-    "held": ("/guard", "see what is held"),
-    "unexplained": ("/runs", "see the scans"),
-}
 CHARTS_FRESH_SECONDS = 5.0
 REGIONS_FRESH_SECONDS = 0.9
 WIDTH, HEIGHT = 720, 120
@@ -94,10 +84,7 @@ class Overview:
     def _variables(self, status: dict[str, Any], window: str, *, may_act: bool) -> dict[str, Any]:
         return {
             "status": status,
-            "troubles": [
-                (found.message, *_WHERE_NEXT.get(found.key, ("", "")))
-                for found in find_troubles(status, self._context.config)
-            ],
+            "troubles": list(find_troubles(status, self._context.config)),
             "began": self._context.began,
             "this_process": f"{os.getpid()} on {socket.gethostname()}",
             "charts": self._recent_charts(window),

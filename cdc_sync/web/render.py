@@ -21,16 +21,6 @@ from cdc_sync.wording import (
     sort_fields,
 )
 
-NAVIGATION = (
-    ("/", "Overview"),
-    ("/contracts", "Contracts"),
-    ("/refusals", "Refusals"),
-    ("/guard", "Guard"),
-    ("/watermark", "Watermark"),
-    ("/runs", "Runs"),
-    ("/log", "Log"),
-    ("/configuration", "Configuration"),
-)
 _PATH = re.compile(r"(?<![\w:/.])/(?:[\w@+.~-]+/)+")
 _SQLITE = re.compile(r"(sqlite:/{2,3})(?:[^/\s'\"]*/)+")
 _COMMAND = re.compile(r": cdc-sync [^.]*$")
@@ -114,7 +104,7 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.globals.update(version=__version__, navigation=NAVIGATION)
+_TEMPLATES.globals["version"] = __version__
 _TEMPLATES.filters.update(
     format_count=format_count,
     drop_command=drop_command,

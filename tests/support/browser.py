@@ -29,7 +29,7 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def looking(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
+def open_page(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
     """A page of a fresh browser; its console stays clean, and nothing is asked for elsewhere."""
     with browser.new_context(base_url=url, **options) as context:
         page = context.new_page()
@@ -54,6 +54,6 @@ def log_in(page: Page) -> None:
     expect(page.get_by_role("button", name="Log out")).to_be_visible()
 
 
-def sees(page: Page, region: str, text: str) -> None:
+def expect_text(page: Page, region: str, text: str) -> None:
     """Waits until a region of the page holds a text."""
     expect(page.locator(region)).to_contain_text(text, timeout=PATIENCE)

@@ -15,7 +15,7 @@ from cdc_sync.log import RecentLog
 from cdc_sync.operations.watermark import list_moves
 from cdc_sync.sync import Sync
 from tests.support.bench import Bench
-from tests.support.browser import TOKEN, chromium, log_in, looking
+from tests.support.browser import TOKEN, chromium, log_in, open_page
 from tests.support.sandbox import Sandbox, running_sandbox
 from tests.support.wait import wait_until
 
@@ -170,6 +170,6 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser, daemon) -> Iterator[Page]:
     """Somebody who has logged in, on the overview."""
-    with looking(browser, daemon.url) as opened:
+    with open_page(browser, daemon.url) as opened:
         log_in(opened)
         yield opened

@@ -8,62 +8,62 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.bench import NOW, Bench
-from tests.support.browser import PATIENCE, TOKEN, log_in, looking, sees
+from tests.support.browser import PATIENCE, TOKEN, expect_text, log_in, open_page
 from tests.support.wait import wait_until
 
 WEB = {"listen": "127.0.0.1:0", "token": TOKEN}
 HOSTILE = "<script>window.struck = true</script><img src=x onerror='window.struck = true'>"
 
 
-def stay(page: Page) -> None:
+def mark_document(page: Page) -> None:
     """From now on a reload would be noticed."""
     page.evaluate("window.same = true")
 
 
-def stayed(page: Page) -> bool:
+def is_same_document(page: Page) -> bool:
     return bool(page.evaluate("window.same === true"))
 
 
 def test_a_change_in_the_source_arrives_on_the_page_without_a_reload(page: Page, daemon):
-    stay(page)
-    sees(page, "#statuses", "3synced")
+    mark_document(page)
+    expect_text(page, "#statuses", "3synced")
     daemon.bench.source(f"INSERT INTO contracts VALUES (9, 'Hooli', '2024-01-01', NULL, '', {NOW})")
 
-    sees(page, "#statuses", "4synced")
-    assert stayed(page)
+    expect_text(page, "#statuses", "4synced")
+    assert is_same_document(page)
 
 
 def test_a_contracts_timeline_is_updated_without_a_reload(page: Page, daemon):
     page.goto("/contract?id=2")
-    stay(page)
-    sees(page, "#standing", "Gold")
+    mark_document(page)
+    expect_text(page, "#standing", "Gold")
     daemon.bench.source(f"UPDATE contracts SET plan = 'Platinum', updated_at = {NOW} WHERE id = 2")
 
-    sees(page, "#standing", "Platinum")
-    sees(page, "#standing", "Gold → Platinum")
-    assert stayed(page)
+    expect_text(page, "#standing", "Platinum")
+    expect_text(page, "#standing", "Gold → Platinum")
+    assert is_same_document(page)
 
 
 def test_delivery_is_paused_and_resumed(page: Page, daemon):
     page.get_by_role("button", name="Pause delivery").click()
-    sees(page, ".flash", "Delivery is paused.")
-    sees(page, "#progress", "paused by a person")
+    expect_text(page, ".flash", "Delivery is paused.")
+    expect_text(page, "#progress", "paused by a person")
     page.get_by_role("button", name="Resume delivery").click()
-    sees(page, ".flash", "Delivery goes on.")
+    expect_text(page, ".flash", "Delivery goes on.")
     expect(page.get_by_role("button", name="Pause delivery")).to_be_visible()
 
 
 def test_refused_contracts_are_retried_by_a_button(browser: Browser, bench, sandbox, start):
     sandbox.strike("status=422 times=3")
-    with start(bench) as daemon, looking(browser, daemon.url) as page:
+    with start(bench) as daemon, open_page(browser, daemon.url) as page:
         daemon.await_counts(rejected=4)
         log_in(page)
         page.goto("/refusals")
         page.get_by_role("button", name="Retry 3 contracts").click()
-        sees(page, ".flash", "3 contracts are due now.")
+        expect_text(page, ".flash", "3 contracts are due now.")
         expect(page.get_by_role("button", name="Retry 3 contracts")).to_have_count(0)
         page.goto("/")
-        sees(page, "#statuses", "3synced")
+        expect_text(page, "#statuses", "3synced")
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def guarded(browser: Browser, tmp_path, sandbox, start) -> Iterator[tuple[Bench,
         tmp_path, sandbox, schedule={"poll": "1s"}, guard={"min_contracts": 3}, web=WEB
     )
     bench.source("DELETE FROM contracts WHERE id = 4")
-    with start(bench) as daemon, looking(browser, daemon.url) as page:
+    with start(bench) as daemon, open_page(browser, daemon.url) as page:
         daemon.await_counts(synced=3)
         log_in(page)
         yield bench, page
@@ -82,14 +82,14 @@ def guarded(browser: Browser, tmp_path, sandbox, start) -> Iterator[tuple[Bench,
 def test_what_the_guard_holds_is_approved(guarded: tuple[Bench, Page], sandbox):
     bench, page = guarded
     bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id < 3")
-    sees(page, "#verdict", "2 contracts are held by the guard.")
+    expect_text(page, "#verdict", "2 contracts are held by the guard.")
     page.get_by_role("link", name="look at them").click()
     page.get_by_label("Type how many: 2").fill("2")
     page.get_by_role("button", name="Approve").click()
-    sees(page, "#main", "Nothing is held.")
+    expect_text(page, "#main", "Nothing is held.")
     page.goto("/")
-    sees(page, "#statuses", "3synced")
-    sees(page, "#verdict", "All is well.")
+    expect_text(page, "#statuses", "3synced")
+    expect_text(page, "#verdict", "All is well.")
     assert sandbox.contracts()["erp-1"]["description"] == "Silver"
 
 
@@ -98,9 +98,9 @@ def test_the_watermark_is_rewound_after_a_preview(page: Page, daemon):
     page.get_by_label("By how much").fill("30d")
     page.get_by_label("Why").fill("the clock was wrong")
     page.get_by_role("button", name="Preview").click()
-    sees(page, "#main", "read again; only what differs is sent")
+    expect_text(page, "#main", "read again; only what differs is sent")
     page.get_by_role("button", name="Move it").click()
-    sees(page, "#main", "the clock was wrong")
+    expect_text(page, "#main", "the clock was wrong")
 
 
 def test_after_a_wrong_token_the_right_one_leads_back(browser: Browser, daemon):
@@ -119,14 +119,14 @@ def test_after_a_wrong_token_the_right_one_leads_back(browser: Browser, daemon):
 
 
 def test_a_hostile_name_is_text_also_in_an_update(browser: Browser, daemon):
-    with looking(browser, daemon.url) as page:
+    with open_page(browser, daemon.url) as page:
         log_in(page)
         page.goto("/contracts")
         hostile = HOSTILE.replace("'", "''")
         daemon.bench.source(f"UPDATE contracts SET account_name = '{hostile}', plan = '{hostile}', updated_at = {NOW} WHERE id = 2")  # fmt: skip
-        sees(page, "#found", HOSTILE)
+        expect_text(page, "#found", HOSTILE)
         page.goto("/contract?id=2")
-        sees(page, "#standing", HOSTILE)
+        expect_text(page, "#standing", HOSTILE)
         assert page.evaluate("window.struck") is None
 
 
@@ -136,8 +136,8 @@ def test_the_page_reconnects_after_a_restart(browser: Browser, bench, start):
         first.await_counts(synced=3)
         page = context.new_page()
         page.goto(first.url)
-        stay(page)
-        sees(page, "#statuses", "3synced")
+        mark_document(page)
+        expect_text(page, "#statuses", "3synced")
         until_restart.close()
         expect(page.locator("#away")).to_be_visible(timeout=PATIENCE)
         listen_at(bench, first.url)
@@ -146,8 +146,8 @@ def test_the_page_reconnects_after_a_restart(browser: Browser, bench, start):
             bench.source(
                 f"INSERT INTO contracts VALUES (9, 'Hooli', '2024-01-01', NULL, '', {NOW})"
             )
-            sees(page, "#statuses", "4synced")
-            assert stayed(page)
+            expect_text(page, "#statuses", "4synced")
+            assert is_same_document(page)
 
 
 def listen_at(bench: Bench, url: str) -> None:
@@ -160,7 +160,7 @@ def test_typed_text_survives_an_update(page: Page, daemon):
     page.goto("/contracts")
     page.get_by_role("searchbox").fill("half a na")
     daemon.bench.source(f"INSERT INTO contracts VALUES (9, 'Hooli', '2024-01-01', NULL, '', {NOW})")
-    sees(page, "#found", "Hooli")
+    expect_text(page, "#found", "Hooli")
 
     expect(page.get_by_role("searchbox")).to_have_value("half a na")
     expect(page.get_by_role("searchbox")).to_be_focused()
@@ -182,14 +182,14 @@ def test_hidden_tabs_hold_no_connection(browser: Browser, daemon):
         for tab in tabs:
             tab.set_default_timeout(PATIENCE)
             tab.goto("/", wait_until="domcontentloaded")
-            sees(tab, "#statuses", "3synced")
+            expect_text(tab, "#statuses", "3synced")
             tab.evaluate("hide(true)")
         daemon.bench.source(
             f"INSERT INTO contracts VALUES (9, 'Hooli', '2024-01-01', NULL, '', {NOW})"
         )
         daemon.await_counts(synced=4)
         tabs[0].evaluate("hide(false)")
-        sees(tabs[0], "#statuses", "4synced")
+        expect_text(tabs[0], "#statuses", "4synced")
 
 
 def test_selection_and_scroll_position_survive_an_update(page: Page, daemon):
@@ -203,25 +203,25 @@ def test_selection_and_scroll_position_survive_an_update(page: Page, daemon):
     assert page.evaluate("getSelection().toString()").strip() == "Initech"
     assert "Hooli" not in page.locator("#found").text_content()
     page.evaluate("getSelection().removeAllRanges()")
-    sees(page, "#found", "Hooli")
+    expect_text(page, "#found", "Hooli")
     assert page.locator("#found .wide").evaluate("element => element.scrollLeft") == 90
 
 
 def test_the_guards_page_is_updated_and_keeps_what_is_typed(guarded: tuple[Bench, Page]):
     bench, page = guarded
     page.goto("/guard")
-    sees(page, "#held", "Nothing is held.")
+    expect_text(page, "#held", "Nothing is held.")
     bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id < 3")
     page.get_by_label("Type how many: 2").fill("2")
     bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 3")
-    sees(page, "#held", "3 contracts held.")
+    expect_text(page, "#held", "3 contracts held.")
     page.get_by_role("button", name="Approve").click()
-    sees(page, ".flash", "Meanwhile it is another number: 3 contracts are held now.")
+    expect_text(page, ".flash", "Meanwhile it is another number: 3 contracts are held now.")
 
 
 def test_a_button_without_anything_to_do_disappears(browser: Browser, bench, sandbox, start):
     sandbox.strike("status=422 times=3")
-    with start(bench) as daemon, looking(browser, daemon.url) as page:
+    with start(bench) as daemon, open_page(browser, daemon.url) as page:
         daemon.await_counts(rejected=4)
         log_in(page)
         page.goto("/refusals")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.bench import NOW
-from tests.support.browser import log_in, looking, sees
+from tests.support.browser import expect_text, log_in, open_page
 from tests.support.wait import wait_until
 
 AXE = Path(__file__).with_name("vendor") / "axe.min.js"
@@ -16,7 +16,7 @@ VIEWS = ["/", "/?window=day", "/contracts", "/contracts?q=globex", "/contract?id
 
 
 def test_times_are_in_the_viewers_zone_with_utc_on_hover(browser: Browser, daemon):
-    with looking(browser, daemon.url, timezone_id="Asia/Kolkata", locale="en-GB") as page:
+    with open_page(browser, daemon.url, timezone_id="Asia/Kolkata", locale="en-GB") as page:
         page.goto("/contract?id=1")
         time = page.locator("time").first
         instant = time.get_attribute("datetime")
@@ -29,14 +29,14 @@ def test_times_are_in_the_viewers_zone_with_utc_on_hover(browser: Browser, daemo
 
 
 def test_the_page_is_readable_without_scripts(browser: Browser, daemon):
-    with looking(browser, daemon.url, java_script_enabled=False) as page:
+    with open_page(browser, daemon.url, java_script_enabled=False) as page:
         page.goto("/")
-        sees(page, "#statuses", "3synced")
+        expect_text(page, "#statuses", "3synced")
         expect(page.locator(".chart path.line").first).to_be_visible()
         page.get_by_label("Views").get_by_role("link", name="Contracts").click()
         page.get_by_role("searchbox").fill("init")
         page.keyboard.press("Enter")
-        sees(page, "#found", "Initech")
+        expect_text(page, "#found", "Initech")
 
 
 def test_the_page_is_usable_by_keyboard(page: Page):
@@ -65,7 +65,7 @@ def test_long_names_do_not_widen_a_page(browser: Browser, daemon):
 
 
 def test_a_tap_switches_a_time_to_utc_and_back(browser: Browser, daemon):
-    with looking(browser, daemon.url, timezone_id="Asia/Kolkata", has_touch=True) as page:
+    with open_page(browser, daemon.url, timezone_id="Asia/Kolkata", has_touch=True) as page:
         page.goto("/contract?id=1")
         time = page.locator("#standing time").first
         local, utc = time.text_content(), time.get_attribute("title")
