@@ -10,17 +10,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdc_sync.clock import utc_now
 from cdc_sync.config.load import load_config
 from cdc_sync.config.model import Config
-from cdc_sync.contract import Status
 from cdc_sync.daemon.daemon import Daemon
 from cdc_sync.demo.source import Change, create_source, keep_changing
-from cdc_sync.demo.view import Events, summarise
+from cdc_sync.demo.view import View, summarise
 from cdc_sync.errors import UserMistake
 from cdc_sync.log import RecentLog, configure_log
 from cdc_sync.operations.runs import run_here
-from cdc_sync.operations.status import read_status
 from cdc_sync.sandbox.app import sandbox_app
 from cdc_sync.sandbox.faults import Faults, parse_fault
 from cdc_sync.sandbox.ledger import Ledger
@@ -62,22 +59,22 @@ web:
 
 
 def run_demo(seconds: float | None, stop: threading.Event) -> bool:
-    """Runs until `stop`, or for so long; says whether source and CustomerGauge agree at the end."""
+    """Runs until `stop` or for `seconds`; returns whether both sides agree at the end."""
     with demo_parts() as parts:
         redact, recent = redaction_of(parts.config), RecentLog()
         configure_log("error", "console", redact, recent)
         with open_sync(parts.config, redact) as sync:
-            _work(parts, sync, recent, seconds, stop)
+            _run_daemon(parts, sync, recent, seconds, stop)
             # The changes have ended: what is still on its way arrives, and then all is compared.
             run_here(sync, "reconcile", threading.Event(), None, lambda: None)
             summary = summarise(parts.source, parts.ledger, sync.state)
-    print(summary.text())
+    print(summary.text)
     return summary.differences == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the demo runs beside the daemon; `token` is that of its page."""
+    """What the demo runs besides the daemon; `token` is that of its page."""
 
     url: str
     token: str
@@ -86,83 +83,60 @@ class Parts:
     config: Config
 
 
-def _work(
+def _run_daemon(
     parts: Parts, sync: Sync, recent: RecentLog, seconds: float | None, stop: threading.Event
 ) -> None:
-    events, rate, ended = Events(sync.state), _Rate(), threading.Event()
-    broken: list[BaseException] = []
-    ready = threading.Event()
+    """Runs the daemon beside a changing source. Raises what ended the daemon."""
+    view, ready, ended = View(sync.state, parts.ledger), threading.Event(), threading.Event()
+    errors: list[BaseException] = []
 
     def page_served(url: str) -> None:
         print(f"  sandbox  {parts.url}     page  {url}     Ctrl-C ends it")
         print(f"  the page shows without log-in, and acts with the token {parts.token}", flush=True)
         ready.set()
 
-    def run_daemon() -> None:
+    def run() -> None:
         try:
             Daemon(sync, recent, sandbox_url=parts.url, page_served=page_served).run(ended)
-        except BaseException as error:  # noqa: BLE001  # handed over to the thread that waits
-            broken.append(error)
+        except BaseException as error:  # noqa: BLE001  # raised again in the thread that waits
+            errors.append(error)
             stop.set()
+            ready.set()
 
-    daemon = threading.Thread(target=run_daemon, name="daemon")
+    daemon = threading.Thread(target=run, name="daemon")
     until = None if seconds is None else time.monotonic() + seconds
     daemon.start()
     try:
         ready.wait(PAGE_WITHIN_SECONDS)
-        with changing(parts.source, lambda change: events.touched(change, utc_now())):
-            _watch(lambda: _frame(parts, sync, events, rate), stop, until)
+        with changing(parts.source, view.add_change):
+            _show(view, stop, until)
     finally:
         ended.set()
         daemon.join()
-    if broken:
-        raise broken[0]
+    if errors:
+        raise errors[0]
 
 
-def _watch(frame: Callable[[], str], stop: threading.Event, until: float | None) -> None:
+def _show(view: View, stop: threading.Event, until: float | None) -> None:
+    def goes_on() -> bool:
+        return not stop.wait(REFRESH_SECONDS) and (until is None or time.monotonic() < until)
+
     if not sys.stdout.isatty():
-        while not stop.wait(REFRESH_SECONDS) and (until is None or time.monotonic() < until):
+        while goes_on():
             pass
-        print(frame(), flush=True)
+        print(view.text(), flush=True)
         return
     from rich.live import Live  # noqa: PLC0415  # only where there is a terminal
     from rich.text import Text  # noqa: PLC0415
 
-    with Live(Text(frame()), auto_refresh=False) as live:
-        while not stop.wait(REFRESH_SECONDS) and (until is None or time.monotonic() < until):
-            live.update(Text(frame()), refresh=True)
-
-
-class _Rate:
-    """PUTs a second, between two looks."""
-
-    def __init__(self) -> None:
-        self._puts = 0
-        self._at = time.monotonic()
-
-    def of(self, puts: int) -> float:
-        now = time.monotonic()
-        rate = (puts - self._puts) / max(0.001, now - self._at)
-        self._puts, self._at = puts, now
-        return rate
-
-
-def _frame(parts: Parts, sync: Sync, events: Events, rate: _Rate) -> str:
-    document = read_status(sync.state, utc_now())
-    counts = document["contracts"]
-    lag = document["watermark"]["lag_seconds"]
-    total = sum(count for name, count in counts.items() if name != Status.GONE)
-    head = (
-        f"  contracts {total}   synced {counts['synced']}   pending {counts['pending']}"
-        f"   rejected {counts['rejected']}   lag {lag if lag is not None else 0:.1f} s"
-        f"   {rate.of(parts.ledger.dump()['puts']):.0f} PUT/s"
-    )
-    return "\n".join([head, *events.look()])
+    with Live(Text(view.text()), auto_refresh=False) as live:
+        while goes_on():
+            live.update(Text(view.text()), refresh=True)
 
 
 @contextmanager
 def demo_parts() -> Iterator[Parts]:
-    """Everything on free loopback ports and in a folder that is gone afterwards."""
+    """Starts the sandbox and makes the source, in a folder that is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="cdc-sync-demo-") as name:
         folder, ledger, token = Path(name), Ledger(), secrets.token_hex(4)
         source = folder / "contracts.db"
@@ -174,13 +148,13 @@ def demo_parts() -> Iterator[Parts]:
 
 
 @contextmanager
-def changing(source: Path, tell: Callable[[Change], None]) -> Iterator[None]:
-    """The source keeps changing while inside."""
+def changing(source: Path, on_change: Callable[[Change], None] | None = None) -> Iterator[None]:
+    """Keeps changing the source while inside."""
     stop = threading.Event()
     thread = threading.Thread(
         target=keep_changing,
-        args=(source, stop),
-        kwargs={"per_second": CHANGES_PER_SECOND, "tell": tell},
+        args=(source, stop, CHANGES_PER_SECOND),
+        kwargs={"on_change": on_change},
         name="changes",
     )
     thread.start()
@@ -191,7 +165,7 @@ def changing(source: Path, tell: Callable[[Change], None]) -> Iterator[None]:
         thread.join()
 
 
-def run_sandbox(  # what a person can choose
+def run_sandbox(  # one argument an option
     listen: str,
     source: Path | None,
     faults: list[str],
@@ -200,7 +174,7 @@ def run_sandbox(  # what a person can choose
     strict_accounts: bool,
     token_seconds: float,
 ) -> None:
-    """Serves until `stop`. Raises UserMistake for an address or a fault that is none."""
+    """Serves until `stop`. Raises UserMistake for an address or a fault that cannot be read."""
     host, _, port = listen.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
         raise UserMistake(f"{listen!r} is not host:port, as in 127.0.0.1:8080.")
@@ -213,7 +187,7 @@ def run_sandbox(  # what a person can choose
     with ExitStack() as open_parts:
         if source is not None:
             create_source(source)
-            open_parts.enter_context(changing(source, lambda _change: None))
+            open_parts.enter_context(changing(source))
         url = open_parts.enter_context(serving(app, host, int(port)))
         print(
             f"sandbox  {url}     token {url}/oauth2/token     Ctrl-C ends it\n"

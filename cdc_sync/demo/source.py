@@ -1,14 +1,15 @@
-"""A SQLite source with lifelike contracts that keep changing, each change a transaction."""
+"""A SQLite source with realistic contracts that keep changing, each change a transaction."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from random import Random
 from threading import Event
+from typing import NamedTuple
 
 from cdc_sync.clock import utc_now
 from cdc_sync.errors import CdcSyncError
@@ -50,7 +51,7 @@ class ChangeKind(StrEnum):
     CHANGED = "changed"  #: renewed by a year, or on another plan
     TOUCHED = "touched"  #: saved again, nothing differs
     BAD = "bad"  #: signed, and entered wrongly
-    MENDED = "mended"  #: entered wrongly before, now right
+    CORRECTED = "corrected"  #: entered wrongly before, now right
 
 
 WEIGHTS = {
@@ -58,13 +59,13 @@ WEIGHTS = {
     ChangeKind.CHANGED: 50,
     ChangeKind.TOUCHED: 30,
     ChangeKind.BAD: 5,
-    ChangeKind.MENDED: 5,
+    ChangeKind.CORRECTED: 5,
 }
 # Which contracts a change may choose from; the other kinds sign one.
 FIT = {
     ChangeKind.CHANGED: IS_GOOD,
     ChangeKind.TOUCHED: IS_GOOD,
-    ChangeKind.MENDED: f"NOT {IS_GOOD}",
+    ChangeKind.CORRECTED: f"NOT {IS_GOOD}",
 }
 OPEN_ENDED = 0.2  # share of the contracts that have no end
 OLDEST = 6 * 365  # days ago that a contract may have started
@@ -94,7 +95,7 @@ class Change:
 
 
 def create_source(path: Path, contracts: int = 500, seed: int = 1) -> None:
-    """Create the database with this many contracts; one that has contracts already is kept."""
+    """Creates a database with this many contracts; one that has contracts already is kept."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with opened(path) as source:
         source.execute("PRAGMA journal_mode = WAL")
@@ -108,20 +109,21 @@ def create_source(path: Path, contracts: int = 500, seed: int = 1) -> None:
 def keep_changing(
     path: Path,
     stop: Event,
+    per_second: float,
     *,
-    per_second: float = 5,
-    seed: int = 1,
-    tell: Callable[[Change], None] = lambda _change: None,
+    on_change: Callable[[Change], None] | None = None,
 ) -> None:
-    """Change contracts at this rate until told to stop, and tell of each change."""
-    chance = Random(seed)  # repeatable, not secret
+    """Changes contracts at this rate until `stop`; passes each change on."""
+    chance = Random(1)  # repeatable, not secret
     with opened(path) as source:
         while not stop.wait(1 / per_second):
-            tell(one_change(source, chance, utc_now))
+            done = change_any(source, chance, utc_now)
+            if on_change is not None:
+                on_change(done)
 
 
-def one_change(source: sqlite3.Connection, chance: Random, now: Callable[[], datetime]) -> Change:
-    """Make one change, of a kind chosen by chance, in a transaction of its own."""
+def change_any(source: sqlite3.Connection, chance: Random, now: Callable[[], datetime]) -> Change:
+    """Makes one change, of a kind chosen by chance."""
     kind = chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
     return change(source, kind, chance, now)
 
@@ -129,7 +131,7 @@ def one_change(source: sqlite3.Connection, chance: Random, now: Callable[[], dat
 def change(
     source: sqlite3.Connection, kind: ChangeKind, chance: Random, now: Callable[[], datetime]
 ) -> Change:
-    """Make a change of this kind; where no contract is fit for it, a new one is signed instead."""
+    """Makes a change of this kind; where no contract is fit for it, signs a new one instead."""
     with writing(source):
         # Read once the lock is held, so that the stamps grow in the order of the commits.
         at = now()
@@ -142,7 +144,7 @@ def change(
 
 @contextmanager
 def opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open the database; every transaction on it is begun by hand."""
+    """Opens the database; every transaction on it is begun by hand."""
     try:
         source = sqlite3.connect(path, timeout=WAIT_FOR_LOCK, isolation_level=None)
         try:
@@ -158,7 +160,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def writing(source: sqlite3.Connection) -> Iterator[None]:
-    """Run one transaction that holds the write lock from its first moment."""
+    """Runs one transaction that holds the write lock from its first moment."""
     source.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -172,13 +174,13 @@ def _first_rows(contracts: int, chance: Random, now: datetime) -> Iterator[tuple
     for number in range(contracts):
         make = bad_row if chance.random() < BAD_SHARE else good_row
         at = now - HISTORY * (1 - number / contracts)
-        yield _values(make(chance, now.date()), at)
+        yield (*make(chance, now.date()), _stamp(at))
 
 
 def _sign(source: sqlite3.Connection, kind: ChangeKind, chance: Random, at: datetime) -> Change:
     signed = ChangeKind.BAD if kind is ChangeKind.BAD else ChangeKind.NEW
     make = bad_row if signed is ChangeKind.BAD else good_row
-    done = source.execute(INSERT, _values(make(chance, at.date()), at))
+    done = source.execute(INSERT, (*make(chance, at.date()), _stamp(at)))
     return Change(signed, done.lastrowid or 0)
 
 
@@ -186,10 +188,8 @@ def _update(
     source: sqlite3.Connection, contract_id: int, kind: ChangeKind, chance: Random, at: datetime
 ) -> None:
     columns: dict[str, object] = {"updated_at": _stamp(at)}
-    if kind is ChangeKind.MENDED:
-        row = good_row(chance, at.date())
-        columns |= {"account_name": row.account_name, "plan": row.plan}
-        columns |= {"start_date": row.start_date, "end_date": row.end_date}
+    if kind is ChangeKind.CORRECTED:
+        columns |= good_row(chance, at.date())._asdict()
     elif kind is ChangeKind.CHANGED:
         columns |= _renewed_or_moved(source, contract_id, chance)
     places = ", ".join(f"{name} = ?" for name in columns)
@@ -219,12 +219,11 @@ def _chosen(source: sqlite3.Connection, fit: str, chance: Random) -> int | None:
 
 
 def plan(chance: Random) -> str:
-    """Make the plan that a contract is for."""
+    """Returns the plan that a contract is for."""
     return f"{chance.choice(TIERS)}, {chance.choice(SEATS)} seats"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """The columns of one contract that its owner fills in; dates are text, as they came."""
 
     account_name: str | None
@@ -233,16 +232,12 @@ class Row:
     plan: str | None
 
 
-def _values(row: Row, at: datetime) -> tuple[object, ...]:
-    return (*astuple(row), _stamp(at))
-
-
 def _stamp(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S.%f}"
 
 
 def good_row(chance: Random, today: date) -> Row:
-    """Make a contract that CustomerGauge takes."""
+    """Returns a contract that CustomerGauge takes."""
     start = today - timedelta(days=chance.randrange(OLDEST))
     length = timedelta(days=365 * chance.choice(YEARS))
     end = None if chance.random() < OPEN_ENDED else (start + length).isoformat()
@@ -250,18 +245,17 @@ def good_row(chance: Random, today: date) -> Row:
 
 
 def bad_row(chance: Random, today: date) -> Row:
-    """Make a contract that is refused, broken in one of the ways in which people break them."""
+    """Returns a contract that is refused, broken in one of the ways in which people break them."""
     row = good_row(chance, today)
-    return chance.choice(
-        [
-            replace(row, account_name=""),
-            replace(row, account_name=None),
-            replace(row, account_name=f"{row.account_name}, formerly " * 12),
-            replace(row, start_date=None),
-            replace(row, start_date=f"{today.year}-02-30"),
-            replace(row, end_date=f"31.12.{today.year}"),
-        ]
-    )
+    mistakes: list[dict[str, str | None]] = [
+        {"account_name": ""},
+        {"account_name": None},
+        {"account_name": f"{row.account_name}, formerly " * 12},
+        {"start_date": None},
+        {"start_date": f"{today.year}-02-30"},
+        {"end_date": f"31.12.{today.year}"},
+    ]
+    return row._replace(**chance.choice(mistakes))
 
 
 def _company(chance: Random) -> str:

@@ -2,46 +2,66 @@
 
 import json
 import sqlite3
+import time
 from collections import deque
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cdc_sync.clock import utc_now
 from cdc_sync.contract import Status
 from cdc_sync.demo.source import Change, ChangeKind
+from cdc_sync.operations.status import read_status
 from cdc_sync.sandbox.ledger import Ledger
 from cdc_sync.state import contracts, history
 from cdc_sync.state.database import Database
 from cdc_sync.wording import format_problems
 
 SHOWN = 12
-WIDEST = 40  # characters of what is told of one change
+WIDEST = 40  # characters of the words on one change
 
 
-class Events:
-    """The latest things that happened: PUTs, touches without a PUT, refusals."""
+class View:
+    """The counts, and the latest things that happened: PUTs, touches without a PUT, refusals."""
 
-    def __init__(self, state: Database) -> None:
+    def __init__(self, state: Database, ledger: Ledger) -> None:
         self._state = state
+        self._ledger = ledger
         self._lines: deque[str] = deque(maxlen=SHOWN)
         self._last_delivery = 0
         self._last_refusal = datetime.min.replace(tzinfo=UTC)
+        self._puts = 0
+        self._at = time.monotonic()
 
-    def touched(self, change: Change, at: datetime) -> None:
-        """A row was saved again and nothing differs."""
+    def add_change(self, change: Change) -> None:
+        """Adds a row that was saved again although nothing differs."""
         if change.kind is ChangeKind.TOUCHED:
-            self._lines.append(
-                _line(at, "", f"demo-{change.contract_id}", "touched, nothing differs", "no PUT")
-            )
+            reference = f"demo-{change.contract_id}"
+            line = _line(utc_now(), "", reference, "touched, nothing differs", "no PUT")
+            self._lines.append(line)
 
-    def look(self) -> list[str]:
-        """Takes in what was delivered and refused since; the lines that are new."""
-        new = [*self._puts(), *self._refusals()]
-        self._lines.extend(new)
-        return list(self._lines)
+    def text(self) -> str:
+        """Returns the counts and the latest lines, with what happened since the last call."""
+        document = read_status(self._state, utc_now())
+        counts, lag = document["contracts"], document["watermark"]["lag_seconds"]
+        total = sum(count for name, count in counts.items() if name != Status.GONE)
+        head = (
+            f"  contracts {total}   synced {counts['synced']}   pending {counts['pending']}"
+            f"   rejected {counts['rejected']}   lag {lag or 0:.1f} s"
+            f"   {self._puts_per_second():.0f} PUT/s"
+        )
+        self._lines.extend([*self._new_puts(), *self._new_refusals()])
+        return "\n".join([head, *self._lines])
 
-    def _puts(self) -> list[str]:
+    def _puts_per_second(self) -> float:
+        puts, now = self._ledger.dump()["puts"], time.monotonic()
+        rate: float = (puts - self._puts) / max(0.001, now - self._at)
+        self._puts, self._at = puts, now
+        return rate
+
+    def _new_puts(self) -> list[str]:
         with self._state.read() as tx:
             latest = history.list_latest_deliveries(tx, SHOWN)
         new = [row for row in reversed(latest) if row["id"] > self._last_delivery]
@@ -53,11 +73,11 @@ class Events:
             for row in new
         ]
 
-    def _refusals(self) -> list[str]:
+    def _new_refusals(self) -> list[str]:
         with self._state.read() as tx:
             refused = contracts.list_page(tx, Status.REJECTED, None, 1000)
         new = [row for row in refused if row["changed_at"] > self._last_refusal]
-        self._last_refusal = max([self._last_refusal, *(r["changed_at"] for r in new)])
+        self._last_refusal = max([self._last_refusal, *(row["changed_at"] for row in new)])
         return [
             _line(
                 row["changed_at"], "refused", row["reference"] or row["source_id"], _reason(row), ""
@@ -68,27 +88,10 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Source and CustomerGauge, held against each other at the end."""
+    """How many contracts differ between the source and CustomerGauge, and the proof in words."""
 
-    rows: int
-    held: int
     differences: int
-    refusals: tuple[str, ...]
-    counts: dict[Status, int]
-
-    def text(self) -> str:
-        """The proof in words."""
-        of, rows, differ = self.counts, self.rows, self.differences
-        names = (Status.SYNCED, Status.PENDING, Status.REJECTED)
-        parts = " + ".join(f"{of[name]} {name}" for name in names)
-        unexplained = rows - sum(of[status] for status in Status if status is not Status.GONE)
-        balance = f"{rows} rows = {parts}; unexplained {unexplained}"
-        lines = [
-            f"  {balance}; CustomerGauge differs in {differ}",
-            f"  contracts in the source {rows}, in CustomerGauge {self.held}, differences {differ}",
-            *(f"  refused {refusal}" for refusal in self.refusals),
-        ]
-        return "\n".join(lines)
+    text: str
 
 
 def summarise(source: Path, ledger: Ledger, state: Database) -> Summary:
@@ -96,20 +99,28 @@ def summarise(source: Path, ledger: Ledger, state: Database) -> Summary:
     held: dict[str, dict[str, Any]] = ledger.dump()["contracts"]
     with state.read() as tx:
         counts = contracts.count_by_status(tx)
-        refused = {
-            row["source_id"]: row for row in contracts.list_page(tx, Status.REJECTED, None, 10_000)
-        }
-    with sqlite3.connect(f"file:{source}?mode=ro", uri=True) as connection:
+        rejected = contracts.list_page(tx, Status.REJECTED, None, 10_000)
+    refused = {row["source_id"]: row for row in rejected}
+    with closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as connection:
         rows = connection.execute(
             "SELECT id, account_name, start_date, end_date, plan FROM contracts"
             " WHERE deleted_at IS NULL"
         ).fetchall()
-    connection.close()
     differences = sum(
         _expected(row) != held.get(f"demo-{row[0]}") for row in rows if str(row[0]) not in refused
     )
-    reasons = tuple(f"demo-{name}   {_reason(row)}" for name, row in refused.items())
-    return Summary(len(rows), len(held), differences, reasons, counts)
+    names = (Status.SYNCED, Status.PENDING, Status.REJECTED)
+    parts = " + ".join(f"{counts[name]} {name}" for name in names)
+    count = len(rows)
+    unexplained = count - sum(counts[one] for one in Status if one is not Status.GONE)
+    balance = f"{count} rows = {parts}; unexplained {unexplained}"
+    both = f"contracts in the source {count}, in CustomerGauge {len(held)}"
+    lines = [
+        f"  {balance}; CustomerGauge differs in {differences}",
+        f"  {both}, differences {differences}",
+        *(f"  refused demo-{name}   {_reason(row)}" for name, row in refused.items()),
+    ]
+    return Summary(differences, "\n".join(lines))
 
 
 def _expected(row: tuple[Any, ...]) -> dict[str, Any]:
@@ -134,7 +145,7 @@ def _diff(changed: str | None) -> str:
 
 
 def _line(at: datetime, what: str, reference: str, words: str, end: str) -> str:
-    told = words if len(words) <= WIDEST or not end else f"{words[: WIDEST - 1]}…"
+    text = words if len(words) <= WIDEST or not end else f"{words[: WIDEST - 1]}…"
     return (
-        f"  {at.astimezone():%H:%M:%S}  {what:<8}{reference:<10}{told:<{WIDEST + 2}}{end}".rstrip()
+        f"  {at.astimezone():%H:%M:%S}  {what:<8}{reference:<10}{text:<{WIDEST + 2}}{end}".rstrip()
     )

@@ -12,9 +12,9 @@ from cdc_sync.clock import utc_now
 from cdc_sync.demo.source import (
     ChangeKind,
     change,
+    change_any,
     create_source,
     keep_changing,
-    one_change,
     opened,
 )
 from cdc_sync.errors import CdcSyncError
@@ -103,7 +103,7 @@ def test_the_source_is_in_wal_mode_and_indexed_on_its_watermark(path):
     assert "contracts_by_update" in plan[-1]
 
 
-def test_a_file_that_is_no_database_is_told(tmp_path):
+def test_a_file_that_is_no_database_is_refused(tmp_path):
     path = tmp_path / "source.db"
     path.write_text("not a database " * 100)
 
@@ -142,13 +142,13 @@ def test_a_bad_contract_is_bad_whatever_way_it_was_broken(path):
         assert (kind, before, bad(after)) == (ChangeKind.BAD, None, True)
 
 
-def test_mending_ends_when_no_bad_contract_is_left(path):
+def test_correcting_ends_when_no_bad_contract_is_left(path):
     broken = sum(map(bad, rows_of(path).values()))
     for seed in range(broken):
-        kind, before, after = made(path, ChangeKind.MENDED, seed)
-        assert (kind, bad(before), bad(after)) == (ChangeKind.MENDED, True, False)
+        kind, before, after = made(path, ChangeKind.CORRECTED, seed)
+        assert (kind, bad(before), bad(after)) == (ChangeKind.CORRECTED, True, False)
 
-    kind, before, _ = made(path, ChangeKind.MENDED)
+    kind, before, _ = made(path, ChangeKind.CORRECTED)
     assert (kind, before) == (ChangeKind.NEW, None)
 
 
@@ -162,7 +162,7 @@ def test_an_empty_source_grows(tmp_path):
 def test_every_kind_of_change_happens(path):
     chance = Random(1)
     with opened(path) as source:
-        kinds = {one_change(source, chance, utc_now).kind for _ in range(200)}
+        kinds = {change_any(source, chance, utc_now).kind for _ in range(200)}
 
     assert kinds == set(ChangeKind)
 
@@ -178,15 +178,15 @@ def test_a_reader_keeps_its_view_while_changes_go_on(path):
 
 
 def test_changes_go_on_until_they_are_told_to_stop(path):
-    stop, enough, told = threading.Event(), threading.Event(), []
+    stop, enough, changes = threading.Event(), threading.Event(), []
 
-    def tell(done):
-        told.append(done)
-        if len(told) >= 5:
+    def record(done):
+        changes.append(done)
+        if len(changes) >= 5:
             enough.set()
 
     changing = threading.Thread(
-        target=keep_changing, args=(path, stop), kwargs={"per_second": 500, "tell": tell}
+        target=keep_changing, args=(path, stop, 500), kwargs={"on_change": record}
     )
     changing.start()
     assert enough.wait(20)
@@ -195,4 +195,4 @@ def test_changes_go_on_until_they_are_told_to_stop(path):
 
     assert not changing.is_alive()
     newest = max(rows_of(path).values(), key=lambda row: row["updated_at"])
-    assert newest["id"] == told[-1].contract_id
+    assert newest["id"] == changes[-1].contract_id
