@@ -61,11 +61,11 @@ def show(
     """Show one contract's fields and history, or why it is not known."""
     with open_state(context) as state:
         story = show_contract(state, name)
-        if story is None:
-            reason = explain_unknown(state, name, lambda: read_config_with_source(context))
-            emit({"id": name, "known": False, "reason": reason}, reason, as_json=as_json)
-            raise typer.Exit(1)
-    emit(story, _describe_contract(story, utc_now()), as_json=as_json)
+        if story is not None:
+            emit(story, _describe_contract(story, utc_now()), as_json=as_json)
+            return
+        reason = explain_unknown(state, name, lambda: read_config_with_source(context))
+    emit({"id": name, "known": False, "reason": reason}, reason, as_json=as_json, ok=False)
 
 
 @app.command()
@@ -79,8 +79,8 @@ def resend(
     """Send contracts once more, although nothing differs."""
     names = names_or_all(ids, everything=everything)
     with open_state(context) as state:
-        if names is None and not confirm("Send every synced contract once more?", yes=yes):
-            raise typer.Exit(1)
+        if names is None:
+            confirm("Send every synced contract once more?", yes=yes, as_json=as_json)
         count = actions.resend(state, names, utc_now())
     text = describe_due(count, names, "only what is synced is sent again")
     emit({"resent": count}, text, as_json=as_json)

@@ -95,9 +95,7 @@ def _confirm(
     """Asks on a terminal; a script that says approve or discard means it."""
     text = f"config {find_config_file(context)}\n{describe_hold(hold, utc_now())}"
     typer.echo(text, err=as_json)
-    if not confirm(question, yes=yes or not sys.stdin.isatty()):
-        typer.echo("Nothing was changed.", err=as_json)
-        raise typer.Exit(1)
+    confirm(question, yes=yes or not sys.stdin.isatty(), as_json=as_json)
 
 
 def describe_hold(hold: dict[str, Any], now: datetime) -> str:

@@ -21,9 +21,11 @@ All = Annotated[bool, typer.Option("--all", help="All contracts.")]
 WIDEST = 60  # characters of a cell that is not the last of its line
 
 
-def emit(document: Any, text: str, *, as_json: bool) -> None:
-    """Prints the document as JSON, or else the text."""
+def emit(document: Any, text: str, *, as_json: bool, ok: bool = True) -> None:
+    """Prints the document as JSON, or else the text; ends with exit code 1 unless `ok`."""
     print(json.dumps(document, default=_json_form, ensure_ascii=False) if as_json else text)
+    if not ok:
+        raise typer.Exit(1)
 
 
 def _json_form(value: object) -> str:
@@ -32,13 +34,20 @@ def _json_form(value: object) -> str:
     raise TypeError(f"no JSON form for {type(value).__name__}")
 
 
-def confirm(question: str, *, yes: bool) -> bool:
-    """Asks. Raises UserMistake where nobody can answer and `--yes` was not given."""
+def confirm(
+    question: str, *, yes: bool, as_json: bool = False, declined: str = "Nothing was changed."
+) -> None:
+    """Asks unless `yes`; ends with `declined` and exit code 1 where the answer is no.
+
+    Raises UserMistake where nobody can answer and `--yes` was not given.
+    """
     if yes:
-        return True
+        return
     if not sys.stdin.isatty():
         raise UserMistake("This asks before it acts, and there is no terminal.", hint="Add --yes.")
-    return typer.confirm(question, default=False, err=True)
+    if not typer.confirm(question, default=False, err=True):
+        typer.echo(declined, err=as_json)
+        raise typer.Exit(1)
 
 
 def names_or_all(ids: list[str] | None, *, everything: bool) -> list[str] | None:

@@ -54,9 +54,8 @@ def import_(
     id_columns = len(read_config(context, secrets=False).source.id)
     with open_state(context) as state:
         done = references.import_file(state, file, id_columns, utc_now(), dry_run=dry_run)
-    emit(done.document(), _describe_import(done, dry_run=dry_run), as_json=as_json)
-    if done.mistakes:
-        raise typer.Exit(1)
+    text = _describe_import(done, dry_run=dry_run)
+    emit(done.document(), text, as_json=as_json, ok=not done.mistakes)
 
 
 @contextmanager

@@ -103,27 +103,24 @@ def sync_now(context: typer.Context, kind: str, limit: int | None = None, *, as_
                     emit(runs.public_part(failed), "", as_json=True)
                 raise
 
-    report = _take_turns(run_here, lambda: _run_in_daemon(context, kind, limit))
-    emit(runs.public_part(report), runs.describe_report(report, limit), as_json=as_json)
-    if not runs.is_complete(report, limit):
-        raise typer.Exit(1)
-
-
-def _take_turns(
-    run_here: Callable[[], dict[str, Any]], run_in_daemon: Callable[[], dict[str, Any] | None]
-) -> dict[str, Any]:
-    """Runs it here; else in the running daemon; else here, once another command has ended."""
-    until = time.monotonic() + BUSY_SECONDS
-    while time.monotonic() < until:
+    until, report = time.monotonic() + BUSY_SECONDS, None
+    while report is None:
         try:
-            return run_here()
-        except InstanceRunning:
-            if (report := run_in_daemon()) is not None:
-                return report
-        time.sleep(0.2)
-    raise CdcSyncError(
-        "Another cdc-sync is at work on this state.", hint="Wait for its end, or stop it."
-    )
+            report = run_here()
+        except InstanceRunning:  # by the daemon, or here once another command has ended
+            report = _run_in_daemon(context, kind, limit)
+            if report is None:
+                _wait_for_other(until)
+    ok = runs.is_complete(report, limit)
+    emit(runs.public_part(report), runs.describe_report(report, limit), as_json=as_json, ok=ok)
+
+
+def _wait_for_other(until: float) -> None:
+    if time.monotonic() > until:
+        raise CdcSyncError(
+            "Another cdc-sync is at work on this state.", hint="Wait for its end, or stop it."
+        )
+    time.sleep(0.2)
 
 
 def _run_in_daemon(context: typer.Context, kind: str, limit: int | None) -> dict[str, Any] | None:

@@ -103,9 +103,7 @@ def _move(
         move = watermark.plan_move(config, state, kind, target)
         place = f"config {find_config_file(context)}, state {state.name}"
         typer.echo(f"{place}\n{_describe_move(move)}", err=as_json)
-        if not confirm("Move it?", yes=yes):
-            typer.echo("Nothing was moved.", err=as_json)
-            raise typer.Exit(1)
+        confirm("Move it?", yes=yes, as_json=as_json, declined="Nothing was moved.")
         user = current_user()
         version = watermark.apply_move(state, move, user, reason, utc_now())
         next_poll = _describe_next_poll(state, config.schedule.poll)

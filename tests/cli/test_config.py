@@ -10,7 +10,9 @@ def test_the_schema_is_a_json_schema(fresh: Bench) -> None:
     assert "source" in schema["properties"]
 
 
-def test_what_is_in_force_is_shown_with_defaults_and_without_secrets(fresh: Bench) -> None:
+def test_the_effective_configuration_is_shown_with_defaults_and_without_secrets(
+    fresh: Bench,
+) -> None:
     ran = fresh.run("config", "show")
     document = fresh.run("config", "show", "--json").document
 

@@ -88,7 +88,7 @@ def test_one_contract_is_shown_by_id_and_by_reference(synced: Bench, name: str) 
         ("(8, 'Late', '2024-01-01', NULL, 'in', '2020-01-01 00:00:00')", "not in the source"),
     ],
 )
-def test_of_one_that_is_not_known_the_source_says_why(
+def test_show_asks_the_source_why_a_contract_is_unknown(
     tmp_path: Path, sandbox: Sandbox, row: str, reason: str
 ) -> None:
     scope = {"where": "plan <> 'out'", "deleted_when": "plan = 'old'"}
@@ -103,7 +103,7 @@ def test_of_one_that_is_not_known_the_source_says_why(
     assert reason in ran.out
 
 
-def test_a_null_watermark_is_said_to_wait_for_the_next_reconcile(synced: Bench) -> None:
+def test_a_row_with_a_null_watermark_waits_for_the_next_reconcile(synced: Bench) -> None:
     synced.source("INSERT INTO contracts VALUES (9, 'Late', '2024-01-01', NULL, 'Gold', NULL)")
 
     ran = synced.run("contracts", "show", "9", "--json")
@@ -149,7 +149,7 @@ def test_an_unknown_name_is_a_mistake_and_changes_nothing(synced: Bench) -> None
     assert synced.state("SELECT count(*) FROM contract WHERE status = 'pending'") == [(0,)]
 
 
-def test_what_a_source_smuggles_in_does_not_reach_the_terminal(fresh: Bench) -> None:
+def test_control_characters_of_a_source_do_not_reach_the_terminal(fresh: Bench) -> None:
     fresh.source("UPDATE contracts SET account_name = 'A' || char(27) || '[2J' || 'B'")
     fresh.sync_once(deliver=False)
 
@@ -173,9 +173,7 @@ def test_a_resend_stays_due_when_a_change_comes_and_goes(synced: Bench, sandbox:
     ]
 
 
-def test_a_state_from_a_backup_is_mended_by_a_resend_of_all(
-    synced: Bench, sandbox: Sandbox
-) -> None:
+def test_a_resend_of_all_corrects_a_state_from_a_backup(synced: Bench, sandbox: Sandbox) -> None:
     synced.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 1")
     synced.sync_once(deliver=False)  # the backup is of now: it is pending
     backup = (synced.folder / "state.db").read_bytes()

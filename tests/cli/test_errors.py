@@ -1,4 +1,4 @@
-"""What a person does wrong, or finds broken: one or two sentences with the mend, an exit code."""
+"""Mistakes and outages: one or two sentences with the fix, and an exit code."""
 
 import os
 import sqlite3
@@ -166,7 +166,7 @@ def state_of(bench: Bench) -> list[str]:
 
 
 @pytest.mark.parametrize("command", ["check", "once", "run", "status", "contracts list"])
-def test_broken_yaml_is_told_with_its_line(fresh: Bench, command: str):
+def test_broken_yaml_is_reported_with_its_line(fresh: Bench, command: str):
     fresh.config.write_text("source:\n  url: [\n")
 
     words = told(fresh.run(*command.split()), 2)
@@ -189,14 +189,14 @@ def test_an_unknown_key_names_the_nearest(fresh: Bench, edit: Edit):
     assert words.endswith("`source.lookbak` is not a key. Did you mean `source.lookback`?")
 
 
-def test_a_configuration_that_is_not_there_is_told(fresh: Bench):
+def test_a_missing_configuration_is_an_error(fresh: Bench):
     fresh.config.unlink()
 
     words = told(fresh.run("status"), 2)
     assert words.startswith(f"{fresh.config}, which --config names, is not there.")
 
 
-def test_a_refused_client_is_told_without_its_secret(fresh: Bench, edit: Edit):
+def test_a_refused_client_is_reported_without_its_secret(fresh: Bench, edit: Edit):
     edit('"client_secret": "sandbox"', f'"client_secret": "{SECRET}"')
     ran = fresh.run("once")
     checked, shown = fresh.run("check"), fresh.run("config", "show")
@@ -213,7 +213,7 @@ def test_a_refused_client_is_told_without_its_secret(fresh: Bench, edit: Edit):
 # The sandbox
 
 
-def test_a_port_that_is_taken_is_told(sandbox: Sandbox):
+def test_a_port_that_is_taken_is_an_error(sandbox: Sandbox):
     address = sandbox.url.removeprefix("http://")
     ran = bare("sandbox", "--listen", address)
 
@@ -221,7 +221,7 @@ def test_a_port_that_is_taken_is_told(sandbox: Sandbox):
 
 
 @pytest.mark.parametrize(("option", "word"), [("--listen", "host:port"), ("--fault", "status")])
-def test_an_option_of_the_sandbox_that_makes_no_sense_is_told(option: str, word: str):
+def test_an_option_of_the_sandbox_that_makes_no_sense_is_an_error(option: str, word: str):
     words = told(bare("sandbox", option, "nonsense"), 2)
 
     assert "'nonsense' is no" in words

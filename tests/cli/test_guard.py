@@ -51,7 +51,7 @@ def test_approve_asks_first_and_then_it_goes(held: Bench, sandbox: Sandbox) -> N
     assert held.run("approve", "--yes", "--json").document == {"released": 0, "held": 0}
 
 
-def test_discard_drops_what_the_source_has_put_right(held: Bench, sandbox: Sandbox) -> None:
+def test_discard_drops_what_the_source_has_corrected(held: Bench, sandbox: Sandbox) -> None:
     held.run("once")
     held.source("UPDATE contracts SET plan = 'Gold' WHERE id = 1")
     report = held.run("discard", "--json")

@@ -262,7 +262,7 @@ def test_a_wrong_answer_is_asked_for_again(tmp_path: Path, fresh: Bench, sandbox
         ("--output", "source.db/config.yaml", "source.db is not a folder"),
     ],
 )
-def test_an_option_that_cannot_work_is_told_and_writes_nothing(
+def test_an_option_that_cannot_work_is_an_error_and_writes_nothing(
     tmp_path: Path, fresh: Bench, sandbox: Sandbox, option: str, value: str, says: str
 ):
     ran = by_options(tmp_path, "sqlite:///source.db", sandbox, option, value)
@@ -309,7 +309,7 @@ def test_a_password_is_given_once(url: str, why: str, tmp_path: Path, sandbox: S
     assert not (tmp_path / "made" / "config.yaml").exists()
 
 
-def test_a_configuration_that_is_valid_and_wrong_is_told_at_the_end(
+def test_a_valid_configuration_that_cannot_work_is_reported_by_the_check_at_the_end(
     tmp_path: Path, fresh: Bench, sandbox: Sandbox
 ):
     swapped = ["--start", "end_date", "--end", "start_date"]

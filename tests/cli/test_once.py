@@ -46,7 +46,7 @@ def test_a_once_beside_another_waits_for_its_end(synced: Bench, sandbox: Sandbox
     assert len(sandbox.puts()) == before + 1
 
 
-def test_a_source_that_is_away_is_told_as_json_too(synced: Bench) -> None:
+def test_a_source_that_is_away_is_reported_as_json_too(synced: Bench) -> None:
     (synced.folder / "source.db").unlink()
     ran = synced.run("once", "--json")
 

@@ -8,7 +8,7 @@ from tests.support.bench import NOW, Bench
 from tests.support.sandbox import Sandbox
 
 
-def test_a_plan_counts_gone_rows_as_gone_alone_and_tells_what_waits(
+def test_a_plan_counts_gone_rows_as_gone_alone_and_counts_what_waits(
     tmp_path: Path, sandbox: Sandbox
 ) -> None:
     bench = Bench.with_contracts(tmp_path, sandbox, source={"deleted_when": "plan = 'Gone'"})

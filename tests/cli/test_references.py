@@ -64,7 +64,7 @@ def test_an_export_that_cannot_be_written_says_why(synced: Bench) -> None:
     assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
 
 
-def test_what_was_exported_is_imported_elsewhere_and_here_changes_nothing(
+def test_an_export_is_imported_by_another_state_and_changes_nothing_in_its_own(
     synced: Bench,
 ) -> None:
     text = synced.run("references", "export", "-").out
@@ -122,7 +122,7 @@ def test_one_wrong_line_keeps_the_whole_file_out(synced: Bench) -> None:
     assert pairs(synced) == before
 
 
-def test_of_very_many_wrong_lines_the_first_are_told(fresh: Bench) -> None:
+def test_of_very_many_wrong_lines_the_first_are_listed(fresh: Bench) -> None:
     ran = imported(fresh, "source_id,reference\n" + "1,\n" * 25)
 
     assert "Nothing was imported: 25 lines cannot be taken." in ran.out
@@ -229,7 +229,7 @@ def test_a_composite_key_is_imported_as_its_row_is_captured(fresh: Bench, sandbo
     assert set(sandbox.contracts()) == {"CG-1", "erp-2", "erp-3"}
 
 
-def test_an_imported_contract_is_planned_and_shown_as_what_it_is(fresh: Bench) -> None:
+def test_an_imported_contract_is_planned_as_an_update_and_shown_as_imported(fresh: Bench) -> None:
     imported(fresh, "source_id,reference\n1,CG-1\n9,CG-9\n")
     plan = fresh.run("plan", "--json").document
     [one, other] = fresh.run("contracts", "list", "--json").document["contracts"]

@@ -43,9 +43,7 @@ def test_a_retry_makes_the_next_probe_due(refused: Bench) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["1", "--all"], ["nobody"]])
-def test_a_retry_of_nothing_of_both_or_of_nobody_is_a_mistake(
-    refused: Bench, arguments: list[str]
-) -> None:
+def test_a_retry_needs_either_known_names_or_all(refused: Bench, arguments: list[str]) -> None:
     assert refused.run("retry", *arguments).code == 2
 
 

@@ -38,15 +38,15 @@ def test_every_full_scan_is_the_last_reconcile(fresh: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "mend"), [(401, "Check `customergauge.client_id`"), (403, "let this client PUT")]
+    ("status", "hint"), [(401, "Check `customergauge.client_id`"), (403, "let this client PUT")]
 )
-def test_a_refused_client_is_told_with_the_mend(
-    fresh: Bench, sandbox: Sandbox, status: int, mend: str
+def test_a_refused_client_is_reported_with_its_hint(
+    fresh: Bench, sandbox: Sandbox, status: int, hint: str
 ) -> None:
     sandbox.strike(f"status={status}")
     fresh.sync_once()
 
-    assert mend in fresh.run("status").out
+    assert hint in fresh.run("status").out
 
 
 def deliver_until_throttled(bench: Bench) -> None:

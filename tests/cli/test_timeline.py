@@ -1,4 +1,4 @@
-"""`contracts show`: one contract's story in the order of time."""
+"""`contracts show`: one contract's timeline."""
 
 import re
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def due_now(bench: Bench) -> None:
     bench.run("retry", "--all")
 
 
-def test_the_story_of_a_contract_is_told_in_order(synced: Bench, sandbox: Sandbox) -> None:
+def test_the_timeline_of_a_contract_is_in_order(synced: Bench, sandbox: Sandbox) -> None:
     change(synced, 1, end_date="2027-12-31")
     sandbox.strike("status=503 times=2", "lost times=1")
     synced.sync_once()
@@ -54,7 +54,7 @@ def test_the_story_of_a_contract_is_told_in_order(synced: Bench, sandbox: Sandbo
     assert len(told) == 8
 
 
-def test_what_our_own_rules_refuse_and_what_is_gone_are_told(synced: Bench) -> None:
+def test_the_timeline_shows_what_our_own_rules_refuse_and_what_is_gone(synced: Bench) -> None:
     assert list(lines(synced, "4")) == [
         "seen in the source, for the first time",
         "rejected account: must not be empty",
@@ -69,7 +69,7 @@ def test_what_our_own_rules_refuse_and_what_is_gone_are_told(synced: Bench) -> N
     ]
 
 
-def test_a_refusal_is_told_in_customergauges_words(synced: Bench, sandbox: Sandbox) -> None:
+def test_a_refusal_is_shown_in_customergauges_words(synced: Bench, sandbox: Sandbox) -> None:
     sandbox.strike('status=422 times=1 body={"errors":{"start":["Too_old."]}}')
     change(synced, 2, plan="Silver")
     synced.sync_once()
@@ -89,7 +89,7 @@ def test_an_acknowledgement_outlives_its_history(synced: Bench) -> None:
     ]
 
 
-def test_a_contract_that_was_lost_there_shows_that_it_was_made_anew(
+def test_a_contract_that_customergauge_lost_is_shown_as_recreated(
     synced: Bench, sandbox: Sandbox
 ) -> None:
     sandbox.ledger.held["contracts"].clear()

@@ -38,7 +38,7 @@ def test_the_demo_shows_the_whole_system_and_proves_that_both_sides_agree(
     assert "Traceback" not in ran.err
 
 
-def test_check_looks_at_everything_that_a_run_needs_and_names_what_comes_next(
+def test_check_checks_everything_that_a_run_needs_and_names_the_next_step(
     fresh: Bench, sandbox: Sandbox
 ):
     ran = fresh.run("check")
@@ -211,7 +211,7 @@ def test_one_contract_tells_its_whole_story(synced: Bench):
     assert re.search(r"  PUT +201  acknowledged: the whole contract$", ran.out, re.MULTILINE)
 
 
-def test_a_contract_that_is_not_known_is_told_why(synced: Bench):
+def test_show_says_why_a_contract_is_unknown(synced: Bench):
     synced.run("once")
     synced.source("INSERT INTO contracts VALUES (99998, 'Late', '2024-01-01', NULL, 'Gold', NULL)")
     unstamped = synced.run("contracts", "show", "99998")

@@ -137,7 +137,7 @@ def test_beyond_the_horizon_only_force_moves_it(tmp_path: Path, sandbox: Sandbox
 
 
 @pytest.mark.parametrize("by", ["soon", "5000"])
-def test_a_rewind_by_what_is_no_duration_is_refused(standing: Bench, by: str) -> None:
+def test_a_rewind_by_anything_but_a_duration_is_refused(standing: Bench, by: str) -> None:
     assert standing.run("watermark", "rewind", by, "--yes").code == 2
 
 
@@ -178,7 +178,7 @@ def test_a_rewind_beyond_all_times_reads_every_row(standing: Bench) -> None:
     assert "4 rows are read again" in standing.run("watermark", "rewind", "9999999d", "--yes").out
 
 
-def test_who_says_no_on_a_terminal_moves_nothing(standing: Bench) -> None:
+def test_answering_no_moves_nothing(standing: Bench) -> None:
     no = standing.run("watermark", "rewind", "24h", answer="n\n")
     unmoved = shown(standing)["version"]
     yes = standing.run("watermark", "rewind", "24h", answer="y\n")
@@ -189,7 +189,7 @@ def test_who_says_no_on_a_terminal_moves_nothing(standing: Bench) -> None:
     assert (yes.code, shown(standing)["version"]) == (0, 2)
 
 
-def test_a_move_while_nobody_watches_is_not_undone_by_the_next_poll(standing: Bench) -> None:
+def test_a_move_without_a_daemon_is_not_undone_by_the_next_poll(standing: Bench) -> None:
     standing.source("UPDATE contracts SET plan = 'Silver' WHERE id = 2")
     standing.run("watermark", "rewind", "2d", "--yes")
     standing.sync_once(deliver=False)
@@ -198,7 +198,9 @@ def test_a_move_while_nobody_watches_is_not_undone_by_the_next_poll(standing: Be
     assert story["diff"] == {"description": ["Gold", "Silver"]}
 
 
-def test_a_text_among_the_numbers_is_one_rows_trouble(tmp_path: Path, sandbox: Sandbox) -> None:
+def test_a_text_in_an_integer_watermark_column_affects_that_row_alone(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
     bench = Bench.with_contracts(tmp_path, sandbox, watermark="INTEGER", source={"lookback": "1s"})
     bench.source("DELETE FROM contracts WHERE id = 4")
     bench.run("once")

@@ -33,7 +33,7 @@ def proposal(table: str, *, indexed: bool = True, view: bool = False) -> Proposa
     return Proposal(table, ("id",), "updated_at", "name", "start", None, None, indexed, view)
 
 
-def test_tables_are_listed_with_what_speaks_for_them():
+def test_tables_are_listed_with_rows_key_and_index():
     proposals = [
         proposal("contracts"),
         proposal("old", indexed=False),
@@ -171,14 +171,14 @@ def test_a_file_that_holds_nothing_may_be_written(tmp_path: Path):
         write_files({secret: ("newer", 0o600)}, force=False)
 
 
-def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path):
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path):
     (tmp_path / "file").touch()
     expect_writable(tmp_path / "not" / "yet")
     with pytest.raises(UserMistake, match="file is not a folder"):
         expect_writable(tmp_path / "file" / "below")
 
 
-def test_a_zone_that_the_world_does_not_know_is_asked_for():
+def test_an_unknown_time_zone_of_the_source_is_asked_for():
     script = Prompter({"time-zone": None}, terminal=False)
 
     assert ask_time_zone(script, None) is None
@@ -201,7 +201,7 @@ def test_a_source_address_keeps_its_password_apart():
 
 
 @pytest.mark.parametrize("url", ["oracle://db/erp", "nonsense", "mysql://db/erp?password=hunter2"])
-def test_an_address_that_cannot_be_used_is_told_without_it(url: str):
+def test_a_url_that_cannot_be_used_is_refused_without_showing_it(url: str):
     with pytest.raises(UserMistake, match="The URL of the source") as told:
         source_address(url)
 
