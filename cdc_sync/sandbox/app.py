@@ -1,14 +1,14 @@
 """The sandbox as an ASGI application: CustomerGauge's API, and what only a sandbox has."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from html import escape
 from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -32,49 +32,9 @@ PUTS_SHOWN = 30
 REFUSALS_SHOWN = 20
 REFUSALS_SOUGHT = 5000  # of the latest PUTs
 FIELDS = ("reference", "account", "start", "end", "description")
-PUT_HEAD = ("at", "path", "reference", "status", "applied", "fault")
-REFUSAL_HEAD = ("at", "reference", "errors")
-FAULT_HEAD = ("fault", "struck")
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>CustomerGauge sandbox</title>
-<link rel="stylesheet" href="/assets/page.css">
-<script src="/assets/page.js" defer></script>
-</head>
-<body>
-<header>
-<h1>CustomerGauge sandbox</h1>
-<p>A stand-in on this machine. Nothing here reaches CustomerGauge.</p>
-<form><label>Search <input name="search" type="search" value="{search}"></label></form>
-</header>
-<main>
-<table class="counts">
-<thead><tr><th>contracts</th><th>accounts</th><th>PUTs</th><th>tokens</th></tr></thead>
-<tbody>{counts}</tbody>
-</table>
-<section><h2>Contracts</h2><p>{found}</p>{contracts}</section>
-<section><h2>Last PUTs</h2>{puts}</section>
-<section><h2>Refusals</h2>{refusals}</section>
-<section><h2>Faults</h2>{faults}</section>
-</main>
-<section id="faults">
-<h2>Let something go wrong</h2>
-{mistake}
-<form method="post" action="/faults/add">
-<label>A fault <input name="fault" placeholder="status=503 share=10% times=3"></label>
-<button>Add</button>
-</form>
-<form method="post" action="/faults/add">
-{offered}
-</form>
-<form method="post" action="/faults/clear"><button>All well again</button></form>
-</section>
-</body>
-</html>
-"""
+PAGE = Environment(
+    loader=PackageLoader("cdc_sync.sandbox"), autoescape=True, undefined=StrictUndefined
+).get_template("page.html")
 
 
 def sandbox_app(
@@ -188,7 +148,7 @@ async def _mistake(_request: Request, error: Exception) -> Response:
     return json_response(400, {"message": str(error)})
 
 
-def render(ledger: Ledger, faults: list[dict[str, Any]], search: str, mistake: str = "") -> str:
+def render(ledger: Ledger, faults: list[dict[str, Any]], search: str, mistake: str = "") -> bytes:
     """Return the whole page; every text that came from outside is escaped.
 
     `mistake` is what was wrong with the fault that a person has written.
@@ -197,19 +157,21 @@ def render(ledger: Ledger, faults: list[dict[str, Any]], search: str, mistake: s
     found = [body for body in held["contracts"].values() if _contains(body, search)]
     latest = ledger.latest(REFUSALS_SOUGHT)
     refused = islice((entry for entry in latest if entry.errors), REFUSALS_SHOWN)
-    counts = (len(held["contracts"]), len(held["accounts"]), held["puts"], held["tokens"])
-    contracts = ([body.get(field) for field in FIELDS] for body in found[:CONTRACTS_SHOWN])
-    return PAGE.format(
-        counts=_row("td", counts),
-        search=escape(search),
-        found=f"{len(found)} found, the first {CONTRACTS_SHOWN} shown",
-        contracts=_table(FIELDS, contracts),
-        puts=_table(PUT_HEAD, map(_put_cells, latest[:PUTS_SHOWN])),
-        refusals=_table(REFUSAL_HEAD, map(_refusal_cells, refused)),
-        faults=_table(FAULT_HEAD, map(_fault_cells, faults)),
-        mistake=f'<p class="wrong" role="alert">{_escaped(mistake)}</p>' if mistake else "",
-        offered="\n".join(f'<button name="fault" value="{one}">{one}</button>' for one in OFFERED),
+    page = PAGE.render(
+        counts=(len(held["contracts"]), len(held["accounts"]), held["puts"], held["tokens"]),
+        search=search,
+        found=len(found),
+        most=CONTRACTS_SHOWN,
+        fields=FIELDS,
+        contracts=[[body.get(name) for name in FIELDS] for body in found[:CONTRACTS_SHOWN]],
+        puts=map(_put_cells, latest[:PUTS_SHOWN]),
+        refusals=map(_refusal_cells, refused),
+        faults=map(_fault_cells, faults),
+        mistake=mistake,
+        offered=OFFERED,
     )
+    # Half a surrogate pair is legal in JSON and cannot be sent as UTF-8.
+    return page.encode("utf-8", "replace")
 
 
 def _contains(body: Mapping[str, Any], search: str) -> bool:
@@ -217,36 +179,17 @@ def _contains(body: Mapping[str, Any], search: str) -> bool:
     return any(sought in str(body.get(field, "")).casefold() for field in FIELDS)
 
 
-def _put_cells(entry: Entry) -> Iterable[Any]:
+def _put_cells(entry: Entry) -> tuple[object, ...]:
     applied = "yes" if entry.applied else "no"
-    return (_clock(entry), entry.path, entry.reference, entry.status, applied, entry.fault)
+    at = f"{entry.at:%H:%M:%S}"
+    return (at, entry.path, entry.reference, entry.status, applied, entry.fault)
 
 
-def _refusal_cells(entry: Entry) -> Iterable[Any]:
+def _refusal_cells(entry: Entry) -> tuple[object, ...]:
     errors = " ".join(text for texts in entry.errors.values() for text in texts)
-    return (_clock(entry), entry.reference, errors)
+    return (f"{entry.at:%H:%M:%S}", entry.reference, errors)
 
 
-def _fault_cells(fault: Mapping[str, Any]) -> Iterable[Any]:
+def _fault_cells(fault: Mapping[str, Any]) -> tuple[object, ...]:
     words = [f"{name}={value}" for name, value in fault.items() if name not in {"kind", "struck"}]
     return (" ".join([fault["kind"], *words]), fault["struck"])
-
-
-def _clock(entry: Entry) -> str:
-    return f"{entry.at:%H:%M:%S}"
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    body = "\n".join(_row("td", row) for row in rows)
-    return f"<table><thead>{_row('th', head)}</thead><tbody>\n{body}\n</tbody></table>"
-
-
-def _row(cell: str, values: Iterable[Any]) -> str:
-    cells = "".join(f"<{cell}>{_escaped(value)}</{cell}>" for value in values)
-    return f"<tr>{cells}</tr>"
-
-
-def _escaped(value: Any) -> str:
-    # Half a surrogate pair is legal in JSON and cannot be sent as UTF-8.
-    known = "" if value is None else str(value)
-    return escape(known.encode("utf-8", "replace").decode("utf-8"))

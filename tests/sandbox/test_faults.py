@@ -166,7 +166,7 @@ def test_the_page_says_what_is_wrong_with_a_fault_and_keeps_the_others(sandbox):
     page = sandbox.press("faults/add", fault="<b>boom</b>")
 
     assert page.status_code == 400
-    assert "&#x27;&lt;b&gt;boom&lt;/b&gt;&#x27; is no kind of fault. Kinds: " in page.text
+    assert "&#39;&lt;b&gt;boom&lt;/b&gt;&#39; is no kind of fault. Kinds: " in page.text
     assert [fault["kind"] for fault in sandbox.get("faults").json()] == ["lost"]
 
 
