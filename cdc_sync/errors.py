@@ -38,6 +38,13 @@ class StateRefused(UserMistake):
     """The state database is not one that this program and configuration may use."""
 
 
+class StateUnreadable(StateRefused, StateUnavailable):
+    """A value in the state database is one that this version cannot read.
+
+    A daemon waits for it as for a state that is away: what writes it may be a newer daemon.
+    """
+
+
 class TokenUnavailable(CdcSyncError):
     """The token endpoint gave no token; asking again may help."""
 

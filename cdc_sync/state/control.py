@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from cdc_sync.errors import StateRefused
+from cdc_sync.errors import StateUnreadable
 from cdc_sync.rules.gate import ApiStatus
 from cdc_sync.rules.pace import SharedPace
 from cdc_sync.rules.watermark import HorizonState, Sample
@@ -88,7 +88,7 @@ _REMOVE = sa.delete(control).where(control.c.key == _KEY)
 def load(tx: Connection, kind: type[V], name: str | None = None) -> V | None:
     """Returns the stored value of this type, of this name where there are several; None for none.
 
-    Raises StateRefused for a value that this version cannot read.
+    Raises StateUnreadable for a value that this version cannot read.
     """
     return _read(tx, _READ, kind, _key(kind, name))
 
@@ -176,7 +176,7 @@ def _decode(kind: Any, key: str, text: str) -> Any:
     try:
         stored = _adapter(kind).validate_json(text)
     except ValidationError as error:
-        raise StateRefused(
+        raise StateUnreadable(
             f"The state's `{key}` cannot be read: {error.errors()[0]['msg']}.",
             hint="Use the version of cdc-sync that wrote it, or a newer one.",
         ) from None
