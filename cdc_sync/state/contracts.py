@@ -31,8 +31,11 @@ from cdc_sync.state.tables import (
     among,
     bulk_statement,
     contract,
+    fetch_dicts,
+    has_contract,
     in_one_order,
     listed,
+    page_by_id,
 )
 
 KNOWN = (
@@ -47,6 +50,8 @@ KNOWN = (
     contract.c.gone_at,
 )
 KnownRow: TypeAlias = Any  # a raw row of the columns above
+#: The contracts that CustomerGauge holds, or may hold.
+MAY_BE_SENT = sa.or_(contract.c.acknowledged.is_not(None), contract.c.in_doubt.is_not(None))
 _NOT_SYNCED = sa.text("status <> 'synced'")  # as the partial index has it
 _SEEN = sa.table("seen", sa.column("source_id", sa.Text))  #: temporary, of `SeenIds`
 
@@ -253,17 +258,12 @@ class SeenIds:
             yield page
 
     def _missing_page(self, after: SourceId | None, limit: int) -> list[KnownRow]:
-        query = (
-            select(*KNOWN)
-            .where(contract.c.status != Status.GONE.value)
-            .where(contract.c.source_id.not_in(select(_SEEN.c.source_id)))
-            .order_by(contract.c.source_id)
-            .limit(limit)
+        unseen = select(*KNOWN).where(
+            contract.c.status != Status.GONE.value,
+            contract.c.source_id.not_in(select(_SEEN.c.source_id)),
         )
-        if after is not None:
-            query = query.where(contract.c.source_id > after)
         with self._state.translating_errors():
-            page = list(self._connection.execute(query))
+            page = list(self._connection.execute(page_by_id(unseen, after, limit)))
             self._connection.rollback()  # no view of the state is held open between pages
             return page
 
@@ -275,9 +275,8 @@ def find(tx: Connection, id_or_reference: str) -> dict[str, Any] | None:
     """Returns all columns of one contract, by source id, or else by reference."""
     names = {id_or_reference, canonical_id(id_or_reference)}
     for column in (contract.c.source_id, contract.c.reference):
-        row = tx.execute(select(contract).where(column.in_(names))).mappings().first()
-        if row is not None:
-            return dict(row)
+        if rows := fetch_dicts(tx, select(contract).where(column.in_(names)).limit(1)):
+            return rows[0]
     return None
 
 
@@ -298,14 +297,12 @@ def list_page(
     tx: Connection, status: Status | None, after: str | None, limit: int
 ) -> list[dict[str, Any]]:
     """Returns all columns of the contracts after a cursor, in order of their id."""
-    query = select(contract).order_by(contract.c.source_id).limit(limit)
+    query = page_by_id(select(contract), after, limit)
     if status is not None:
         query = query.where(contract.c.status == status.value)
     if status not in (None, Status.SYNCED):
         query = query.where(_NOT_SYNCED)
-    if after is not None:
-        query = query.where(contract.c.source_id > after)
-    return [dict(row) for row in tx.execute(query).mappings()]
+    return fetch_dicts(tx, query)
 
 
 def find_example_error(tx: Connection, status: Status) -> str | None:
@@ -352,5 +349,4 @@ def count_known(tx: Connection, most: int | None = None) -> int:
 
 def has_sent_any(tx: Connection) -> bool:
     """Returns whether CustomerGauge holds, or may hold, any contract."""
-    sent = sa.or_(contract.c.acknowledged.is_not(None), contract.c.in_doubt.is_not(None))
-    return tx.execute(select(contract.c.source_id).where(sent).limit(1)).first() is not None
+    return has_contract(tx, MAY_BE_SENT)

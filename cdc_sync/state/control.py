@@ -109,15 +109,6 @@ def load_shared(tx: Connection, kind: type[V]) -> V | None:
     return _read(tx, _READ_SHARED, kind, _key(kind))
 
 
-def load_named(tx: Connection, kind: type[V]) -> dict[str, V]:
-    """Returns the stored values of this type by their names."""
-    prefix = _PREFIXES[kind]
-    rows = tx.execute(
-        select(control.c.key, control.c.value).where(control.c.key.startswith(prefix))
-    )
-    return Snapshot({row[0]: row[1] for row in rows}).named(kind)
-
-
 def save(tx: Connection, value: object, name: str | None = None) -> None:
     """Stores a value in place of the one before of its type and name."""
     key = _key(type(value), name)
@@ -210,7 +201,7 @@ def is_paused(tx: Connection) -> bool:
 
 def remove_presences(tx: Connection, before: datetime) -> None:
     """Removes the presences of daemons whose last sign of life was before an instant."""
-    for name, presence in load_named(tx, Presence).items():
+    for name, presence in read_snapshot(tx).named(Presence).items():
         if presence.beat_at < before:
             remove(tx, Presence, name)
 
@@ -222,12 +213,12 @@ def ask(tx: Connection, name: str, kind: str, now: datetime) -> None:
 
 def unanswered_requests(tx: Connection) -> dict[str, Request]:
     """Returns the requests that wait for an answer by their names."""
-    requests = load_named(tx, Request)
+    requests = read_snapshot(tx).named(Request)
     return {name: request for name, request in requests.items() if request.report is None}
 
 
 def answer(tx: Connection, name: str, request: Request, report: dict[str, Any]) -> None:
-    """Stores the answer to a request, unless it was withdrawn or asked anew since."""
+    """Stores the answer to a request, unless it was withdrawn or replaced since."""
     asked = load(tx, Request, name)
     if asked is not None and asked.id == request.id:
         save(tx, replace(asked, report=report), name)

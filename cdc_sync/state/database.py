@@ -83,7 +83,8 @@ class Database:
             yield
         except (exc.DBAPIError, exc.TimeoutError) as error:
             raise StateUnavailable(
-                f"The state database {self.name} does not work: {_said(error)}", hint=_mend(error)
+                f"The state database {self.name} does not work: {_first_line(error)}",
+                hint=_hint_for(error),
             ) from error
 
 
@@ -195,12 +196,12 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if is_for_reading(connection) else "BEGIN IMMEDIATE")
 
 
-def _said(error: exc.SQLAlchemyError) -> str:
+def _first_line(error: exc.SQLAlchemyError) -> str:
     original = getattr(error, "orig", None) or error
     return str(original).strip().splitlines()[0][:300].rstrip(".") + "."
 
 
-def _mend(error: exc.SQLAlchemyError) -> str | None:
+def _hint_for(error: exc.SQLAlchemyError) -> str | None:
     text = str(getattr(error, "orig", error))
     if "not a database" in text or "malformed" in text:
         return (

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, FromClause, Insert, select
 
 from cdc_sync.contract import changed_fields, problems_to_json
 from cdc_sync.rules.outcome import Settlement
-from cdc_sync.state.tables import bulk_statement, delivery, run
+from cdc_sync.state.tables import bulk_statement, delivery, fetch_dicts, run
 
 STOPPED = "stopped before its end"  #: the error of a run that somebody ended
 
@@ -51,7 +51,7 @@ def log_run(tx: Connection, report: Run) -> None:
 
 
 def log_deliveries(tx: Connection, settlements: Sequence[Settlement]) -> None:
-    """Adds every attempt with what came of it to the history."""
+    """Adds every attempt with its result to the history."""
     _insert_deliveries.execute(tx, [_row(settlement) for settlement in settlements])
 
 
@@ -77,13 +77,7 @@ def _insert_deliveries(given: FromClause) -> Insert:
 
 def list_deliveries(tx: Connection, source_id: str, limit: int) -> list[dict[str, Any]]:
     """Returns one contract's latest attempts, oldest first."""
-    latest = (
-        select(delivery)
-        .where(delivery.c.source_id == source_id)
-        .order_by(delivery.c.id.desc())
-        .limit(limit)
-    )
-    rows = [dict(row) for row in tx.execute(latest).mappings()]
+    rows = _list_latest(tx, delivery, limit, delivery.c.source_id == source_id)
     return [
         {
             "at": row["at"],
@@ -97,8 +91,7 @@ def list_deliveries(tx: Connection, source_id: str, limit: int) -> list[dict[str
 
 def list_latest_deliveries(tx: Connection, limit: int) -> list[dict[str, Any]]:
     """Returns the latest attempts of all contracts, newest first."""
-    query = select(delivery).order_by(delivery.c.id.desc()).limit(limit)
-    return [dict(row) for row in tx.execute(query).mappings()]
+    return _list_latest(tx, delivery, limit)
 
 
 def taken_since(tx: Connection, at: datetime) -> list[str]:
@@ -119,10 +112,13 @@ def taken_since(tx: Connection, at: datetime) -> list[str]:
 
 def list_runs(tx: Connection, before: int | None, limit: int) -> list[dict[str, Any]]:
     """Returns the latest runs, or those before one of them, newest first."""
-    query = select(run).order_by(run.c.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(run.c.id < before)
-    return [dict(row) for row in tx.execute(query).mappings()]
+    return _list_latest(tx, run, limit, *([] if before is None else [run.c.id < before]))
+
+
+def _list_latest(
+    tx: Connection, table: sa.Table, limit: int, *where: sa.ColumnElement[bool]
+) -> list[dict[str, Any]]:
+    return fetch_dicts(tx, select(table).where(*where).order_by(table.c.id.desc()).limit(limit))
 
 
 def prune(tx: Connection, before: datetime, limit: int) -> int:

@@ -5,7 +5,7 @@ guard judged too much is `held` until a person approves or discards it. A contra
 gone has `gone_at` in both.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -17,12 +17,13 @@ from cdc_sync.contract import SourceId, Status, changed_fields
 from cdc_sync.rules.compare import compare_gone
 from cdc_sync.rules.guard import Held, Tally
 from cdc_sync.state import contracts, control
-from cdc_sync.state.tables import contract
+from cdc_sync.state.tables import contract, has_contract, page_by_id
 from cdc_sync.state.values import GuardRunNumber, HoldReport, UnjudgedRuns
 
 EXAMPLES = 5
 PAGE = 1000
 
+_IS_HELD = contract.c.status == Status.HELD.value
 _IS_GONE = contract.c.gone_at.is_not(None)
 _IS_NEW = sa.and_(contract.c.gone_at.is_(None), contract.c.acknowledged.is_(None))
 
@@ -34,7 +35,7 @@ def is_unjudged(runs: Iterable[int]) -> ColumnElement[bool]:
 
 def is_held_until(until_run: int) -> ColumnElement[bool]:
     """Returns the condition that a contract is held by this run or an earlier one."""
-    return sa.and_(contract.c.status == Status.HELD.value, contract.c.held_run <= until_run)
+    return sa.and_(_IS_HELD, contract.c.held_run <= until_run)
 
 
 def take_run_number(tx: Connection) -> int:
@@ -107,9 +108,7 @@ def _as(status: Status) -> dict[str, Any]:
 
 def _end(tx: Connection, which: ColumnElement[bool], now: datetime) -> None:
     """Ends contracts that are gone, each on the day on which it was found so."""
-    found = (
-        select(*contracts.KNOWN).where(which, _IS_GONE).order_by(contract.c.source_id).limit(PAGE)
-    )
+    found = page_by_id(select(*contracts.KNOWN).where(which, _IS_GONE), None, PAGE)
     while rows := tx.execute(found).all():  # every one of them leaves `which`
         for row in rows:
             known = contracts.to_known(row)
@@ -128,17 +127,13 @@ def page_of_held(
     tx: Connection, until_run: int, after: SourceId | None, limit: int
 ) -> list[SourceId]:
     """Returns a page of the held contracts in order of their id."""
-    query = select(contract.c.source_id).where(is_held_until(until_run))
-    if after is not None:
-        query = query.where(contract.c.source_id > after)
-    query = query.order_by(contract.c.source_id).limit(limit)
-    return [SourceId(row[0]) for row in tx.execute(query)]
+    held = select(contract.c.source_id).where(is_held_until(until_run))
+    return [SourceId(row[0]) for row in tx.execute(page_by_id(held, after, limit))]
 
 
 def remove_report_if_none_held(tx: Connection) -> None:
     """Removes the report of the latest hold where nothing is held any more."""
-    is_held = contract.c.status == Status.HELD.value
-    if tx.execute(select(contract.c.source_id).where(is_held).limit(1)).first() is None:
+    if not has_contract(tx, _IS_HELD):
         control.remove(tx, HoldReport)
 
 
@@ -146,9 +141,8 @@ def save_report(
     tx: Connection, run: int, kind: str, known: int, now: datetime
 ) -> HoldReport | None:
     """Stores and returns the report of what a run holds; None where all of it was held before."""
-    before = tx.execute(select(contract.c.source_id).where(is_held_until(run - 1)).limit(1)).first()
-    earlier = control.load(tx, HoldReport) if before is not None else None
-    which = sa.and_(contract.c.status == Status.HELD.value, contract.c.held_run == run)
+    earlier = control.load(tx, HoldReport) if has_contract(tx, is_held_until(run - 1)) else None
+    which = sa.and_(_IS_HELD, contract.c.held_run == run)
     counts = count_changes(tx, which)
     if not counts.changes + counts.new:
         return None
@@ -168,10 +162,7 @@ def save_report(
 
 def list_examples(tx: Connection) -> list[dict[str, Any]]:
     """Returns the first few held contracts, and how each differs from what CustomerGauge holds."""
-    is_held = contract.c.status == Status.HELD.value
-    rows: Sequence[Any] = tx.execute(
-        select(contract).where(is_held).order_by(contract.c.source_id).limit(EXAMPLES)
-    ).all()
+    rows = tx.execute(page_by_id(select(contract).where(_IS_HELD), None, EXAMPLES))
     return [
         {
             "source_id": row.source_id,

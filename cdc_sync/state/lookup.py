@@ -11,7 +11,8 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from cdc_sync.contract import Problem, Reference, SourceId, Status, problems_to_json
 from cdc_sync.rules.compare import IMPORTED
-from cdc_sync.state.tables import among, contract
+from cdc_sync.state.contracts import MAY_BE_SENT
+from cdc_sync.state.tables import among, contract, fetch_dicts
 
 _KEY_LENGTH = 60  # characters of an account that the index knows, with its first quote
 _GREATEST = "\U0010ffff"
@@ -58,7 +59,7 @@ def find_by_account(
     )
     if status is not None:
         query = query.where(contract.c.status == status.value)
-    return [dict(row) for row in tx.execute(query).mappings()]
+    return fetch_dicts(tx, query)
 
 
 def list_stuck(tx: Connection, status: Status, limit: int) -> Iterator[Stuck]:
@@ -114,10 +115,9 @@ def lock_table(tx: Connection) -> None:
 
 def stream_references(tx: Connection) -> Iterator[ReferencePair]:
     """Yields what CustomerGauge holds, or may hold, in order of its id, never all in memory."""
-    sent = sa.or_(contract.c.acknowledged.is_not(None), contract.c.in_doubt.is_not(None))
     query = (
         select(contract.c.source_id, contract.c.reference)
-        .where(contract.c.reference.is_not(None), sent)
+        .where(contract.c.reference.is_not(None), MAY_BE_SENT)
         .order_by(contract.c.source_id)
     )
     for row in tx.execute(query.execution_options(yield_per=_PAGE)):
@@ -130,11 +130,7 @@ def find_stored(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, Store
         select(
             contract.c.source_id,
             contract.c.reference,
-            sa.or_(
-                contract.c.acknowledged.is_not(None),
-                contract.c.in_doubt.is_not(None),
-                contract.c.claimed_by.is_not(None),
-            ),
+            sa.or_(MAY_BE_SENT, contract.c.claimed_by.is_not(None)),
             sa.and_(contract.c.status == Status.REJECTED.value, contract.c.http_status.is_(None)),
         ).where(among(tx, contract.c.source_id, ids))
     )

@@ -1,7 +1,7 @@
 """The contract table as delivery sees it: the outbox, where the latest payload wins.
 
 A contract with `next_attempt_at` and without `claimed_by` waits to be sent. `claim` takes those
-that are due and puts them in doubt; `settle` writes what came of them and `release` gives back
+that are due and puts them in doubt; `settle` records their results, and `release` gives back
 what was never sent. A process that dies leaves its claims, which the last part of this module ends.
 """
 
@@ -17,7 +17,14 @@ from cdc_sync.rules.outcome import ACCOUNT_LONGEST, CONFIRM_AFTER, Claimed, Sett
 from cdc_sync.rules.verdict import LONGEST
 from cdc_sync.state.database import Database
 from cdc_sync.state.lease import has_ended, owner_id
-from cdc_sync.state.tables import Columns, among, bulk_statement, contract, in_one_order
+from cdc_sync.state.tables import (
+    Columns,
+    among,
+    bulk_statement,
+    contract,
+    has_contract,
+    in_one_order,
+)
 
 _LONGEST_WAIT = max(LONGEST, ACCOUNT_LONGEST) + timedelta(minutes=1)
 _WAITS = (contract.c.next_attempt_at.is_not(None), contract.c.claimed_by.is_(None))
@@ -133,7 +140,7 @@ def _mark_claimed(given: FromClause) -> sa.Update:
 
 
 def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
-    """Records what came of claims, and ends them.
+    """Records the results of claims, and ends them.
 
     What was seen in the source meanwhile stays: a newer payload keeps its status and is due.
     An answer that came after its claim was lost to another daemon puts the contract in doubt.
@@ -388,7 +395,7 @@ def free_claims_at_start(state: Database) -> None:
     What was to be sent is due, and still in doubt. On SQLite there is no other process.
     """
     if state.file is None:
-        _free(state, [owner_id()])  # of an earlier process with our number
+        _free_claims_of_all(state, [owner_id()])  # of an earlier process with our number
         free_claims_of_dead(state)
         return
     with state.begin() as tx:
@@ -398,12 +405,14 @@ def free_claims_at_start(state: Database) -> None:
 def free_claims_of_dead(state: Database) -> None:
     """Ends the claims of others that died on this machine. Raises StateUnavailable."""
     if state.file is None:
+        query = select(contract.c.claimed_by).where(_IS_CLAIMED).distinct()
         with state.read() as tx:
-            names = list_claim_owners(tx)
-        _free(state, [owner for owner in names if owner != owner_id() and _is_dead(owner)])
+            owners = [row[0] for row in tx.execute(query)]
+        dead = [owner for owner in owners if owner != owner_id() and _is_dead(owner)]
+        _free_claims_of_all(state, dead)
 
 
-def _free(state: Database, owners: Sequence[str]) -> None:
+def _free_claims_of_all(state: Database, owners: Sequence[str]) -> None:
     if owners:
         with state.begin() as tx:
             for owner in owners:
@@ -420,49 +429,34 @@ def free_expired_leases(state: Database) -> None:
     if state.file is not None:
         return
     with state.read() as tx:
-        if not has_expired_claims(tx):
+        if not has_contract(tx, _IS_EXPIRED):
             return
     with state.begin() as tx:
         free_expired_claims(tx)
 
 
-_IS_EXPIRED = sa.and_(
-    contract.c.claimed_by.is_not(None), contract.c.claimed_until < sa.func.clock_timestamp()
-)
-
-
-def has_expired_claims(tx: Connection) -> bool:
-    """Returns whether a lease is over by the clock of the state's server."""
-    return tx.execute(select(contract.c.source_id).where(_IS_EXPIRED).limit(1)).first() is not None
+_IS_CLAIMED = contract.c.claimed_by.is_not(None)
+_IS_EXPIRED = sa.and_(_IS_CLAIMED, contract.c.claimed_until < sa.func.clock_timestamp())
 
 
 def free_expired_claims(tx: Connection) -> int:
     """Ends the claims whose lease is over by the clock of the state's server."""
     # What is being settled or freed right now is left to the one who does it.
     expired = select(contract.c.source_id).where(_IS_EXPIRED).with_for_update(skip_locked=True)
-    change = sa.update(contract).where(contract.c.source_id.in_(expired), _IS_EXPIRED)
-    return tx.execute(change.values(_FREE)).rowcount
-
-
-def list_claim_owners(tx: Connection) -> list[str]:
-    """Returns the owners of all claims."""
-    query = select(contract.c.claimed_by).where(contract.c.claimed_by.is_not(None)).distinct()
-    return [row[0] for row in tx.execute(query)]
+    return _free_claims(tx, contract.c.source_id.in_(expired), _IS_EXPIRED)
 
 
 def free_all_claims(tx: Connection) -> int:
     """Ends the claims of processes that died; what was to be sent is due, and still in doubt."""
-    # next_attempt_at stays as it is: what was refused, held or gone meanwhile has none.
-    return tx.execute(
-        sa.update(contract).where(contract.c.claimed_by.is_not(None)).values(_FREE)
-    ).rowcount
+    return _free_claims(tx, _IS_CLAIMED)
 
 
 def free_claims_of(tx: Connection, owner: str, in_flight: Iterable[SourceId]) -> int:
-    """Ends the claims of an owner, but for those that are on their way."""
-    return tx.execute(
-        sa.update(contract)
-        .where(contract.c.claimed_by == owner)
-        .where(sa.not_(among(tx, contract.c.source_id, in_flight)))
-        .values(_FREE)
-    ).rowcount
+    """Ends the claims of an owner, except those that are on their way."""
+    is_in_flight = among(tx, contract.c.source_id, in_flight)
+    return _free_claims(tx, contract.c.claimed_by == owner, sa.not_(is_in_flight))
+
+
+def _free_claims(tx: Connection, *which: ColumnElement[bool]) -> int:
+    # next_attempt_at stays as it is: what was refused, held or gone meanwhile has none.
+    return tx.execute(sa.update(contract).where(*which).values(_FREE)).rowcount

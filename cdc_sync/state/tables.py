@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import orjson
 import sqlalchemy as sa
@@ -25,7 +25,6 @@ from sqlalchemy import (
     Table,
     Text,
 )
-from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -46,49 +45,23 @@ class Instant(TypeDecorator[datetime]):
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Returns the type that the driver sees: on SQLite the text itself."""
-        return dialect.type_descriptor(
-            _PLAIN_TEXT if dialect.name == "sqlite" else self.impl_instance
-        )
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Returns the value for the database."""
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Returns the instant as the driver takes it: for SQLite in UTC, without its zone."""
         if value is None or dialect.name != "sqlite":
             return value
-        return utc_text(value)
+        return value.astimezone(UTC).replace(tzinfo=None)
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Returns the instant in UTC."""
         if value is None:
             return None
-        if dialect.name == "sqlite":
-            return _instant(value)
-        return cast("datetime", value).astimezone(UTC)
-
-
-class _PlainText(sqlite.DATETIME):
-    """A DATETIME in the schema whose texts go to SQLite, and come back, as they are."""
-
-    def bind_processor(self, dialect: Dialect) -> None:
-        """Does nothing: the text is stored as it is."""
-
-    def result_processor(self, dialect: Dialect, coltype: object) -> None:
-        """Does nothing: the text is read as it is."""
-
-
-_PLAIN_TEXT: TypeEngine[Any] = _PlainText()  # type: ignore[no-untyped-call]
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
 
 
 @lru_cache(maxsize=256)  # a page of contracts is written with one `now`
 def utc_text(instant: datetime) -> str:
     """Returns an instant as SQLite stores it: sortable, in UTC."""
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
-
-
-@lru_cache(maxsize=256)  # and read again with it
-def _instant(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 contract = Table(
@@ -179,6 +152,22 @@ control = Table(
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
+
+
+def fetch_dicts(tx: Connection, query: sa.Select[Any]) -> list[dict[str, Any]]:
+    """Returns the rows of a query, each by the names of its columns."""
+    return [dict(row) for row in tx.execute(query).mappings()]
+
+
+def has_contract(tx: Connection, which: ColumnElement[bool]) -> bool:
+    """Returns whether a condition is true of any contract."""
+    return tx.execute(sa.select(contract.c.source_id).where(which).limit(1)).first() is not None
+
+
+def page_by_id(query: sa.Select[Any], after: str | None, limit: int) -> sa.Select[Any]:
+    """Returns the query of contracts, in order of their id from a cursor on."""
+    page = query.order_by(contract.c.source_id).limit(limit)
+    return page if after is None else page.where(contract.c.source_id > after)
 
 
 def among(tx: Connection, column: ColumnElement[Any], texts: Iterable[str]) -> ColumnElement[bool]:

@@ -19,7 +19,7 @@ from cdc_sync.rules.watermark import (
     write_watermark,
 )
 from cdc_sync.state import control
-from cdc_sync.state.tables import watermark, watermark_move
+from cdc_sync.state.tables import fetch_dicts, watermark, watermark_move
 from cdc_sync.state.values import HorizonReport
 
 ANOTHER_COLUMN = "the watermark column is another"
@@ -95,9 +95,8 @@ def begin_anew(
 
 def history(tx: Connection, limit: int) -> list[dict[str, Any]]:
     """Returns the latest moves by persons, newest first."""
-    query = select(watermark_move).order_by(watermark_move.c.id.desc()).limit(limit)
-    names = ("at", "who", "from", "to", "kind", "reason")
-    return [{name: row[name] for name in names} for row in tx.execute(query).mappings()]
+    columns = [column for column in watermark_move.c if not column.primary_key]
+    return fetch_dicts(tx, select(*columns).order_by(watermark_move.c.id.desc()).limit(limit))
 
 
 def load_carry_over(tx: Connection) -> CarryOver:
@@ -117,10 +116,10 @@ def save_horizon(tx: Connection, horizon: Horizon) -> None:
 
 
 def _log(
-    tx: Connection, known: Watermark, to: WatermarkValue | None, now: datetime, **said: str | None
+    tx: Connection, known: Watermark, to: WatermarkValue | None, now: datetime, **origin: str | None
 ) -> None:
     moved = {"at": now, "from": write_watermark(known.value), "to": write_watermark(to)}
-    tx.execute(watermark_move.insert().values({**moved, **said}))
+    tx.execute(watermark_move.insert().values({**moved, **origin}))
 
 
 def _write(
