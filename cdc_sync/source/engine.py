@@ -12,6 +12,14 @@ from sqlalchemy.engine import URL, Engine, make_url
 from cdc_sync.errors import SourceMistake, SourceUnavailable
 from cdc_sync.source.dialects import dialect_of
 
+_POOL: dict[str, Any] = {
+    "poolclass": sa.QueuePool,
+    "pool_size": 3,
+    "max_overflow": 2,
+    "pool_timeout": 60,
+    "pool_recycle": 3600,
+}
+
 
 def open_source(url_text: str) -> Engine:
     """Returns an engine whose every statement is a short read-only transaction of its own.
@@ -26,12 +34,8 @@ def open_source(url_text: str) -> Engine:
             url,
             connect_args=args,
             isolation_level="AUTOCOMMIT",
-            pool_size=3,
-            max_overflow=2,
-            pool_timeout=60,
-            pool_recycle=3600,
-            poolclass=sa.QueuePool,
             skip_autocommit_rollback=True,
+            **(_POOL if dialect.keeps_connections else {"poolclass": sa.NullPool}),
         )
     except ModuleNotFoundError as error:
         raise SourceUnavailable(

@@ -1,7 +1,7 @@
 """Reads the source: pages of rows, each its own short transaction, on one connection a scan."""
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -54,8 +54,16 @@ class Source:
 
         Raises SourceUnavailable, and SourceMistake for what the configuration names wrongly.
         """
-        with translating_errors(self.engine), self.engine.connect() as connection:
-            yield Scan(connection, self)
+        with translating_errors(self.engine), ExitStack() as opened:
+            try:
+                scan = Scan(opened.enter_context(self.engine.connect()), self)
+            except exc.DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                # It was ended while it was idle, and the pool has dropped all that are as old.
+                opened.close()
+                scan = Scan(opened.enter_context(self.engine.connect()), self)
+            yield scan
 
     @property
     def engine(self) -> Engine:

@@ -94,6 +94,8 @@ class Dialect(ABC):
     name: ClassVar[str]  #: as people call it
     #: Whether `(a, b) > (:a, :b)` is answered from an index; else a page is read in legs.
     row_values_use_index: ClassVar[bool] = True
+    #: Whether connections are kept from scan to scan.
+    keeps_connections: ClassVar[bool] = True
     #: Whether an id may be stored as 17 and as '17', which the database tells apart.
     ids_are_untyped: ClassVar[bool] = False
     #: The kinds of columns, by the type code of the DB-API's cursor description.

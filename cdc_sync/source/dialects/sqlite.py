@@ -27,6 +27,8 @@ class SQLite(Dialect):
 
     name = "SQLite"
     ids_are_untyped = True
+    # A connection that is kept goes on reading a file that was replaced by another since.
+    keeps_connections = False
     kinds = {None: ColumnKind.ANY}
     clock_query = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
     # By their words: sqlite3's own code is SQLITE_ERROR for all of them.
