@@ -25,8 +25,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple, Self
 
@@ -57,6 +58,9 @@ PRESENCE_REMOVED_AFTER = timedelta(minutes=10)
 RELOAD_REFUSED = "The changed configuration is wrong, and the old one in force: see the log"
 HUNG_AFTER_SECONDS = STATEMENT_TIMEOUT_SECONDS + 120.0  # one page of the source may take so long
 RETRY_PAGE_SECONDS = 10.0
+CANCEL_AFTER_SECONDS = 2.0  # a statement of the source that takes longer does not delay the end
+RECORDED_WITHIN_SECONDS = 10.0  # of the last answer at an end
+ERROR_SHOWN = 300  # characters
 
 
 class _Reported(NamedTuple):
@@ -86,7 +90,7 @@ class Daemon:
         self._stop = threading.Event()
         self._loops = Loops(sync.capture, sync.delivery.wake)
         self._capturing = Capturing(sync, self._loops, self._start)
-        redact = redaction_of(sync.config)
+        self._redact = redact = redaction_of(sync.config)
         self._alerts = Notifier(
             sync.config, sync.state, redact, sync.capture.now, lambda: self._capturing.running
         )
@@ -171,19 +175,22 @@ class Daemon:
         notify(STOPPING="1", STATUS="stopping", EXTEND_TIMEOUT_USEC=str(micros))
 
     def _longest_stop(self) -> float:
-        return self._sync.config.customergauge.timeout.total_seconds() + 10
+        return self._sync.config.customergauge.timeout.total_seconds() + RECORDED_WITHIN_SECONDS
 
     def _end(self) -> None:
-        self._threads += self._capturing.end()
+        capturing = self._capturing.end()
         self._sync.delivery.wake()
-        until = time.monotonic() + self._longest_stop()
-        for thread in self._threads:
-            thread.join(max(0.0, until - time.monotonic()))
+        _join(capturing, CANCEL_AFTER_SECONDS)
+        if any(thread.is_alive() for thread in capturing):
+            self._sync.capture.source.cancel()  # as one that waits for a lock on its table
+        _join([*capturing, *self._threads], self._longest_stop())
         try:
             with self._sync.state.begin() as tx:
                 control.remove(tx, Presence, self._name)
                 if self._sync.lease.held:
                     control.remove(tx, Presence)
+                if self._broken is not None:  # until the next one begins
+                    control.save(tx, replace(self._presence(), error=self._describe(self._broken)))
         except StateUnavailable as error:
             log.warning("state.unavailable", reason=str(error))
         log.info("daemon.stopped")
@@ -199,6 +206,10 @@ class Daemon:
         interval = watchdog_seconds()
         if interval is not None and not self._is_hung(interval):
             notify(WATCHDOG="1")
+
+    def _describe(self, error: BaseException) -> str:
+        words = str(error) if isinstance(error, CdcSyncError) else repr(error)
+        return self._redact(words)[:ERROR_SHOWN]
 
     @property
     def _role(self) -> str:
@@ -270,6 +281,12 @@ class Daemon:
             describe_polls(last, lag, now) if self._capturing.running else ["another daemon polls"]
         )
         return format_status_line(counts, polls, troubles)
+
+
+def _join(threads: Iterable[threading.Thread], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
 
 
 class PageServer:

@@ -69,12 +69,15 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
 
 def _daemon(presence: Presence | None, now: datetime) -> dict[str, Any]:
     if presence is None:
-        return {"running": False, "pid": None, "since": None, "role": None}
+        nothing = dict.fromkeys(("pid", "since", "role", "error", "age_seconds"))
+        return {"running": False, **nothing}
     return {
         "running": _is_running(presence, now),
         "pid": presence.pid,
         "since": format_instant(presence.since),
         "role": presence.role,
+        "error": presence.error,
+        "age_seconds": _seconds_since(presence.since, now),
     }
 
 
@@ -88,7 +91,7 @@ def _instances(presences: Iterable[Presence], now: datetime) -> list[dict[str, A
 
 
 def _is_running(presence: Presence, now: datetime) -> bool:
-    is_fresh = now - presence.beat_at < PRESENCE_GOOD_FOR
+    is_fresh = now - presence.beat_at < PRESENCE_GOOD_FOR and presence.error is None
     return is_fresh and not has_ended(presence.host, presence.pid)
 
 
@@ -142,7 +145,8 @@ def hold_document(
 def public_document(document: dict[str, Any]) -> dict[str, Any]:
     """Returns the document with the keys of `status --json` alone."""
     public = {name: value for name, value in document.items() if name != "hold"}
-    for section, extra in (("last_poll", "good_age_seconds"), ("api", "since")):
+    private = (("daemon", "age_seconds"), ("last_poll", "good_age_seconds"), ("api", "since"))
+    for section, extra in private:
         keys = document[section]
         public[section] = keys and {name: keys[name] for name in keys if name != extra}
     return public
@@ -180,14 +184,17 @@ def find_troubles(document: dict[str, Any], config: Config) -> Iterator[Trouble]
     daemon, poll, api = document["daemon"], document["last_poll"], document["api"]
     if not daemon["running"] and daemon["since"] is not None:
         message = "The daemon does not run although it should: start it, and read its log."
+        if daemon["error"]:
+            message += f" It ended by an error: {end_sentence(daemon['error'])}"
         yield Trouble("daemon", message)
     if api["state"] not in ("ok", "throttled"):
         yield Trouble("api", _standstill(api, document["contracts"]["pending"]), api["state"])
     if poll is not None and poll["error"]:
         yield Trouble("poll", f"The last poll failed: {poll['error']}")
-    late = POLLS_MISSED * config.schedule.poll.total_seconds()
-    if daemon["running"] and poll is not None and poll["good_age_seconds"] > max(late, 5):
-        yield Trouble("poll", f"No poll has ended well for {poll['good_age_seconds']:.0f} s.")
+    late = max(5.0, POLLS_MISSED * config.schedule.poll.total_seconds())
+    seconds = poll["good_age_seconds"] if poll else daemon["age_seconds"]
+    if daemon["running"] and seconds > late:
+        yield Trouble("poll", f"No poll has ended well for {seconds:.0f} s.")
     error = (document["last_reconcile"] or {}).get("error")
     if error and error != STOPPED:
         yield Trouble("reconcile", f"The last reconcile failed: {error}")

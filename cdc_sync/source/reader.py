@@ -1,7 +1,7 @@
 """Reads the source: pages of rows, each its own short transaction, on one connection a scan."""
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -46,6 +46,7 @@ class Source:
         self.config = config
         self.columns = columns
         self._engine: Engine | None = None
+        self._running: list[Any] = []  # the driver connections of the scans under way
         self._kinds: tuple[ColumnKind, ...] | None = None
 
     @contextmanager
@@ -56,14 +57,24 @@ class Source:
         """
         with translating_errors(self.engine), ExitStack() as opened:
             try:
-                scan = Scan(opened.enter_context(self.engine.connect()), self)
+                scan = Scan(opened.enter_context(self._connect()), self)
             except exc.DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
                 # It was ended while it was idle, and the pool has dropped all that are as old.
                 opened.close()
-                scan = Scan(opened.enter_context(self.engine.connect()), self)
+                scan = Scan(opened.enter_context(self._connect()), self)
             yield scan
+
+    @contextmanager
+    def _connect(self) -> Iterator[Connection]:
+        with self.engine.connect() as connection:
+            running = connection.connection.driver_connection
+            self._running.append(running)
+            try:
+                yield connection
+            finally:
+                self._running.remove(running)
 
     @property
     def engine(self) -> Engine:
@@ -71,6 +82,12 @@ class Source:
         if self._engine is None:
             self._engine = open_source(self.config.url.get_secret_value())
         return self._engine
+
+    def cancel(self) -> None:
+        """Cancels what every scan executes right now: it then raises SourceUnavailable."""
+        for connection in tuple(self._running):
+            with suppress(Exception):  # the process is about to end, and so is the connection
+                dialect_of(self.engine.url).cancel(self.engine, connection)
 
     def close(self) -> None:
         """Closes every connection."""

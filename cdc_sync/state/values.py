@@ -129,7 +129,7 @@ class HoldReport:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """A daemon, as of its last sign of life (`beat_at`)."""
+    """A daemon, as of its last sign of life (`beat_at`); `error` is what it ended by."""
 
     pid: int
     host: str | None
@@ -137,6 +137,7 @@ class Presence:
     beat_at: datetime
     role: str
     token_expires: datetime | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

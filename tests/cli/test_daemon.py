@@ -168,7 +168,7 @@ REPORT = {
     "rows", "created", "updated", "unchanged", "rejected", "waiting", "held", "gone", "left", "error",
 }  # fmt: skip
 STATUS: dict[str, Any] = {
-    "daemon": {"running": bool, "pid": WHOLE, "since": TIME, "role": str},
+    "daemon": {"running": bool, "pid": WHOLE, "since": TIME, "role": str, "error": WORDS},
     "paused": bool,
     "watermark": {
         "value": TIME,

@@ -1,6 +1,9 @@
 """Connections to a source that end, are shared, or lead to another file than before."""
 
 import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ import sqlalchemy as sa
 
 from cdc_sync.errors import SourceUnavailable
 from tests.support.rows import Rows, rows_in
+from tests.support.wait import wait_until
 
 
 def end_other_connections(url: str) -> None:
@@ -65,3 +69,43 @@ def test_a_sqlite_file_that_was_removed_is_missed_by_the_next_scan(tmp_path: Pat
     file.unlink()
     with pytest.raises(SourceUnavailable, match="cannot be opened"), source.scan():
         pass
+
+
+@pytest.mark.parametrize("source_url", ["postgresql", "mariadb"], indirect=True)
+def test_a_statement_that_waits_for_a_lock_is_cancelled(source_url, open_source):
+    with rows_in(source_url) as rows:
+        rows.add({"id": 1})
+        source, outcome = open_source(rows.url), []
+
+        def read() -> None:
+            try:
+                with source.scan() as scan:
+                    outcome.append(scan.full_page(None))
+            except SourceUnavailable as error:
+                outcome.append(error)
+
+        with locked(rows.url) as waits:
+            reader = threading.Thread(target=read, daemon=True)
+            reader.start()
+            wait_until(waits, "the reader waits for the lock")
+            source.cancel()
+            reader.join(20)
+
+    assert isinstance(outcome[0], SourceUnavailable)
+
+
+@contextmanager
+def locked(url: str) -> Iterator[Callable[[], bool]]:
+    """Locks the table as a migration does; gives whether somebody waits for that."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    is_postgresql = engine.dialect.name == "postgresql"
+    lock = "LOCK TABLE contracts" if is_postgresql else "LOCK TABLES contracts WRITE"
+    waiting = (
+        "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        if is_postgresql
+        else "SELECT count(*) FROM information_schema.processlist"
+        " WHERE db = database() AND left(state, 11) = 'Waiting for'"
+    )
+    with engine.connect() as owner, engine.connect() as other:
+        owner.exec_driver_sql(lock)
+        yield lambda: bool(other.exec_driver_sql(waiting).scalar_one())

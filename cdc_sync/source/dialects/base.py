@@ -119,6 +119,10 @@ class Dialect(ABC):
         What is set here stays with the connection; no transaction may be left open.
         """
 
+    @abstractmethod
+    def cancel(self, engine: Engine, connection: Any) -> None:
+        """Cancels what a driver connection executes in another thread; it then raises."""
+
     def server_name(self, connection: Connection) -> str:
         """What answers, as people call it: PostgreSQL 16.4."""
         version = connection.dialect.server_version_info or ()

@@ -4,13 +4,14 @@ The open transactions are those of INNODB_TRX (`_TRANSACTIONS`) and, for what ha
 yet, the statements that run (`_STATEMENTS`): `MySQL.open_transactions` asks for both.
 """
 
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, exc
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.mysql import TINYINT
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Engine
 
 from cdc_sync.rules.watermark import OpenTransaction, TransactionSnapshot
 from cdc_sync.source.dialects import base
@@ -84,6 +85,12 @@ class MySQL(Dialect):
             cursor.execute("SET SESSION time_zone = '+00:00'")
             cursor.execute("SET SESSION TRANSACTION READ ONLY")
         return str(system if session == "SYSTEM" else session)
+
+    def cancel(self, engine: Engine, connection: Any) -> None:
+        # The protocol has no way to do it on the same connection.
+        arguments, options = engine.dialect.create_connect_args(engine.url)
+        with closing(engine.dialect.connect(*arguments, **options)) as other:
+            other.cursor().execute(f"KILL QUERY {connection.thread_id()}")
 
     def server_name(self, connection: Connection) -> str:
         name = super().server_name(connection)

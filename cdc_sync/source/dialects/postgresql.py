@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Inspector, exc
 from sqlalchemy import text as sql
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Engine
 
 from cdc_sync.rules.watermark import OpenTransaction, TransactionSnapshot
 from cdc_sync.source.dialects import base
@@ -102,6 +102,9 @@ class PostgreSQL(Dialect):
             )
         connection.commit()
         return str(zone)
+
+    def cancel(self, engine: Engine, connection: Any) -> None:
+        connection.cancel()
 
     def open_transactions(self, connection: Connection, table: str | None) -> TransactionSnapshot:
         server = _server(connection, table)

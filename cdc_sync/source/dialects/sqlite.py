@@ -63,6 +63,9 @@ class SQLite(Dialect):
         connection.execute("PRAGMA query_only = ON")
         return "UTC"
 
+    def cancel(self, engine: Engine, connection: Any) -> None:
+        connection.interrupt()
+
     def stored_forms(self, parts: tuple[str, ...]) -> list[tuple[object, ...]]:
         # 17 and '17' differ where a column has no affinity.
         numbers = tuple(int(part) if _INTEGER.fullmatch(part) else part for part in parts)
