@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cdc_sync.capture.page import Capture
-from cdc_sync.clock import utc_now
+from cdc_sync.clock import steady_clock, utc_now
 from cdc_sync.config.model import Config
 from cdc_sync.customergauge.token import TokenKeeper
 from cdc_sync.delivery.loop import Delivery
@@ -89,7 +89,8 @@ def source_of(config: Config) -> Source:
 
 def capture_of(config: Config, state: Database) -> Capture:
     """Returns what scans the source of a configuration into a state."""
-    return Capture(config, source_of(config), state, utc_now)
+    steady_now = steady_clock(utc_now)
+    return Capture(config, source_of(config), state, utc_now, steady_now=steady_now)
 
 
 def token_file(config: Config, folder: Path | None) -> Path | None:

@@ -13,14 +13,16 @@ from functools import partial
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
+import structlog
 from sqlalchemy import Connection
 
+from cdc_sync.clock import utc_now
 from cdc_sync.config.model import Config
 from cdc_sync.contract import Known, Mapped, Problem, Reference, SourceId
 from cdc_sync.measures import Measures
 from cdc_sync.rules.compare import Action, Change, compare, compare_gone
 from cdc_sync.rules.mapping import RowMapper, compile_mapping
-from cdc_sync.rules.watermark import Horizon, ReadTo, WatermarkType, is_before
+from cdc_sync.rules.watermark import Horizon, ReadTo, WatermarkType, is_before, write_watermark
 from cdc_sync.source.horizon import read_horizon
 from cdc_sync.source.reader import RowPage, Scan, Source
 from cdc_sync.source.statements import Row
@@ -29,8 +31,10 @@ from cdc_sync.state.database import Database
 from cdc_sync.state.history import Run
 from cdc_sync.state.values import Fingerprint, ReconcileDue
 
+log = structlog.get_logger()
 Progress: TypeAlias = Callable[[Run], None]  # called with a run's counts after each page
 SOURCE_CHANGED = "another server answers, or the source's clock was set back"
+IN_THE_FUTURE = "the watermark was later than the source's clock"
 
 
 def ignore_progress(_run: Run) -> None:
@@ -53,6 +57,7 @@ class Capture:
     horizon_lock: threading.Lock = field(default_factory=threading.Lock)
     horizon: Horizon | None = None  #: the last one asked for
     read_to: ReadTo | None = None  #: how far polls have read, in this process only
+    steady_now: Callable[[], datetime] = utc_now  #: our clock, without the steps of the system's
     measures: Measures = field(default_factory=Measures)
     guarded_runs: set[int] = field(default_factory=set)  #: under way, with changes that wait
     _mappers: dict[ZoneInfo, RowMapper] = field(default_factory=dict)
@@ -233,26 +238,30 @@ def update_horizon(capture: Capture, scan: Scan) -> Horizon:
                 carry_over = watermark.load_carry_over(tx)
         else:
             carry_over = capture.horizon.carry_over
-        horizon = read_horizon(scan, carry_over, capture.now())
+        horizon = read_horizon(scan, carry_over, capture.steady_now())
         if horizon.source_changed:
-            _restart_from(capture, horizon, scan.column.type)
+            restart_from(capture, horizon, scan.column.type, SOURCE_CHANGED)
         # Only now: a changed source must be noticed again where that could not be recorded.
         capture.horizon = horizon
         return horizon
 
 
-def _restart_from(capture: Capture, horizon: Horizon, type_: WatermarkType) -> None:
+def restart_from(capture: Capture, horizon: Horizon, type_: WatermarkType, reason: str) -> None:
     """Moves the watermark back to the horizon and makes a reconcile due.
 
-    The new server may stamp below the old horizon, and may lack commits that were delivered.
+    Another server may stamp below the old horizon, and may lack commits that were delivered. Its
+    numbers say nothing of the old one's: a watermark of numbers is forgotten, and everything is
+    read until a sample is old enough.
     """
-    now = capture.now()
+    now, back = capture.now(), horizon.value
     with capture.state.begin() as tx:
         known = watermark.read(tx)
-        back = horizon.value
-        if back is not None and known.value is not None and is_before(back, known.value):
+        is_forgotten = back is None and type_ is WatermarkType.INTEGER
+        is_back = back is not None and known.value is not None and is_before(back, known.value)
+        if known.value is not None and (is_forgotten or is_back):
             watermark.move(
-                tx, back, type_=type_, kind="source", who="cdc-sync", reason=SOURCE_CHANGED, now=now
+                tx, back, type_=type_, kind="source", who="cdc-sync", reason=reason, now=now
             )
+            log.warning("watermark.moved_back", to=write_watermark(back), reason=reason)
         control.save(tx, ReconcileDue(now))
         watermark.save_horizon(tx, horizon)

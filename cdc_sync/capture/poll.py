@@ -7,6 +7,7 @@ from functools import partial
 
 from cdc_sync.capture.guard import RunGuard, guard_run, interrupted_runs
 from cdc_sync.capture.page import (
+    IN_THE_FUTURE,
     Capture,
     Progress,
     add_to_totals,
@@ -15,6 +16,7 @@ from cdc_sync.capture.page import (
     count_page,
     each_page,
     ignore_progress,
+    restart_from,
     update_horizon,
 )
 from cdc_sync.capture.reconcile import reconcile
@@ -50,16 +52,25 @@ def poll(capture: Capture, stop: threading.Event, progress: Progress = ignore_pr
         return reconcile(capture, stop, progress)
     with capture.source.scan() as scan:
         if known.fits(scan.column.type):
-            horizon = update_horizon(capture, scan)  # before the first page
-            if horizon.source_changed:
-                with capture.state.read() as tx:
-                    known = watermark.read(tx)
+            horizon, known = _read_horizon(capture, scan, known)  # before the first page
             start = _start(capture, known, horizon)
             if start is not None:
                 with guard_run(capture, "poll") as guard:
                     pages = _Poll(capture, scan, horizon, guard, known, bool(leftovers))
                     return pages.run(start, stop, progress)
     return reconcile(capture, stop, progress)
+
+
+def _read_horizon(capture: Capture, scan: Scan, known: Watermark) -> tuple[Horizon, Watermark]:
+    """Returns the horizon, and the watermark after what the source's clock says of it."""
+    horizon = update_horizon(capture, scan)
+    is_future = not horizon.source_changed and known.is_later_than(horizon.clock)
+    if is_future:
+        restart_from(capture, horizon, scan.column.type, IN_THE_FUTURE)
+    if is_future or horizon.source_changed:
+        with capture.state.read() as tx:
+            return horizon, watermark.read(tx)
+    return horizon, known
 
 
 def _start(capture: Capture, known: Watermark, horizon: Horizon) -> WatermarkValue | None:

@@ -28,6 +28,7 @@ PRUNED_AT_ONCE = 5000
 Start = Callable[[str, Callable[[threading.Event], None], threading.Event], threading.Thread]
 REQUEST_POLL_SECONDS = 0.5
 REST_WITHIN_SECONDS = 3600.0
+CLOCK_STEP = timedelta(minutes=1)  # of the system's clock, that is followed
 ABANDONED_AFTER = timedelta(minutes=1)
 # Its defaults drop a job that is a second late; missed runs are joined, never two at once.
 _JOBS = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
@@ -42,6 +43,7 @@ class Capturing:
         self._start = start
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._planned_offset = timedelta()  # of the system's clock, when the schedule was built
         self.running = False
 
     @property
@@ -80,6 +82,18 @@ class Capturing:
         self._loops.reconciles.wake()
         return self._threads
 
+    def follow_clock(self) -> None:
+        """Plans everything anew when the system's clock was set: triggers go by it."""
+        step = self._clock_offset() - self._planned_offset
+        if self.running and abs(step) >= CLOCK_STEP:
+            log.warning("clock.stepped", seconds=round(step.total_seconds()))
+            self.reschedule()
+            if self._reconcile_was_missed():
+                self._loops.reconciles.wake()
+
+    def _clock_offset(self) -> timedelta:
+        return self._sync.capture.now() - self._sync.capture.steady_now()
+
     def reschedule(self) -> None:
         """Applies a schedule that was changed in the configuration."""
         if self.running:
@@ -88,6 +102,7 @@ class Capturing:
             self._schedule.start()
 
     def _build_schedule(self) -> BackgroundScheduler:
+        self._planned_offset = self._clock_offset()
         return build_schedule(
             self._sync.config.schedule,
             wake_poll=self._loops.polls.wake,
@@ -203,7 +218,7 @@ def was_missed(text: str, last: datetime, now: datetime) -> bool:
     """Whether a reconcile was due since the last one began, while nobody ran."""
     trigger = _trigger(text)
     due = trigger and trigger.get_next_fire_time(last, last)
-    return due is not None and due <= now
+    return due is not None and (due <= now or now < last)  # the clock was set back since
 
 
 def _trigger(text: str) -> BaseTrigger | None:

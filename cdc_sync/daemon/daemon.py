@@ -200,6 +200,7 @@ class Daemon:
         try:
             # What captured before must have ended: it would write under the new lease.
             self._follow_lease(held=not self._capturing.ending and self._sync.lease.keep())
+            self._capturing.follow_clock()
             self._report()
         except StateUnavailable:
             pass  # the loops log it and wait for it; the watchdog is to hear of hangs alone

@@ -37,6 +37,10 @@ class Watermark:
     version: int
     moved_at: datetime | None
 
+    def is_later_than(self, clock: datetime) -> bool:
+        """Whether it lies in the future of the source: polls would see nothing until then."""
+        return isinstance(self.value, datetime) and self.value > clock
+
     def fits(self, type_: WatermarkType) -> bool:
         """Whether it compares with the values of a column of this type."""
         return (self.type is WatermarkType.INTEGER) == (type_ is WatermarkType.INTEGER)
@@ -232,10 +236,12 @@ def compute_horizon(
 def _is_another_source(
     snapshot: TransactionSnapshot, state: HorizonState, ours: datetime, margin: timedelta
 ) -> bool:
-    """Whether another server answers, or its clock has fallen behind ours since."""
+    """Whether another server answers, or its clock was set back or has fallen behind ours."""
     if None not in (snapshot.server, state.server) and snapshot.server != state.server:
         return True
-    return (ours - state.ours) - (snapshot.clock - state.clock) > margin / 2
+    # No time passes backwards, whatever our own clock says: where both are one, it was set back.
+    passed = max(ours - state.ours, timedelta())
+    return passed - (snapshot.clock - state.clock) > margin / 2
 
 
 def _bounds(

@@ -56,7 +56,7 @@ def read_horizon(scan: Scan, carry_over: CarryOver, ours: datetime) -> Horizon:
     )
     if scan.column.type is not WatermarkType.INTEGER:
         return horizon
-    if isinstance(config.lookback, int):
+    if isinstance(config.lookback, int) and snapshot.unavailable_reason is not None:
         return _behind_greatest(scan, horizon, config.lookback)
     samples = Samples() if estimate.source_changed else carry_over.samples
     return replace(
@@ -86,9 +86,6 @@ def _behind_greatest(scan: Scan, horizon: Horizon, lookback: int) -> Horizon:
         value=value,
         ahead=value,
         holders=(),
-        basis="lookback",
-        reason="`source.lookback` is a number",
-        hint=None,
     )
 
 

@@ -96,6 +96,7 @@ def naive(monkeypatch: pytest.MonkeyPatch) -> None:
         return current if page_end is None or (last and current > page_end) else page_end
 
     monkeypatch.setattr(polling, "next_watermark", greatest_seen)
+    monkeypatch.setattr(polling, "restart_from", lambda *_: None)  # another guard
     monkeypatch.setattr(polling, "_start", lambda _capture, known, _horizon: known.value)
 
 

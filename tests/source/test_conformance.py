@@ -231,7 +231,9 @@ def test_a_whole_number_can_be_the_watermark(source_url, open_source):
         assert changed(source, 1) == ["1", "4", "7", "2", "5", "8"]
         with source.scan() as scan:
             assert scan.column.type is WatermarkType.INTEGER
-            assert read_horizon(scan, CarryOver(), datetime.now(UTC)).value == 1
+            horizon = read_horizon(scan, CarryOver(), datetime.now(UTC))
+        # The number is for where no horizon can be had: SQLite.
+        assert (horizon.basis, horizon.value) in [("horizon", None), ("lookback", 1)]
 
 
 def test_a_fraction_is_no_watermark(source_url, open_source):

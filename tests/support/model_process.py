@@ -99,6 +99,7 @@ class Process:
         self._patches.enter_context(capture_logs())
         for name, value in {
             "cdc_sync.sync.utc_now": self.clock.now,
+            "cdc_sync.sync.steady_clock": lambda now: now,
             "cdc_sync.sync.TokenKeeper": lambda config, _file, *rest: _Keeper(config, None, *rest),
             "cdc_sync.customergauge.token.request_token": self._issue,
             "cdc_sync.delivery.loop.Sender": self._make_sender,
