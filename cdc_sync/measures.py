@@ -3,6 +3,7 @@
 import threading
 from bisect import bisect_left
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -130,6 +131,10 @@ class Measures:
         self._missed = counter(
             "reconcile_found_missed", "Changes that a reconcile found and polls should have seen."
         )
+        self._late = counter("late_changes", "Changes that a sweep found and polls had passed.")
+        self._late_seconds = histogram(
+            "late_seconds", "How far such changes were behind their stamps."
+        )
         self._puts = counter("puts", "PUTs, by the status of their answer.", ["code"])
         self._put_seconds = histogram("put_seconds", "How long PUTs took.")
         self._time_to_ack = histogram(
@@ -171,10 +176,17 @@ class Measures:
                     bucket.lag = max(lag, bucket.lag or 0.0)
 
     def record_rows(self, rows: int, unchanged: int, missed: int) -> None:
-        """Records the rows that a poll or a full scan has read."""
+        """Records the rows that a poll, a sweep or a full scan has read."""
         self._rows.inc(rows)
         self._unchanged.inc(unchanged)
         self._missed.inc(missed)
+
+    def record_late(self, seconds: Iterable[float | None]) -> None:
+        """Records changes that a sweep found, each with how far it was behind its stamp."""
+        for each in seconds:
+            self._late.inc()
+            if each is not None:
+                self._late_seconds.observe(each)
 
     def points(self, window: str, now: datetime) -> list[Point]:
         """Returns what a chart of the last `hour` or `day` shows."""

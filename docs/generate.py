@@ -121,6 +121,8 @@ def _type(form: Mapping[str, Any]) -> str:
 
 
 def _choice(form: Mapping[str, Any]) -> str:
+    if "const" in form:
+        return f"`{form['const']}`"
     if "enum" in form:
         return ", ".join(f"`{one}`" for one in form["enum"])
     match form["type"]:
@@ -128,7 +130,7 @@ def _choice(form: Mapping[str, Any]) -> str:
             least, most = form.get("minimum"), form.get("maximum")
             return f"number, {least} to {most:,}" if most else f"number, at least {least}"
         case "array":
-            return "list of texts"
+            return f"list of {_choice(form.get('items', {'type': 'string'}))}s"
         case "boolean":
             return "`true`, `false`"
         case _:
@@ -139,6 +141,8 @@ def _default(form: Mapping[str, Any], *, required: bool) -> str:
     if required:
         return "**required**"
     default = form.get("default")
+    if isinstance(default, list):
+        return f"`[{', '.join(default)}]`"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     return "–" if default is None else f"`{default}`"

@@ -1,4 +1,4 @@
-"""The loops of capture: polls, and beside them reconciles and rechecks, each with its own progress.
+"""The loops of capture: polls; beside them sweeps, reconciles and rechecks, with their progress.
 
 A failed poll is repeated after a growing pause. What a run ends with is logged and saved here.
 """
@@ -7,21 +7,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import structlog
 
 from cdc_sync.capture.page import Capture, Progress
 from cdc_sync.capture.poll import poll
 from cdc_sync.capture.reconcile import recheck_held, reconcile
+from cdc_sync.capture.sweep import sweep
+from cdc_sync.config.units import format_duration
 from cdc_sync.errors import CdcSyncError, SourceMistake, SourceUnavailable, StateUnavailable
+from cdc_sync.rules.sweep import LastSweep, after_sweep, next_window
 from cdc_sync.rules.watermark import write_watermark
 from cdc_sync.state import control, history
 from cdc_sync.state.history import Run
-from cdc_sync.state.values import HorizonReport, PollReport, ReconcileReport
+from cdc_sync.state.values import HorizonReport, PollReport, ReconcileReport, Sweeps
+from cdc_sync.wording import format_seconds
 
 log = structlog.get_logger()
+SWEEP_CHECK_SECONDS = 5.0
 LONGEST_BACKOFF_SECONDS = 60.0
 LOG_AGAIN_AFTER_SECONDS = 60.0  # a failure that repeats is logged at most so often
 
@@ -217,12 +222,97 @@ class ReconcileLoop:
             del self._progress[key]
 
 
+class SweepLoop:
+    """Sweeps each window in its time, the shortest that is due first."""
+
+    def __init__(self, capture: Capture, wake_delivery: Callable[[], None]) -> None:
+        self._capture = capture
+        self._wake_delivery = wake_delivery
+        self._stretched: set[timedelta] = set()  # windows that this was logged for
+        self.last_progress: float | None = None  #: of the sweep under way, for the watchdog
+
+    def run(self, stop: threading.Event) -> None:
+        """Sweeps what is due until `stop`."""
+        while not stop.wait(SWEEP_CHECK_SECONDS):
+            try:
+                window = self._due_window()
+                if window is not None:
+                    self.sweep(window, stop)
+            except CdcSyncError as error:
+                log.warning("sweep.failed", reason=str(error))
+                stop.wait(LONGEST_BACKOFF_SECONDS)
+
+    def sweep_shortest(self, stop: threading.Event) -> Run | None:
+        """Sweeps the shortest window now; None where none is configured."""
+        windows = self._capture.config.source.sweeps
+        return self.sweep(windows[0], stop) if windows else None
+
+    def sweep(self, window: timedelta, stop: threading.Event) -> Run:
+        """Sweeps one window, and saves that it did. Raises what `sweep` raises."""
+        self.last_progress = time.monotonic()
+        try:
+            began = time.monotonic()
+            run = sweep(self._capture, window, stop, self._page_recorded)
+            if not stop.is_set():
+                self._save(run, LastSweep(window, run.started, time.monotonic() - began))
+            return run
+        finally:
+            self.last_progress = None
+
+    def _due_window(self) -> timedelta | None:
+        windows = self._capture.config.source.sweeps
+        if not windows:
+            return None
+        with self._capture.state.read() as tx:
+            swept = control.load(tx, Sweeps) or Sweeps()
+        return next_window(windows, swept.last, self._capture.now())
+
+    def _page_recorded(self, _run: Run) -> None:
+        self.last_progress = time.monotonic()
+        self._wake_delivery()
+
+    def _save(self, run: Run, swept: LastSweep) -> None:
+        with self._capture.state.begin() as tx:
+            before = control.load(tx, Sweeps) or Sweeps()
+            control.save(tx, Sweeps(after_sweep(before.last, swept)))
+            if run.changed:
+                history.log_run(tx, run)
+        _count_rows(self._capture, run)
+        window, counts = format_duration(swept.window), {"rows": run.rows, "changed": run.changed}
+        level = log.info if run.changed else log.debug
+        level("sweep.finished", window=window, late=run.late, seconds=run.late_seconds, **counts)
+        if swept.leaves_gaps and swept.window not in self._stretched:
+            self._stretched.add(swept.window)
+            every = format_seconds(swept.interval.total_seconds())
+            log.warning("sweep.stretched", window=window, took=round(swept.seconds), every=every)
+
+
 class Loops:
-    """Both loops of one capture; they call `wake_delivery` for what a page has made due."""
+    """The loops of one capture; they call `wake_delivery` for what a page has made due."""
 
     def __init__(self, capture: Capture, wake_delivery: Callable[[], None] = lambda: None) -> None:
         self.polls = PollLoop(capture, wake_delivery)
         self.reconciles = ReconcileLoop(capture, wake_delivery)
+        self.sweeps = SweepLoop(capture, wake_delivery)
+
+    def poll_and_sweep(self, stop: threading.Event) -> Run:
+        """Polls, then sweeps the shortest window; the run counts what both have found."""
+        run = self.polls.poll(stop)
+        if run.kind != "poll" or stop.is_set():
+            return run  # everything was read
+        late = self.sweeps.sweep_shortest(stop)
+        if late is None or not late.changed:
+            return run
+        return replace(
+            run,
+            rows=run.rows + late.changed,
+            created=run.created + late.created,
+            updated=run.updated + late.updated,
+            rejected=run.rejected + late.rejected,
+            gone=run.gone + late.gone,
+            late=late.late,
+            late_seconds=late.late_seconds,
+        )
 
 
 def save_run(capture: Capture, run: Run) -> None:

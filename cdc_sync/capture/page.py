@@ -4,9 +4,13 @@ A page is read and recorded under one lock, and recorded in one state transactio
 """
 
 import hashlib
+import heapq
+import itertools
 import json
+import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
@@ -18,7 +22,7 @@ from sqlalchemy import Connection
 
 from cdc_sync.clock import utc_now
 from cdc_sync.config.model import Config
-from cdc_sync.contract import Known, Mapped, Problem, Reference, SourceId
+from cdc_sync.contract import Known, Mapped, Problem, Reference, SourceId, WatermarkValue
 from cdc_sync.measures import Measures
 from cdc_sync.rules.compare import Action, Change, compare, compare_gone
 from cdc_sync.rules.mapping import RowMapper, compile_mapping
@@ -32,6 +36,8 @@ from cdc_sync.state.history import Run
 from cdc_sync.state.values import Fingerprint, ReconcileDue
 
 log = structlog.get_logger()
+Turn: TypeAlias = Callable[[], AbstractContextManager[None]]  # of the page lock
+POLL_RANK, FULL_SCAN_RANK = 0.0, math.inf  # of those that wait for it; a sweep's is its window
 Progress: TypeAlias = Callable[[Run], None]  # called with a run's counts after each page
 SOURCE_CHANGED = "another server answers, or the source's clock was set back"
 IN_THE_FUTURE = "the watermark was later than the source's clock"
@@ -39,6 +45,44 @@ IN_THE_FUTURE = "the watermark was later than the source's clock"
 
 def ignore_progress(_run: Run) -> None:
     """Does nothing: for a run that nobody watches."""
+
+
+class PageLock:
+    """Lets one page be read and recorded at a time; of those that wait the least rank goes first.
+
+    So a poll waits for one page of a long scan at most. A plain lock would go to the scan again,
+    which asks for it sooner than the poll wakes up.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: list[tuple[float, int]] = []
+        self._tickets = itertools.count()
+        self._is_taken = False
+
+    def waiting(self) -> int:
+        """Returns how many wait."""
+        return len(self._waiting)
+
+    def turn(self, rank: float) -> Turn:
+        """Returns what takes the lock for a page: by its rank, then in the order of asking."""
+
+        @contextmanager
+        def take() -> Iterator[None]:
+            ticket = (rank, next(self._tickets))
+            with self._changed:
+                heapq.heappush(self._waiting, ticket)
+                self._changed.wait_for(lambda: not self._is_taken and self._waiting[0] == ticket)
+                heapq.heappop(self._waiting)
+                self._is_taken = True
+            try:
+                yield
+            finally:
+                with self._changed:
+                    self._is_taken = False
+                    self._changed.notify_all()
+
+        return take
 
 
 @dataclass
@@ -53,7 +97,7 @@ class Capture:
     source: Source
     state: Database
     now: Callable[[], datetime]
-    page_lock: threading.Lock = field(default_factory=threading.Lock)
+    page_lock: PageLock = field(default_factory=PageLock)
     horizon_lock: threading.Lock = field(default_factory=threading.Lock)
     horizon: Horizon | None = None  #: the last one asked for
     read_to: ReadTo | None = None  #: how far polls have read, in this process only
@@ -84,15 +128,15 @@ class Capture:
 
 
 def each_page(
-    lock: threading.Lock,
+    take_turn: Turn,
     read: Callable[[Row | None], RowPage],
     record: Callable[[RowPage], None],
     is_stopped: Callable[[], bool],
 ) -> None:
-    """Reads and records page after page, each under `lock`, up to the last one or a stop."""
+    """Reads and records page after page, each in its turn, up to the last one or a stop."""
     after: Row | None = None
     while not is_stopped():
-        with lock:
+        with take_turn():
             page = read(after)
             record(page)
         if page.next is None:
@@ -126,6 +170,30 @@ def compare_page(
     if locked:
         candidates = _candidates([seen for seen, _ in candidates], known | locked, compare_row)
     return _without_taken_references(tx, candidates) if candidates else []
+
+
+def differing_rows(capture: Capture, rows: Sequence[Mapped]) -> list[Mapped]:
+    """Returns the rows that change something; writes nothing.
+
+    For the others it is as if they had been recorded now. What others do to a contract before the
+    rest is recorded, they might as well do after it.
+    """
+    if not rows:
+        return []
+    with capture.state.read() as tx:
+        changes = compare_page(tx, rows, ends_on=capture.ends_on())
+    found = {change.source_id for change in changes}
+    return [row for row in rows if row.source_id in found]
+
+
+def stamps_of(scan: Scan, page: RowPage, changes: Sequence[Change]) -> list[WatermarkValue | None]:
+    """Returns the stamps of the changes that make a contract pending, rejected or gone."""
+    stamps = dict(zip((row.source_id for row in page.rows), page.stamps, strict=True))
+    return [
+        scan.column.value_of(stamps[change.source_id])
+        for change in changes
+        if change.action is not Action.UNCHANGED
+    ]
 
 
 def compare_absent(
@@ -202,7 +270,7 @@ def count_page(run: Run, rows: int, changes: Sequence[Change]) -> Run:
 
 def add_to_totals(tx: Connection, run: Run) -> None:
     """Adds what a run found to `totals`, beside what became of deliveries."""
-    found = {"unchanged": run.unchanged, "rejected": run.rejected}
+    found = {"unchanged": run.unchanged, "rejected": run.rejected, "late": run.late}
     control.add_to_totals(tx, {name: number for name, number in found.items() if number})
 
 
@@ -264,4 +332,5 @@ def restart_from(capture: Capture, horizon: Horizon, type_: WatermarkType, reaso
             )
             log.warning("watermark.moved_back", to=write_watermark(back), reason=reason)
         control.save(tx, ReconcileDue(now))
+        watermark.forget_samples(tx)
         watermark.save_horizon(tx, horizon)

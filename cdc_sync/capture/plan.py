@@ -9,15 +9,18 @@ from typing import Any
 from sqlalchemy import Connection
 
 from cdc_sync.capture.page import (
+    POLL_RANK,
     Capture,
     compare_absent,
     compare_page,
     config_fingerprint,
     each_page,
 )
+from cdc_sync.capture.sweep import read_bounds
 from cdc_sync.contract import FieldDiff, Status, WatermarkValue, changed_fields
 from cdc_sync.rules.compare import Action, Change
 from cdc_sync.rules.guard import Effect, Held, Tally, effect_of, judge
+from cdc_sync.rules.watermark import Watermark, is_before
 from cdc_sync.source.reader import RowPage, Scan
 from cdc_sync.source.statements import Row
 from cdc_sync.state import contracts, control, outbox, watermark
@@ -82,6 +85,8 @@ def plan(capture: Capture, *, full: bool, limit: int | None) -> Plan:
             builder.read_everything()
         else:
             builder.read_from(None if everything else known.value)
+            if not everything:
+                builder.read_late(known)
         builder.add_due()
         builder.count_later()
         return builder.finish(is_first=before is None)
@@ -111,6 +116,25 @@ class _PlanBuilder:
             self._each_page(self._scan.full_page, self._add_page)
         else:
             self._each_page(partial(self._scan.changed_page, start), self._add_page)
+
+    def read_late(self, known: Watermark) -> None:
+        """Adds what the sweep of the next `once` would find that polls have passed."""
+        windows = self._capture.config.source.sweeps
+        bounds = windows and read_bounds(self._capture, self._scan, known, windows[0], save=False)
+        if not bounds:
+            return
+        self._is_done = False
+
+        def add(page: RowPage) -> None:
+            rows = [self._map(row) for row in page.rows]
+            changes = compare_page(self._tx, rows, ends_on=self._ends_on)
+            late = [change for change in changes if change.source_id not in self._seen]
+            self._plan.rows += len(late)
+            self._add(late)
+            self._is_done = page.end is None or not is_before(page.end, bounds.end)
+
+        read = partial(self._scan.changed_page, bounds.start)
+        each_page(self._capture.page_lock.turn(POLL_RANK), read, add, lambda: self._is_done)
 
     def read_everything(self) -> None:
         """Compares what a reconcile would read, and what it would find gone."""
@@ -159,7 +183,7 @@ class _PlanBuilder:
     def _each_page(
         self, read: Callable[[Row | None], RowPage], add: Callable[[RowPage], None]
     ) -> None:
-        each_page(self._capture.page_lock, read, add, lambda: False)
+        each_page(self._capture.page_lock.turn(POLL_RANK), read, add, lambda: False)
 
     def _add_page(self, page: RowPage) -> None:
         rows = [self._map(row) for row in page.rows]

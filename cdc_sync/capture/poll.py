@@ -8,12 +8,14 @@ from functools import partial
 from cdc_sync.capture.guard import RunGuard, guard_run, interrupted_runs
 from cdc_sync.capture.page import (
     IN_THE_FUTURE,
+    POLL_RANK,
     Capture,
     Progress,
     add_to_totals,
     compare_page,
     config_fingerprint,
     count_page,
+    differing_rows,
     each_page,
     ignore_progress,
     restart_from,
@@ -107,7 +109,7 @@ class _Poll:
                 progress(self.result)
 
         each_page(
-            self.capture.page_lock,
+            self.capture.page_lock.turn(POLL_RANK),
             partial(self.scan.changed_page, start),
             record,
             lambda: stop.is_set() or self.was_moved,
@@ -120,7 +122,7 @@ class _Poll:
         is_last = page.next is None
         to = next_watermark(self.at.value, page.end, self.horizon, last=is_last)
         must_write = not is_last or self._must_write(to)
-        differing = rows if must_write else self._differing(rows)
+        differing = rows if must_write else differing_rows(self.capture, rows)
         changes: Sequence[Change] = ()
         if must_write or differing:
             changes = self._write(differing, len(rows), to, last=is_last)
@@ -139,19 +141,6 @@ class _Poll:
         return at.moved_at is None or not (
             0 <= (now - at.moved_at).total_seconds() < STILL_FOR_SECONDS
         )
-
-    def _differing(self, rows: Sequence[Mapped]) -> list[Mapped]:
-        """Returns the rows that change something. `_write` compares only these once more.
-
-        For the others it is as if they had been recorded now: nothing was to be. What others do to
-        a contract between the two transactions they might do as well after both.
-        """
-        if not rows:
-            return []
-        with self.capture.state.read() as tx:
-            changes = compare_page(tx, rows, ends_on=self.capture.ends_on())
-        found = {change.source_id for change in changes}
-        return [row for row in rows if row.source_id in found]
 
     def _write(
         self, rows: Sequence[Mapped], count: int, to: WatermarkValue | None, *, last: bool

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from cdc_sync.capture.guard import RunGuard, guard_run
 from cdc_sync.capture.page import (
+    FULL_SCAN_RANK,
     Capture,
     Progress,
     add_to_totals,
@@ -19,16 +20,18 @@ from cdc_sync.capture.page import (
     count_page,
     each_page,
     ignore_progress,
+    stamps_of,
     update_horizon,
 )
 from cdc_sync.contract import SourceId, Status, WatermarkValue
-from cdc_sync.rules.compare import Action, Change
+from cdc_sync.rules.compare import Change
+from cdc_sync.rules.sweep import after_full_scan
 from cdc_sync.rules.watermark import Horizon, Watermark, is_before, next_watermark
 from cdc_sync.source.reader import RowPage, Scan
 from cdc_sync.state import contracts, control, holds, watermark
 from cdc_sync.state.contracts import SeenIds, open_seen_ids
 from cdc_sync.state.history import STOPPED, Run
-from cdc_sync.state.values import Balance, Fingerprint, ReconcileDue
+from cdc_sync.state.values import Balance, Fingerprint, ReconcileDue, Sweeps
 
 
 def reconcile(capture: Capture, stop: threading.Event, progress: Progress = ignore_progress) -> Run:
@@ -54,6 +57,7 @@ def reconcile(capture: Capture, stop: threading.Event, progress: Progress = igno
             return run.ended(capture.now(), STOPPED)
         restart = before is not None and before.watermark not in (None, now_configured.watermark)
         _finish(capture, known, horizon, scan, restart=restart, due=due)
+        _count_as_sweeps(capture, run)
         full.save_balance()
         return run.ended(capture.now())
 
@@ -72,6 +76,7 @@ class _FullScan:
 
     def __post_init__(self) -> None:
         self.map_row = self.capture.mapper(self.scan.zone)
+        self.take_turn = self.capture.page_lock.turn(FULL_SCAN_RANK)
 
     def compare_all(self, stop: threading.Event, progress: Progress) -> Run:
         """Compares every row, then what no row was met of; at its end the guard judges it all."""
@@ -80,7 +85,7 @@ class _FullScan:
             self._record_page(page)
             progress(self.run)
 
-        each_page(self.capture.page_lock, self.scan.full_page, record, stop.is_set)
+        each_page(self.take_turn, self.scan.full_page, record, stop.is_set)
         if not stop.is_set():
             self._recheck_unmet(stop, progress)
         if not stop.is_set():
@@ -108,13 +113,8 @@ class _FullScan:
         """Counts the changes with stamps that polls have passed and should have seen."""
         if self.passed is None or not changes:
             return 0
-        stamps = dict(zip((row.source_id for row in page.rows), page.stamps, strict=True))
-        values = [
-            self.scan.column.value_of(stamps[change.source_id])
-            for change in changes
-            if change.action in (Action.CREATE, Action.UPDATE, Action.INVALID)
-        ]
-        return sum(value is not None and is_before(value, self.passed) for value in values)
+        stamps = stamps_of(self.scan, page, changes)
+        return sum(stamp is not None and is_before(stamp, self.passed) for stamp in stamps)
 
     def _recheck_unmet(self, stop: threading.Event, progress: Progress) -> None:
         """Asks by id for known contracts that were not met: a row may be in behind the scan.
@@ -126,7 +126,7 @@ class _FullScan:
             if stop.is_set():
                 break
             ids = [row.source_id for row in missing]
-            with self.capture.page_lock:
+            with self.take_turn():
                 changes = recheck(self.capture, self.scan, self.guard, ids, holds_gone=is_empty)
             self.run = count_page(self.run, 0, changes)
             progress(self.run)
@@ -174,6 +174,13 @@ def _finish(
             control.remove(tx, ReconcileDue)
 
 
+def _count_as_sweeps(capture: Capture, run: Run) -> None:
+    with capture.state.begin() as tx:
+        swept = control.load(tx, Sweeps) or Sweeps()
+        windows = capture.config.source.sweeps
+        control.save(tx, Sweeps(after_full_scan(swept.last, windows, run.started)))
+
+
 def recheck_held(
     capture: Capture, stop: threading.Event, progress: Progress = ignore_progress
 ) -> Run:
@@ -188,8 +195,9 @@ def recheck_held(
     after: SourceId | None = None
     with capture.source.scan() as scan, guard_run(capture, "discard") as guard:
         is_empty = not scan.full_page(None).rows
+        take_turn = capture.page_lock.turn(FULL_SCAN_RANK)
         while not stop.is_set():
-            with capture.page_lock:
+            with take_turn():
                 with capture.state.read() as tx:
                     size = capture.config.source.page_size
                     ids = holds.page_of_held(tx, until_run, after, size)

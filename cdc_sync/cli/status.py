@@ -11,7 +11,7 @@ from cdc_sync.cli.operate import describe_hold
 from cdc_sync.cli.output import Json, emit
 from cdc_sync.clock import utc_now
 from cdc_sync.config.model import Config
-from cdc_sync.operations.status import find_troubles, public_document, read_status
+from cdc_sync.operations.status import describe_late, find_troubles, public_document, read_status
 from cdc_sync.state.database import Database
 from cdc_sync.wording import format_count
 
@@ -63,6 +63,10 @@ def _describe(document: dict[str, Any]) -> Iterator[str]:
     yield f"  watermark     {mark['value'] or 'none yet'} ({mark['basis']}{lag})"
     if mark["held_back_by"]:
         yield f"                held back by {mark['held_back_by']}"
+    if late := document["late"]:
+        found = describe_late(late["changes"], late["longest_seconds"])
+        yield f"  late          {found} (last day)."
+        yield f"                Probably {late['cause']}. {late['hint']}"
     yield _balance(document)
     if gone := document["contracts"]["gone"]:
         yield f"  {gone:,} gone from the source"

@@ -136,6 +136,7 @@ def read_flag(given: object) -> bool:
     raise ValueError("must be `true` or `false`.")
 
 
+SHORTEST_WINDOW = timedelta(minutes=1)
 WHOLE = BeforeValidator(read_whole_number)
 Flag = Annotated[bool, BeforeValidator(read_flag)]
 
@@ -167,6 +168,21 @@ def read_lookback(given: object) -> timedelta | int:
     raise ValueError("must be a duration such as `5m`, or a number from 0 up.")
 
 
+def read_windows(given: object) -> tuple[timedelta, ...]:
+    """Returns a list of durations in ascending order; none for `none`."""
+    if given == units.OFF:
+        return ()
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list | tuple) or not texts:
+        raise ValueError("must be a list of durations such as `[1h, 1d]`, or `none`.")
+    windows = {units.parse_duration(each) if isinstance(each, str) else each for each in texts}
+    if not all(isinstance(each, timedelta) for each in windows):
+        raise ValueError("must be a list of durations such as `[1h, 1d]`, or `none`.")
+    if min(windows) < SHORTEST_WINDOW:
+        raise ValueError("must not have a window below `1m`: polls come more often.")
+    return tuple(sorted(windows))
+
+
 Duration = Annotated[
     timedelta,
     _read_by(units.parse_duration, timedelta, "a duration with its unit, such as `15s` or `5m`"),
@@ -178,6 +194,15 @@ Lookback = Annotated[
     BeforeValidator(read_lookback),
     _shown_by(lambda value: value if isinstance(value, int) else units.format_duration(value)),
     _any_of(_pattern(units.DURATION_PATTERN), {"type": "integer", "minimum": 0}),
+]
+Windows = Annotated[
+    tuple[timedelta, ...],
+    BeforeValidator(read_windows),
+    _shown_by(lambda windows: [units.format_duration(each) for each in windows] or units.OFF),
+    _any_of(
+        {"type": "array", "items": _pattern(units.DURATION_PATTERN)},
+        {"type": "string", "const": units.OFF},
+    ),
 ]
 RateLimit = Annotated[
     units.Rate | None,

@@ -85,6 +85,8 @@ class SourceConfig(Section):
     """How far the clock that sets the watermark may run behind the database's; at least 2s."""
     lookback: fields.Lookback = timedelta(minutes=5)
     """Without a horizon: how far the watermark stays behind the source; a number for integers."""
+    sweeps: fields.Windows = (timedelta(hours=1), timedelta(days=1))
+    """Windows of stamps to read again twelve times each, for what came too late; or `none`."""
     long_transaction: fields.Duration = timedelta(minutes=5)
     """While a transaction is open for longer than this, polls do not read the same rows again."""
     page_size: Annotated[int, Field(ge=1, le=100_000), fields.WHOLE] = 1000

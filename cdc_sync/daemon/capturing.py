@@ -64,6 +64,7 @@ class Capturing:
             "capture": self._loops.polls.run,
             "requests": Requests(self._sync, self._loops).run,
             "reconcile": self._loops.reconciles.run,
+            "sweep": self._loops.sweeps.run,
         }
         if self._sync.config.source.notify_channel is not None:
             work["listener"] = self._listen

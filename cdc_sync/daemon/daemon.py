@@ -12,6 +12,7 @@
     and while this daemon holds the lease:
     capture    polls                                     scheduler, listener  stop
     reconcile  reconciles                                scheduler            stop
+    sweep      sweeps                                    each 5 seconds       stop
     requests   runs that commands ask for                twice a second       stop
     answer     the report of such a run                  requests starts it   delivery rests
     listener   the LISTEN of `source.notify_channel`     NOTIFY               stop
@@ -232,6 +233,8 @@ class Daemon:
             seen.append(self._loops.polls.last_progress)
             if (reconciles := self._loops.reconciles.last_progress()) is not None:
                 seen.append(reconciles)
+            if (sweeps := self._loops.sweeps.last_progress) is not None:
+                seen.append(sweeps)
         return time.monotonic() - min(seen) > max(HUNG_AFTER_SECONDS, interval)
 
     def _report(self) -> None:

@@ -8,21 +8,32 @@ from typing import Any
 from cdc_sync.capture.loop import Loops, save_last_poll
 from cdc_sync.contract import Status
 from cdc_sync.errors import CdcSyncError
-from cdc_sync.operations.status import HELD, REJECTED, WAITING
+from cdc_sync.operations.status import HELD, REJECTED, WAITING, describe_late
 from cdc_sync.state import contracts, control, history
 from cdc_sync.state.history import Run
 from cdc_sync.state.values import Balance
 from cdc_sync.sync import Sync
 from cdc_sync.wording import format_count
 
-_FOR_PEOPLE = ("why", "adopted", "there", "recreated", "missed", "balance", "rechecked", "taken")
+_FOR_PEOPLE = (
+    "why",
+    "adopted",
+    "there",
+    "recreated",
+    "missed",
+    "late",
+    "late_seconds",
+    "balance",
+    "rechecked",
+    "taken",
+)
 _UPDATES = ("updated", "confirmed", "adopted", "recreated")
 NAMED_ADOPTED = 3  # so many adopted references are named
 Progress = Callable[[], None]
 
 #: What a command does, and the running daemon when a command asks it to.
 RUNS: dict[str, Callable[[Loops, threading.Event], Run]] = {
-    "once": lambda loops, stop: loops.polls.poll(stop),
+    "once": lambda loops, stop: loops.poll_and_sweep(stop),
     "reconcile": lambda loops, stop: loops.reconciles.reconcile(stop),
     "discard": lambda loops, stop: loops.reconciles.recheck_held(stop),
 }
@@ -76,6 +87,8 @@ def build_report(sync: Sync, run: Run, before: Counter[str]) -> dict[str, Any]:
         "there": list(sync.delivery.adopted)[-adopted:] if adopted else [],
         "recreated": delivered["recreated"],
         "missed": run.missed,
+        "late": run.late,
+        "late_seconds": run.late_seconds,
         "unchanged": run.unchanged,
         "rejected": counts[Status.REJECTED],
         "waiting": counts[Status.WAITING],
@@ -111,6 +124,7 @@ def describe_report(report: dict[str, Any], limit: int | None = None) -> str:
         balance and describe_balance(balance),
         report["rejected"] and f"{report['rejected']:,} {REJECTED}",
         waiting and f"{format_count(waiting, 'waits for its', 'wait for their')} {WAITING}",
+        report["late"] and f"{describe_late(report['late'], report['late_seconds'])}.",
         missed
         and f"{format_count(missed, 'change')} found that no poll had seen, with stamps"
         " behind the watermark: does every change move the watermark column?",

@@ -12,7 +12,7 @@ from cdc_sync.config.model import Config
 from cdc_sync.contract import Status
 from cdc_sync.operations.watermark import watermark_document
 from cdc_sync.rules.gate import ApiStatus
-from cdc_sync.state import contracts, control, holds, watermark
+from cdc_sync.state import contracts, control, history, holds, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.history import STOPPED
 from cdc_sync.state.lease import has_ended
@@ -22,15 +22,17 @@ from cdc_sync.state.values import (
     DeliveryReport,
     HoldReport,
     HorizonReport,
+    LateReport,
     Paused,
     PollReport,
     Presence,
     ReconcileReport,
     Totals,
 )
-from cdc_sync.wording import format_count, format_instant
+from cdc_sync.wording import format_count, format_instant, format_seconds
 
-KINDS = ("created", "updated", "recreated", "adopted", "unchanged", "rejected", "retried")
+KINDS = ["created", "updated", "recreated", "adopted", "unchanged", "rejected", "retried", "late"]
+LATE_FOR = timedelta(days=1)  # how long status tells of late changes
 POLLS_MISSED = 3  # intervals without a good poll after which it is not well
 PRESENCE_GOOD_FOR = timedelta(seconds=10)
 
@@ -42,6 +44,7 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
         mark = watermark.read(tx)
         counts = contracts.count_by_status(tx)
         examples = holds.list_examples(tx) if counts[Status.HELD] else []
+        late = history.count_late(tx, now - LATE_FOR)
     horizon = stored.load(HorizonReport) or HorizonReport()
     presence = stored.load(Presence)
     totals = (stored.load(Totals) or Totals()).counts
@@ -55,6 +58,7 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
         "contracts": {status.value: counts[status] for status in Status},
         "last_poll": _poll(stored.load(PollReport), presence.since if presence else None, now),
         "last_reconcile": document_of(stored.load(ReconcileReport)),
+        "late": _late(*late, stored.load(LateReport)),
         "last_delivery": document_of(stored.load(DeliveryReport)),
         "hold": hold_document(stored.load(HoldReport), counts[Status.HELD], examples),
         "balance": document_of(stored.load(Balance)),
@@ -117,6 +121,21 @@ def _poll(
         "changed": poll.changed,
         "error": poll.error,
     }
+
+
+def _late(count: int, seconds: float | None, report: LateReport | None) -> dict[str, Any] | None:
+    """Returns what sweeps found within the last day; None for nothing."""
+    if not count:
+        return None
+    return {"changes": count, "longest_seconds": seconds, **(document_of(report) or {})}
+
+
+def describe_late(count: int, seconds: float | None) -> str:
+    """Says in a sentence that changes came too late for polls."""
+    one = count == 1
+    behind = f" up to {format_seconds(seconds)}" if seconds is not None else ""
+    stamp, them = ("its stamp", "it") if one else ("their stamps", "them")
+    return f"{format_count(count, 'change')} came{behind} behind {stamp}; polls did not see {them}"
 
 
 def _seconds_since(instant: datetime, now: datetime) -> float:

@@ -6,7 +6,7 @@ a twelfth of the window.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cdc_sync.contract import WatermarkValue
@@ -39,6 +39,28 @@ class LastSweep:
     def is_due(self, now: datetime) -> bool:
         """Whether the next one is due; at once where the system clock was set back since."""
         return not self.started <= now < self.started + self.interval
+
+
+def after_full_scan(
+    last: Sequence[LastSweep], windows: Sequence[timedelta], started: datetime
+) -> tuple[LastSweep, ...]:
+    """Returns the last sweeps once everything was read: that counts as a sweep of each window."""
+    seconds = {sweep.window: sweep.seconds for sweep in last}
+    return tuple(LastSweep(window, started, seconds.get(window, 0.0)) for window in windows)
+
+
+def after_sweep(last: Sequence[LastSweep], swept: LastSweep) -> tuple[LastSweep, ...]:
+    """Returns the last sweeps after one more; it counts for every shorter window, too."""
+    others = [each for each in last if each.window != swept.window]
+    return (
+        *(
+            replace(each, started=max(each.started, swept.started))
+            if each.window < swept.window
+            else each
+            for each in others
+        ),
+        swept,
+    )
 
 
 def next_window(

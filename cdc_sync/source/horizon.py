@@ -98,13 +98,14 @@ def _next_samples(scan: Scan, samples: Samples, estimate: HorizonEstimate) -> Sa
     """Replaces a sample once it has been used as the horizon."""
     used = samples.all is None or _value_before(estimate.value, samples.all) is not None
     used_young = samples.young is None or _value_before(estimate.ahead, samples.young) is not None
-    new = _take_sample(scan) if used or used_young else None
+    new = take_sample(scan) if used or used_young else None
     if new is None:
         return samples
     return Samples(new if used else samples.all, new if used_young else samples.young)
 
 
-def _take_sample(scan: Scan) -> Sample | None:
+def take_sample(scan: Scan) -> Sample | None:
+    """Returns the greatest number of the watermark column now; None where there is no row."""
     number = _greatest_number(scan)
     # The clock after the number: whatever is unfinished and smaller than it began before then.
     return None if number is None else Sample(number, scan.dialect.clock(scan.connection))

@@ -19,7 +19,7 @@ STOPPED = "stopped before its end"  #: the error of a run that somebody ended
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One poll or full scan, as its report: `kind` is poll, initial, reconcile or discard."""
+    """The report of a run; `kind` is poll, sweep, initial, reconcile or discard."""
 
     kind: str
     started: datetime
@@ -31,6 +31,8 @@ class Run:
     rejected: int = 0
     gone: int = 0
     missed: int = 0  #: changes a reconcile found whose stamp polls had passed
+    late: int = 0  #: and those that a sweep found
+    late_seconds: float | None = None  #: how far the latest of them was behind its stamp
     error: str | None = None
 
     @property
@@ -46,8 +48,14 @@ class Run:
 def log_run(tx: Connection, report: Run) -> None:
     """Adds a run to the history."""
     names = ("kind", "started", "finished", "rows", "created", "updated", "rejected", "error")
-    values = {name: getattr(report, name) for name in names}
+    values = {name: getattr(report, name) for name in (*names, "late", "late_seconds")}
     tx.execute(run.insert().values(changed=report.changed, **values))
+
+
+def count_late(tx: Connection, since: datetime) -> tuple[int, float | None]:
+    """Returns how many late changes sweeps found since an instant, and by how many seconds."""
+    query = select(sa.func.coalesce(sa.func.sum(run.c.late), 0), sa.func.max(run.c.late_seconds))
+    return tuple(tx.execute(query.where(run.c.started >= since)).one())
 
 
 def log_deliveries(tx: Connection, settlements: Sequence[Settlement]) -> None:

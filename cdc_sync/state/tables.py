@@ -17,6 +17,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Dialect,
+    Float,
     FromClause,
     Index,
     Integer,
@@ -29,7 +30,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-REVISION = "0002"  #: the newest migration; compared before Alembic is imported at all
+REVISION = "0003"  #: the newest migration; compared before Alembic is imported at all
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_name)s",
@@ -134,6 +135,8 @@ run = Table(
     Column("updated", Integer, nullable=False),
     Column("rejected", Integer, nullable=False),
     Column("error", Text),
+    Column("late", Integer, nullable=False, server_default="0"),
+    Column("late_seconds", Float),
 )
 delivery = Table(
     "delivery",

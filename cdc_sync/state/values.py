@@ -11,6 +11,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from cdc_sync.rules.sweep import LastSweep
+from cdc_sync.rules.watermark import Sample
+
 
 @dataclass(frozen=True, slots=True)
 class Paused:
@@ -42,6 +45,29 @@ class Identity:
 
     base_url: str
     client_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sweeps:
+    """The last sweep of each window."""
+
+    last: tuple[LastSweep, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NumberSamples:
+    """Samples of an integer watermark, which turn the window of a sweep into a number."""
+
+    samples: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LateReport:
+    """When a sweep last found changes that polls had passed, and what probably made them late."""
+
+    at: datetime
+    cause: str
+    hint: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from cdc_sync.rules.watermark import (
 )
 from cdc_sync.state import control
 from cdc_sync.state.tables import fetch_dicts, watermark, watermark_move
-from cdc_sync.state.values import HorizonReport
+from cdc_sync.state.values import HorizonReport, NumberSamples
 
 ANOTHER_COLUMN = "the watermark column is another"
 
@@ -102,6 +102,11 @@ def history(tx: Connection, limit: int) -> list[dict[str, Any]]:
 def load_carry_over(tx: Connection) -> CarryOver:
     """Returns what the next horizon must know of the last one that was saved."""
     return CarryOver(control.load(tx, HorizonState), Samples(control.load(tx, Sample)))
+
+
+def forget_samples(tx: Connection) -> None:
+    """Removes the samples of an integer column: they are another server's."""
+    control.remove(tx, NumberSamples)
 
 
 def save_horizon(tx: Connection, horizon: Horizon) -> None:

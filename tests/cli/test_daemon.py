@@ -163,7 +163,7 @@ def test_a_second_daemon_on_the_same_state_says_so_and_changes_nothing(
 TIME, WHOLE, WORDS = str, int, (str, NoneType)
 SECONDS = (int, float)
 STATUSES = ("pending", "synced", "rejected", "waiting", "held")
-KINDS = ("created", "updated", "recreated", "adopted", "unchanged", "rejected", "retried")
+KINDS = ("created", "updated", "recreated", "adopted", "unchanged", "rejected", "retried", "late")
 REPORT = {
     "rows", "created", "updated", "unchanged", "rejected", "waiting", "held", "gone", "left", "error",
 }  # fmt: skip
@@ -191,6 +191,7 @@ STATUS: dict[str, Any] = {
         "error": WORDS,
     },
     "last_reconcile": (dict, NoneType),
+    "late": (dict, NoneType),
     "last_delivery": {"at": TIME, "status": WHOLE},
     "balance": {"at": TIME, "rows": WHOLE, "unexplained": WHOLE, **dict.fromkeys(STATUSES, WHOLE)},
     "totals": dict.fromkeys(KINDS, WHOLE),

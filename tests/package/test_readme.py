@@ -68,7 +68,9 @@ def test_the_documentation_gives_the_default_of_the_key(key: str):
     properties = config_schema()["$defs"][model.__name__]["properties"]
     default = properties[name].get("default")
     shown = (
-        {None: "–", False: "false"}.get(default, default) if not isinstance(default, list) else "[]"
+        f"[{', '.join(default)}]"
+        if isinstance(default, list)
+        else {None: "–", False: "false"}.get(default, default)
     )
     shown = "**required**" if model.model_fields[name].is_required() else shown
 
