@@ -132,10 +132,10 @@ def _late(count: int, seconds: float | None, report: LateReport | None) -> dict[
 
 def describe_late(count: int, seconds: float | None) -> str:
     """Says in a sentence that changes came too late for polls."""
-    one = count == 1
-    behind = f" up to {format_seconds(seconds)}" if seconds is not None else ""
-    stamp, them = ("its stamp", "it") if one else ("their stamps", "them")
-    return f"{format_count(count, 'change')} came{behind} behind {stamp}; polls did not see {them}"
+    behind = "" if seconds is None else f" up to {format_seconds(seconds)}"
+    if count == 1:
+        return f"1 change came{behind} behind its stamp; polls did not see it"
+    return f"{count:,} changes came{behind} behind their stamps; polls did not see them"
 
 
 def _seconds_since(instant: datetime, now: datetime) -> float:
