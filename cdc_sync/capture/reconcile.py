@@ -24,6 +24,7 @@ from cdc_sync.capture.page import (
     update_horizon,
 )
 from cdc_sync.contract import SourceId, Status, WatermarkValue
+from cdc_sync.errors import SourceMistake
 from cdc_sync.rules.compare import Change
 from cdc_sync.rules.sweep import after_full_scan
 from cdc_sync.rules.watermark import Horizon, Watermark, is_before, next_watermark
@@ -85,6 +86,7 @@ class _FullScan:
             self._record_page(page)
             progress(self.run)
 
+        self.before = RowCount.of(self.scan)
         each_page(self.take_turn, self.scan.full_page, record, stop.is_set)
         if not stop.is_set():
             self._recheck_unmet(stop, progress)
@@ -137,6 +139,7 @@ class _FullScan:
     def save_balance(self) -> None:
         """Stores the arithmetic of the scan: every row in scope is accounted for by a status."""
         nulls, rows = self.scan.count_null_ids(), self.run.rows
+        uncounted = self.before.unexplained(RowCount.of(self.scan, self.before.since), rows)
         with self.capture.state.begin() as tx:
             counts, departing = contracts.count_by_status(tx), contracts.count_departing(tx)
             by_status = {
@@ -147,7 +150,7 @@ class _FullScan:
             balance = Balance(
                 at=self.capture.now(),
                 rows=rows + nulls - self.departed,
-                unexplained=nulls + rows - self.seen_ids.count,
+                unexplained=nulls + rows - self.seen_ids.count + uncounted,
                 **by_status,
             )
             control.save(tx, balance)
@@ -219,6 +222,49 @@ def recheck_held(
     return run.ended(capture.now(), STOPPED if stop.is_set() else None)
 
 
+def expect_found_by_id(scan: Scan) -> None:
+    """Raises SourceMistake where most of the rows that were just read are not found by their id.
+
+    One or another may be gone meanwhile. This guards against types of keys whose values do not
+    compare equal to what was read of them: every row would seem to be gone.
+    """
+    lost = set(scan.just_read) - {row.source_id for row in scan.existing(scan.just_read)}
+    if 2 * len(lost) > len(scan.just_read):
+        raise SourceMistake(
+            f"Rows that were just read are not found by their id, such as {min(lost)}:"
+            " nothing can be called gone.",
+            hint="Give `source.id` columns whose values compare equal to themselves.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RowCount:
+    """How many rows the source itself counts; `recent` of them were changed since the count before.
+
+    It knows nothing of pages, so that no mistake of paging can hide in it.
+    """
+
+    rows: int
+    recent: int
+    since: object  #: the newest stamp then, as the driver gives it
+
+    @classmethod
+    def of(cls, scan: Scan, since: object = None) -> "RowCount":
+        """Counts the rows in scope, and those that were changed since `since`."""
+        if since is not None:
+            return cls(scan.count(), scan.count_after(since), since)
+        return cls(scan.count(), 0, scan.newest_stamp())
+
+    def unexplained(self, after: "RowCount", met: int) -> int:
+        """Returns how many rows too few or too many a scan between both counts has met.
+
+        What came and went meanwhile explains as many as the counts differ by, and as were changed.
+        """
+        least, most = sorted((self.rows, after.rows))
+        difference = max(least - met, met - most, 0)
+        return difference if difference > most - least + after.recent else 0
+
+
 def recheck(  # what its two callers differ in
     capture: Capture,
     scan: Scan,
@@ -230,11 +276,14 @@ def recheck(  # what its two callers differ in
 ) -> list[Change]:
     """Asks the source for these contracts and records what has changed; the page lock is held.
 
-    With `holds_gone` those that are gone are held, for the source has no row at all.
+    With `holds_gone` those that are gone are held, for the source has no row at all. Raises
+    SourceMistake, and calls nothing gone, where ids that were just met are not found either.
     """
     map_row, now, ends_on = capture.mapper(scan.zone), capture.now(), capture.ends_on()
     rows = [map_row(row) for row in scan.existing(ids)]
     absent = sorted(set(ids) - {row.source_id for row in rows})
+    if absent:
+        expect_found_by_id(scan)
     with capture.state.begin() as tx:
         changes = compare_page(tx, rows, ends_on=ends_on, ignore_previous=ignore_previous)
         gone = compare_absent(tx, absent, ends_on=ends_on, ignore_previous=ignore_previous)

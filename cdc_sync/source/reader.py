@@ -7,8 +7,9 @@ from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Connection, exc
+from sqlalchemy import ColumnElement, Connection, bindparam, exc
 from sqlalchemy.engine import CursorResult, Engine
+from sqlalchemy.types import NullType
 
 from cdc_sync.config.model import SourceConfig
 from cdc_sync.contract import SourceId, SourceRow, WatermarkValue, decode_id, encode_id
@@ -20,6 +21,7 @@ from cdc_sync.source.dialects.base import ColumnKind
 from cdc_sync.source.engine import open_source, translating_errors
 from cdc_sync.source.statements import Legs, PageStatements, Row, Statement, Statements
 
+PROBED = 20  # ids that were read, which must be found by id before others are called gone
 IDS_ASKED_AT_ONCE = 200  # SQLite takes no condition of more than 1,000 terms
 _TYPES = {
     ColumnKind.TIMESTAMPTZ: WatermarkType.TIMESTAMPTZ,
@@ -125,6 +127,7 @@ class Scan:
         self.statements = source.statements
         self.zone: ZoneInfo = zone_of(str(connection.info["zone"]), self.config.time_zone)
         self.column = self._watermark_column()
+        self.just_read: list[SourceId] = []  #: some ids of the last page that had any
 
     def changed_page(self, start: WatermarkValue, after: Row | None) -> RowPage:
         """The next page in order of (watermark, id), from the watermark on."""
@@ -170,9 +173,18 @@ class Scan:
             return self.count()
         return self.count(self.statements.watermark >= self.column.bound(value))
 
+    def count_after(self, stamp: object) -> int:
+        """How many rows are stamped later than a raw value of the watermark column."""
+        return self.count(self.statements.watermark > bindparam(None, stamp, type_=NullType()))
+
     def count(self, *conditions: ColumnElement[bool]) -> int:
         """How many rows in scope meet the conditions."""
         return int(self.connection.execute(self.statements.count(*conditions)).scalar_one())
+
+    def newest_stamp(self) -> object:
+        """The greatest raw value of the watermark column; None where there is none."""
+        _, greatest = tuple(self.connection.execute(self.statements.extremes()).one())
+        return greatest
 
     def count_null_ids(self) -> int:
         """How many rows have a NULL in their id, so that no contract can be made of them."""
@@ -190,12 +202,30 @@ class Scan:
                 f"The driver cuts digits of {self.config.watermark}, so that a page never ends.",
                 hint="Give `source.watermark` a column with no more than six digits of a second.",
             )
+        self.just_read = [encode_id(row[: self._ids]) for row in rows[:PROBED]]
+        is_full = len(rows) >= self.config.page_size
+        if is_full:
+            self._expect_ascending(pages, tuple(rows[0][place] for place in pages.key), end)
         return RowPage(
             rows=[self._row(row) for row in rows],
             stamps=[row[self._ids] for row in rows],
             end=self.column.value_of(last[self._ids]),
-            next=end if len(rows) >= self.config.page_size else None,
+            next=end if is_full else None,
         )
+
+    def _expect_ascending(self, pages: PageStatements, first: Row, last: Row) -> None:
+        """Raises SourceMistake where the database compares otherwise than it orders.
+
+        The next page begins after the last row, so that rows before it would never be read.
+        """
+        given = {f"after_{place}": value for place, value in enumerate(last)}
+        given |= {f"first_{place}": value for place, value in enumerate(first)}
+        if self.connection.execute(pages.descends, given).first() is not None:
+            raise SourceMistake(
+                "The database orders its rows by the key otherwise than it compares them,"
+                f" so that pages would leave rows out: {encode_id(first)} … {encode_id(last)}.",
+                hint="Give `source.id` and `source.watermark` columns of another type.",
+            )
 
     def _fill(self, legs: Legs, given: dict[str, object]) -> list[Row]:
         """Reads leg after leg until a page is full."""

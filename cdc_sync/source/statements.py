@@ -28,12 +28,13 @@ class PageStatements:
     """The SELECTs of a scan's first page and of a later one, in the order of `key`.
 
     `key` are places in a row: the values there are the parameters `after_0`, `after_1` … of the
-    next page.
+    next page. `descends` finds the row `first_0`, `first_1` … of a page if it lies after those.
     """
 
     key: tuple[int, ...]
     first: Legs
     later: Legs
+    descends: Statement
 
 
 class Statements:
@@ -111,7 +112,16 @@ class Statements:
 
     def _pages(self, key: tuple[int, ...], *from_: ColumnElement[bool]) -> PageStatements:
         order = [self._columns[place] for place in key]
-        return PageStatements(key, (self._page(order, *from_),), self._legs(order))
+        after = [_value(f"after_{place}") for place in range(len(order))]
+        first = [_value(f"first_{place}") for place in range(len(order))]
+        is_after = sa.or_(*(sa.and_(*leg) for leg in _later_conditions(order, after)))
+        descends = self._select(*self._scope, *_equal(order, first), is_after)
+        return PageStatements(
+            key,
+            (self._page(order, *from_),),
+            self._legs(order, after),
+            descends.with_only_columns(_TRUE).limit(sa.literal_column("1")),
+        )
 
     def _page(
         self, order: Sequence[ColumnElement[Any]], *conditions: ColumnElement[bool]
@@ -119,14 +129,13 @@ class Statements:
         rows = self._select(*self._scope, *conditions).order_by(*order)
         return rows.limit(bindparam("page_size", type_=sa.Integer()))
 
-    def _legs(self, order: Sequence[ColumnElement[Any]]) -> Legs:
-        after = [_value(f"after_{place}") for place in range(len(order))]
+    def _legs(
+        self, order: Sequence[ColumnElement[Any]], after: Sequence[ColumnElement[Any]]
+    ) -> Legs:
         if self._dialect.row_values_use_index:
             return (self._page(order, sa.tuple_(*order) > sa.tuple_(*after)),)
-        return tuple(
-            self._page(order[n:], *_equal(order[:n], after[:n]), order[n] > after[n])
-            for n in reversed(range(len(order)))
-        )
+        legs = _later_conditions(order, after)
+        return tuple(self._page(order[n:], *legs[n]) for n in reversed(range(len(order))))
 
 
 def _rows(config: SourceConfig) -> FromClause:
@@ -150,6 +159,13 @@ def _condition(sql: str) -> ColumnElement[bool]:
 
 def _flag(condition: ColumnElement[bool]) -> ColumnElement[Any]:
     return sa.case((condition, _TRUE), else_=_FALSE)
+
+
+def _later_conditions(
+    order: Sequence[ColumnElement[Any]], after: Sequence[ColumnElement[Any]]
+) -> list[list[ColumnElement[bool]]]:
+    """Returns the ways to be later: greater in the first column, or equal there and so on."""
+    return [[*_equal(order[:n], after[:n]), order[n] > after[n]] for n in range(len(order))]
 
 
 def _equal(
