@@ -12,8 +12,7 @@ from cdc_sync.customergauge.token import TokenKeeper
 from cdc_sync.delivery.loop import Delivery
 from cdc_sync.log import Redaction
 from cdc_sync.measures import Measures
-from cdc_sync.rules.mapping import mapped_columns
-from cdc_sync.source.reader import Source
+from cdc_sync.source.reader import source_of
 from cdc_sync.state.database import Database, open_memory, open_state, state_file
 from cdc_sync.state.lease import Lease, instance_lock
 from cdc_sync.state.outbox import free_claims_at_start
@@ -80,11 +79,6 @@ def open_sync(
                 capture.source.close()
     finally:
         state.close()
-
-
-def source_of(config: Config) -> Source:
-    """Returns the source of a configuration, with the columns that its mapping reads."""
-    return Source(config.source, mapped_columns(config.mapping))
 
 
 def capture_of(config: Config, state: Database) -> Capture:

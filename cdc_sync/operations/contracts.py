@@ -18,10 +18,10 @@ from cdc_sync.errors import CdcSyncError
 from cdc_sync.operations.actions import retry_ids
 from cdc_sync.operations.watermark import is_beyond
 from cdc_sync.rules.watermark import write_watermark
+from cdc_sync.source.reader import source_of
 from cdc_sync.state import contracts, history, lookup, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.lookup import Stuck
-from cdc_sync.sync import source_of
 from cdc_sync.wording import format_problems
 
 ATTEMPTS_SHOWN = 100

@@ -25,10 +25,10 @@ from cdc_sync.rules.watermark import (
     write_watermark,
 )
 from cdc_sync.source.horizon import read_horizon
+from cdc_sync.source.reader import source_of
 from cdc_sync.state import control, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.values import HorizonReport
-from cdc_sync.sync import source_of
 
 _ANOTHER_ZONE = ZoneInfo("Etc/GMT+12")
 _NUMBER = re.compile("[0-9]{1,18}")  # what fits every database's integers

@@ -11,9 +11,10 @@ from sqlalchemy import ColumnElement, Connection, bindparam, exc
 from sqlalchemy.engine import CursorResult, Engine
 from sqlalchemy.types import NullType
 
-from cdc_sync.config.model import SourceConfig
+from cdc_sync.config.model import Config, SourceConfig
 from cdc_sync.contract import SourceId, SourceRow, WatermarkValue, decode_id, encode_id
 from cdc_sync.errors import SourceMistake, SourceUnavailable
+from cdc_sync.rules.mapping import mapped_columns
 from cdc_sync.rules.watermark import WatermarkType
 from cdc_sync.source.columns import WatermarkColumn, detect_watermark_column, zone_of
 from cdc_sync.source.dialects import dialect_of
@@ -113,6 +114,11 @@ class Source:
     def statements(self) -> Statements:
         """The SELECTs of every scan."""
         return Statements(self.config, self.columns, dialect_of(self.engine.url))
+
+
+def source_of(config: Config) -> Source:
+    """Returns the source of a configuration, with the columns that its mapping reads."""
+    return Source(config.source, mapped_columns(config.mapping))
 
 
 class Scan:
