@@ -18,7 +18,7 @@ demo: .venv/.installed  ## run the whole system on this machine, with contracts 
 	@$(BIN)/cdc-sync demo
 
 test: .venv/.setup  ## run every test, on real databases
-	$(BIN)/pytest -n 4
+	$(BIN)/pytest -n 4 --durations=15
 
 quick: .venv/.setup  ## run the pure tests only, in seconds
 	$(BIN)/pytest -m quick
