@@ -67,7 +67,7 @@ def forms(secret: str) -> set[str]:
 
 def test_secrets_are_nowhere_but_in_their_files(bench: Bench, sandbox: Sandbox) -> None:
     said = []
-    process = bench.start_daemon()
+    process = bench.start_daemon(forked=False)  # /proc has the command line of the first of them
     try:
         wait_until(sandbox.contracts, "the first contract is delivered")
         (served,) = [line for line in process.log().splitlines() if "page.served" in line]

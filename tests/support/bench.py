@@ -193,9 +193,9 @@ class Bench:
         """Runs a command as a process; with an `answer` on a terminal, else on none."""
         return run_command(["--config", str(self.config), *arguments], answer)
 
-    def start_daemon(self) -> DaemonProcess:
+    def start_daemon(self, *, forked: bool = True) -> DaemonProcess:
         """Starts the daemon as a process, which the caller closes; it may not be ready yet."""
-        return DaemonProcess(self.config)
+        return DaemonProcess(self.config, forked=forked)
 
     @contextmanager
     def daemon_process(self) -> Iterator[DaemonProcess]:

@@ -7,14 +7,15 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from cdc_sync.daemon.daemon import Daemon
 from cdc_sync.sync import Sync
 from tests.support.wait import wait_until
+from tests.support.warm import ForkedProcess
 
 ENDS_WITHIN = 20  # seconds
 
@@ -22,20 +23,18 @@ ENDS_WITHIN = 20  # seconds
 class DaemonProcess:
     """`cdc-sync run` as a process, and what it tells systemd."""
 
-    def __init__(self, config: Path) -> None:
+    def __init__(self, config: Path, *, forked: bool = True) -> None:
+        """Starts it; forked from a warm process, or with a command line and environment of its own."""
         address = f"cdc-sync-{uuid.uuid4().hex}"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.bind(f"\0{address}")
         self._heard: list[str] = []
         self._log = config.with_name(f"log-{uuid.uuid4().hex[:6]}")
-        with self._log.open("w") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "cdc_sync", "--config", str(config), "run"],
-                env={**os.environ, "TZ": "UTC", "NOTIFY_SOCKET": f"@{address}"},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-            )
+        with self._log.open("w") as log, Path(os.devnull).open("r+") as nothing:
+            arguments = ["--config", str(config), "run"]
+            env = {**os.environ, "TZ": "UTC", "NOTIFY_SOCKET": f"@{address}"}
+            streams = (nothing, nothing, log)
+            self._process = (ForkedProcess if forked else _start)(arguments, env, streams)
 
     @property
     def pid(self) -> int:
@@ -64,10 +63,17 @@ class DaemonProcess:
 
     def close(self) -> None:
         """Kills it if it still runs."""
-        if not self.ended():
-            self._process.kill()
-            self._process.wait(ENDS_WITHIN)
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait(ENDS_WITHIN)
         self._socket.close()
+
+
+def _start(
+    arguments: Sequence[str], env: Mapping[str, str], streams: Sequence[IO[str]]
+) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "cdc_sync", *arguments]
+    stdin, stdout, stderr = streams
+    return subprocess.Popen(command, env=env, stdin=stdin, stdout=stdout, stderr=stderr)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Commands as processes of their own, forked from one that has imported everything.
+"""Commands and daemons as processes of their own, forked from one that has imported everything.
 
 A command pays for its imports once a test run instead of a thousand times; what it does afterwards
 is what `python -m cdc_sync` does: own arguments, environment, folder, standard streams, exit code.
@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import pkgutil
+import select
 import signal
 import socket
 import subprocess
@@ -25,6 +26,52 @@ LIFETIME = 3600  # seconds after which the forking process ends by itself, whoev
 _FDS = 3
 
 
+class ForkedProcess:
+    """A `cdc-sync` that was forked; of subprocess.Popen what tests need."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        streams: Sequence[int | IO[str]],
+        cwd: Path | None = None,
+    ) -> None:
+        """Starts it with these arguments and standard streams."""
+        asked = {"arguments": list(arguments), "env": dict(env), "cwd": str(cwd or Path.cwd())}
+        message = json.dumps(asked).encode()
+        self._line = socket.socket(socket.AF_UNIX)
+        self._line.settimeout(PATIENCE)
+        self._line.connect(_forking())
+        fds = [one if isinstance(one, int) else one.fileno() for one in streams]
+        socket.send_fds(self._line, [len(message).to_bytes(4, "big")], fds)
+        self._line.sendall(message)
+        self.arguments = list(arguments)
+        self.pid = _number(self._line)
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Returns the exit code; None while it runs."""
+        if self.returncode is None and select.select([self._line], [], [], 0)[0]:
+            self.wait(PATIENCE)
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        """Returns the exit code. Raises subprocess.TimeoutExpired."""
+        if self.returncode is None:
+            self._line.settimeout(timeout)
+            try:
+                self.returncode = _number(self._line)
+            except TimeoutError:
+                raise subprocess.TimeoutExpired(self.arguments, timeout) from None
+            self._line.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Sends it a signal, if it still runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
 def command(
     arguments: Sequence[str],
     *,
@@ -33,26 +80,18 @@ def command(
     stdin: int | IO[str] = subprocess.DEVNULL,
 ) -> "subprocess.CompletedProcess[str]":
     """Runs `cdc-sync` with these arguments. Raises subprocess.TimeoutExpired after PATIENCE."""
-    asked = {"arguments": list(arguments), "env": dict(env), "cwd": str(cwd or Path.cwd())}
     with (
         tempfile.TemporaryFile("w+") as out,
         tempfile.TemporaryFile("w+") as err,
         Path(os.devnull).open() as nothing,
-        socket.socket(socket.AF_UNIX) as line,
     ):
         given = nothing if stdin == subprocess.DEVNULL else stdin
-        line.connect(_forking())
-        line.settimeout(PATIENCE)
-        fds = [one if isinstance(one, int) else one.fileno() for one in (given, out, err)]
-        message = json.dumps(asked).encode()
-        socket.send_fds(line, [len(message).to_bytes(4, "big")], fds)
-        line.sendall(message)
-        pid = _number(line)
+        process = ForkedProcess(arguments, env, (given, out, err), cwd)
         try:
-            code = _number(line)
-        except TimeoutError:
-            os.kill(pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(arguments, PATIENCE) from None
+            code = process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            raise
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess(arguments, code, out.read(), err.read())
