@@ -4,6 +4,8 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -12,7 +14,6 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from cdc_sync.capture.loop import Loops
-from cdc_sync.config.model import ScheduleConfig
 from cdc_sync.config.units import parse_duration
 from cdc_sync.errors import CdcSyncError, StateUnavailable
 from cdc_sync.operations.runs import RUNS, build_report
@@ -25,6 +26,7 @@ from cdc_sync.sync import Sync
 
 log = structlog.get_logger()
 PRUNED_AT_ONCE = 5000
+Report = Callable[[], dict[str, Any]]
 Start = Callable[[str, Callable[[threading.Event], None], threading.Event], threading.Thread]
 REQUEST_POLL_SECONDS = 0.5
 REST_WITHIN_SECONDS = 3600.0
@@ -57,6 +59,9 @@ class Capturing:
         self._loops.reconciles.clear_wakes()
         self._sync.capture.reset()
         free_claims_of_dead(self._sync.state)
+        with self._sync.state.begin() as tx:
+            before = self._sync.capture.now() - ABANDONED_AFTER
+            control.remove_abandoned_requests(tx, before)
         self._schedule = self._build_schedule()
         if self._reconcile_was_missed():
             self._loops.reconciles.wake()
@@ -66,8 +71,11 @@ class Capturing:
             "reconcile": self._loops.reconciles.run,
             "sweep": self._loops.sweeps.run,
         }
-        if self._sync.config.source.notify_channel is not None:
-            work["listener"] = self._listen
+        source = self._sync.config.source
+        if source.notify_channel is not None:
+            url = source.url.get_secret_value()
+            wake = self._loops.polls.wake
+            work["listener"] = partial(listen, url, source.notify_channel, wake)
         self._threads = [self._start(name, run, stop) for name, run in work.items()]
         self._schedule.start()
         self.running = True
@@ -103,19 +111,16 @@ class Capturing:
             self._schedule.start()
 
     def _build_schedule(self) -> BackgroundScheduler:
+        """Builds the schedule. Its jobs only wake: they cannot block, be skipped or be late."""
         self._planned_offset = self._clock_offset()
-        return build_schedule(
-            self._sync.config.schedule,
-            wake_poll=self._loops.polls.wake,
-            wake_reconcile=self._loops.reconciles.wake,
-            prune=self._prune,
-        )
-
-    def _listen(self, stop: threading.Event) -> None:
-        source = self._sync.config.source
-        url, channel = source.url.get_secret_value(), source.notify_channel
-        if channel is not None:
-            listen(url, channel, self._loops.polls.wake, stop)
+        schedule = self._sync.config.schedule
+        scheduler = BackgroundScheduler(timezone=UTC, job_defaults=_JOBS)
+        every_poll = IntervalTrigger(seconds=schedule.poll.total_seconds())
+        scheduler.add_job(self._loops.polls.wake, every_poll, id="poll")
+        if (trigger := _trigger(schedule.reconcile)) is not None:
+            scheduler.add_job(self._loops.reconciles.wake, trigger, id="reconcile")
+        scheduler.add_job(self._prune, IntervalTrigger(hours=1), id="prune")
+        return scheduler
 
     def _reconcile_was_missed(self) -> bool:
         with self._sync.state.read() as tx:
@@ -147,72 +152,41 @@ class Requests:
         self._loops = loops
 
     def run(self, stop: threading.Event) -> None:
-        """Serves requests until `stop`. First it drops those whose command has given up."""
-        is_first = True
+        """Serves requests until `stop`."""
         while not stop.wait(REQUEST_POLL_SECONDS):
             try:
-                if is_first:
-                    with self._sync.state.begin() as tx:
-                        control.remove_abandoned_requests(
-                            tx, self._sync.capture.now() - ABANDONED_AFTER
-                        )
-                    is_first = False
                 with self._sync.state.read() as tx:
                     waiting = control.unanswered_requests(tx)
-                for name, request in waiting.items():
-                    if request.id not in self._begun_ids:
-                        self._run(name, request, stop)
             except StateUnavailable:
                 continue  # the loops log it; the request is still there afterwards
+            for name, request in waiting.items():
+                if request.id not in self._begun_ids:
+                    self._run(name, request, stop)
 
     def _run(self, name: str, request: Request, stop: threading.Event) -> None:
         """Runs it; its report waits for delivery in a thread of its own, beside the next one."""
         self._begun_ids.append(request.id)
         before = Counter(self._sync.delivery.counts)
-        kind, started = request.kind, self._sync.capture.now()
+        started = self._sync.capture.now()
         try:
-            run = RUNS[kind](self._loops, stop)
+            run = RUNS[request.kind](self._loops, stop)
         except CdcSyncError as error:
-            run = Run(kind, started).ended(self._sync.capture.now(), str(error))
+            run = Run(request.kind, started).ended(self._sync.capture.now(), str(error))
         self._sync.delivery.wake()
-        given = (name, request, run, before, stop)
+        given = (name, request, partial(build_report, self._sync, run, before), stop)
         threading.Thread(target=self._answer, args=given, name="answer", daemon=True).start()
 
-    def _answer(
-        self,
-        name: str,
-        request: Request,
-        run: Run,
-        before: Counter[str],
-        stop: threading.Event,
-    ) -> None:
+    def _answer(self, name: str, request: Request, report: Report, stop: threading.Event) -> None:
         self._sync.delivery.wait_for_rest(stop, REST_WITHIN_SECONDS)
         while True:
             try:
-                report = build_report(self._sync, run, before)
+                document = report()
                 with self._sync.state.begin() as tx:
-                    control.answer(tx, name, request, report)
+                    control.answer(tx, name, request, document)
                 break
             except StateUnavailable:
                 if stop.wait(1):
                     break
-
-
-def build_schedule(
-    config: ScheduleConfig,
-    *,
-    wake_poll: Callable[[], None],
-    wake_reconcile: Callable[[], None],
-    prune: Callable[[], None],
-) -> BackgroundScheduler:
-    """The schedule, not started. Its jobs only wake: they cannot block, be skipped or be late."""
-    scheduler = BackgroundScheduler(timezone=UTC, job_defaults=_JOBS)
-    scheduler.add_job(wake_poll, IntervalTrigger(seconds=config.poll.total_seconds()), id="poll")
-    trigger = _trigger(config.reconcile)
-    if trigger is not None:
-        scheduler.add_job(wake_reconcile, trigger, id="reconcile")
-    scheduler.add_job(prune, IntervalTrigger(hours=1), id="prune")
-    return scheduler
 
 
 def was_missed(text: str, last: datetime, now: datetime) -> bool:
