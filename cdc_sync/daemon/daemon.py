@@ -37,7 +37,6 @@ import structlog
 from cdc_sync.alerts.notifier import Notifier
 from cdc_sync.capture.loop import Loops, horizon_report
 from cdc_sync.config.model import Config
-from cdc_sync.contract import Status
 from cdc_sync.daemon.capturing import Capturing
 from cdc_sync.daemon.reload import Reload
 from cdc_sync.daemon.systemd import describe_polls, format_status_line, notify, watchdog_seconds
@@ -60,7 +59,7 @@ RELOAD_REFUSED = "The changed configuration is wrong, and the old one in force: 
 HUNG_AFTER_SECONDS = STATEMENT_TIMEOUT_SECONDS + 120.0  # one page of the source may take so long
 RETRY_PAGE_SECONDS = 10.0
 CANCEL_AFTER_SECONDS = 2.0  # a statement of the source that takes longer does not delay the end
-RECORDED_WITHIN_SECONDS = 10.0  # of the last answer at an end
+STOP_SECONDS = 10.0  # that a stop may take beyond the longest request
 ERROR_SHOWN = 300  # characters
 
 
@@ -73,7 +72,7 @@ class _Reported(NamedTuple):
 
 
 class Daemon:
-    """A sync that runs until it is reported to stop."""
+    """A sync that runs until it is told to stop."""
 
     def __init__(
         self,
@@ -116,11 +115,10 @@ class Daemon:
 
         Raises what ended a thread that should not end, so that systemd starts us anew.
         """
-        for name, work in {
-            "delivery": self._sync.delivery.run,
-            "alerts": self._alerts.run,
-        }.items():
-            self._threads.append(self._start(name, work, self._stop))
+        self._threads = [
+            self._start("delivery", self._sync.delivery.run, self._stop),
+            self._start("alerts", self._alerts.run, self._stop),
+        ]
         notify(READY="1", STATUS="running")
         log.info("daemon.started", pid=os.getpid(), state=self._sync.state.name)
         try:
@@ -132,8 +130,6 @@ class Daemon:
                     if self._reload is not None:
                         self._reload.apply_if_requested(self._sync.config, self._apply_config)
         finally:
-            self._notify_stopping()
-            self._stop.set()
             self._end()
         if self._broken is not None:
             raise self._broken
@@ -170,21 +166,18 @@ class Daemon:
             log.warning("capture.lost")
             self._threads += self._capturing.end()
 
-    def _notify_stopping(self) -> None:
-        # Where a request may take longer than TimeoutStopSec=, it is waited for all the same.
-        micros = int((self._longest_stop() + 5) * 1e6)
-        notify(STOPPING="1", STATUS="stopping", EXTEND_TIMEOUT_USEC=str(micros))
-
-    def _longest_stop(self) -> float:
-        return self._sync.config.customergauge.timeout.total_seconds() + RECORDED_WITHIN_SECONDS
-
     def _end(self) -> None:
+        # Where a request may take longer than TimeoutStopSec=, it is waited for all the same.
+        longest = self._sync.config.customergauge.timeout.total_seconds() + STOP_SECONDS
+        extended = str(int((longest + 5) * 1e6))
+        notify(STOPPING="1", STATUS="stopping", EXTEND_TIMEOUT_USEC=extended)
+        self._stop.set()
         capturing = self._capturing.end()
         self._sync.delivery.wake()
         _join(capturing, CANCEL_AFTER_SECONDS)
         if any(thread.is_alive() for thread in capturing):
             self._sync.capture.source.cancel()  # as one that waits for a lock on its table
-        _join([*capturing, *self._threads], self._longest_stop())
+        _join([*capturing, *self._threads], longest)
         try:
             with self._sync.state.begin() as tx:
                 control.remove(tx, Presence, self._name)
@@ -272,8 +265,7 @@ class Daemon:
         )
 
     def _status_line(self) -> str:
-        counted = self._page_context.snapshots.refresh()["contracts"]  # the page shares it
-        counts = {Status(name): count for name, count in counted.items()}
+        counts = self._page_context.snapshots.refresh()["contracts"]  # the page shares it
         last, lag, now = self._loops.polls.last, self._loops.polls.lag(), self._sync.capture.now()
         is_refused = self._reload is not None and self._reload.refused
         troubles = (
@@ -281,9 +273,8 @@ class Daemon:
             RELOAD_REFUSED if is_refused else None,
             last.run.error if last else None,
         )
-        polls = (
-            describe_polls(last, lag, now) if self._capturing.running else ["another daemon polls"]
-        )
+        is_active = self._capturing.running
+        polls = describe_polls(last, lag, now) if is_active else ["another daemon polls"]
         return format_status_line(counts, polls, troubles)
 
 
@@ -297,7 +288,7 @@ class PageServer:
     """The page at `web.listen`, inside a `with`; `beat` tries again while its port is taken."""
 
     def __init__(self, context: PageContext, announce: Callable[[str], None]) -> None:
-        self._page_context = context
+        self._context = context
         self._announce = announce
         self._served = ExitStack()
         self._due: float | None = 0.0
@@ -312,11 +303,11 @@ class PageServer:
 
     def beat(self) -> None:
         """Serves it, if that is due: once, and again every few seconds until it succeeds."""
-        listen = self._page_context.config.web.listen
+        listen = self._context.config.web.listen
         if listen is None or self._due is None or time.monotonic() < self._due:
             return
         host, _, port = listen.rpartition(":")
-        serve = serving(status_app(self._page_context), host.strip("[]"), int(port))
+        serve = serving(status_app(self._context), host.strip("[]"), int(port))
         try:
             url = self._served.enter_context(serve)
         except CdcSyncError as error:

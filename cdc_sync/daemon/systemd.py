@@ -34,9 +34,7 @@ def watchdog_seconds() -> float | None:
 
 
 def format_status_line(
-    counts: Mapping[Status, int],
-    polls: Sequence[str],
-    troubles: Iterable[str | None],
+    counts: Mapping[str, int], polls: Sequence[str], troubles: Iterable[str | None]
 ) -> str:
     """Returns the line of `systemctl status`: what is wrong, then counts, then the polls."""
     shown = [Status.SYNCED, *(status for status in _SHOWN_IF_ANY if counts[status])]

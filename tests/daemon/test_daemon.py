@@ -123,7 +123,7 @@ def test_a_daemon_stops_in_time_while_a_page_of_the_source_hangs(
 
     monkeypatch.setattr(Scan, "full_page", hang)
     monkeypatch.setattr("cdc_sync.daemon.daemon.CANCEL_AFTER_SECONDS", 0.1)
-    monkeypatch.setattr("cdc_sync.daemon.daemon.RECORDED_WITHIN_SECONDS", 0.5)
+    monkeypatch.setattr("cdc_sync.daemon.daemon.STOP_SECONDS", 0.5)
     with bench.open(customergauge={"timeout": "1s"}):
         try:
             with bench.daemon_thread():

@@ -1,80 +1,105 @@
-"""What systemd hears of a daemon, and when."""
+"""What systemd is told of a daemon, and when."""
 
-import threading
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime, timedelta
 
 import pytest
 
 from cdc_sync.capture.loop import LastPoll, save_last_poll
-from cdc_sync.capture.poll import poll
-from cdc_sync.config.load import load_config
-from cdc_sync.daemon import daemon as module
-from cdc_sync.daemon.daemon import Daemon
+from cdc_sync.delivery.loop import Delivery
 from cdc_sync.errors import StateUnavailable
 from cdc_sync.operations.status import read_status
 from cdc_sync.state.history import Run
-from cdc_sync.sync import Sync, open_sync, redaction_of
+from cdc_sync.state.values import ReconcileReport
+from tests.daemon.conftest import Hang, Notifications
 from tests.support.bench import Bench
+from tests.support.wait import wait_until
 
-LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def sync(tmp_path: Path) -> Iterator[Sync]:
-    config = load_config(Bench.with_contracts(tmp_path).config, {})
-    with open_sync(config, redaction_of(config)) as sync:
-        yield sync
+SCHEDULE = {"poll": "1h", "reconcile": "never"}
 
 
-@pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    found: list[str] = []
-    monkeypatch.setenv("WATCHDOG_USEC", "120000000")
-    monkeypatch.setattr(Daemon, "_follow_lease", lambda _daemon, **_held: None)
-    monkeypatch.setattr(module, "notify", lambda **fields: found.extend(fields))
-    return found
+def _last_reconcile(bench: Bench) -> datetime:
+    report = bench.stored(ReconcileReport)
+    assert report is not None
+    return report.started
 
 
 def test_a_state_that_is_away_is_waited_for_and_not_taken_for_a_hang(
-    sync: Sync, heard: list[str], monkeypatch: pytest.MonkeyPatch
+    bench: Bench, notified: Notifications, monkeypatch: pytest.MonkeyPatch
 ):
-    def away(_daemon: Daemon) -> None:
+    refused = []
+
+    def away(*_arguments: object) -> None:
+        refused.append(notified.fields.count("WATCHDOG"))
         raise StateUnavailable("The state database does not work.")
 
-    monkeypatch.setattr(Daemon, "_report", away)
-
-    Daemon(sync)._beat()
-
-    assert heard == ["WATCHDOG"]
-
-
-def test_a_delivery_that_hangs_is_not_covered_up(sync: Sync, heard: list[str]):
-    sync.delivery.last_progress -= module.HUNG_AFTER_SECONDS + 1
-
-    Daemon(sync)._beat()
-
-    assert heard == ["STATUS"]
+    with bench.open(), bench.daemon_thread():
+        wait_until(lambda: "WATCHDOG" in notified.fields, "the daemon is well")
+        monkeypatch.setattr("cdc_sync.state.control.save", away)
+        wait_until(
+            lambda: refused and notified.fields.count("WATCHDOG") > refused[0] + 5,
+            "the watchdog is told that all is well",
+        )
 
 
-def test_a_stop_asks_for_the_time_that_a_request_may_take(sync: Sync, heard: list[str]):
-    Daemon(sync)._notify_stopping()
-
-    assert heard == ["STOPPING", "STATUS", "EXTEND_TIMEOUT_USEC"]
-
-
-def test_until_its_first_poll_the_last_one_of_the_daemon_before_is_told(
-    sync: Sync, heard: list[str]
+def test_a_hung_delivery_is_seen(
+    bench: Bench, notified: Notifications, monkeypatch: pytest.MonkeyPatch
 ):
-    poll(sync.capture, threading.Event())
-    save_last_poll(
-        sync.capture, LastPoll(Run("poll", sync.capture.now()).ended(sync.capture.now()), LONG_AGO)
-    )
-    daemon = Daemon(sync)
-    daemon._capturing.running = True
-    daemon._beat()
+    monkeypatch.setattr(Delivery, "run", lambda _delivery, stop: stop.wait())
 
-    reported = read_status(sync.state, sync.capture.now())["last_poll"]
-    assert reported["finished"] is not None
-    assert reported["good_age_seconds"] < 60  # it has not been late for the time without a daemon
+    with bench.open(), bench.daemon_thread():
+        wait_until(notified.is_hang_shown, "the watchdog is not told that all is well")
+
+
+def test_a_stop_asks_for_the_time_that_a_request_may_take(bench: Bench, notified: Notifications):
+    with bench.open(), bench.daemon_thread():
+        wait_until(lambda: "WATCHDOG" in notified.fields, "the daemon is well")
+
+    assert notified.fields[-3:] == ["STOPPING", "STATUS", "EXTEND_TIMEOUT_USEC"]
+
+
+@pytest.mark.usefixtures("fast_beats")
+def test_until_its_first_poll_the_last_one_of_the_daemon_before_is_shown(
+    bench: Bench, hang: Hang, monkeypatch: pytest.MonkeyPatch
+):
+    with bench.open(schedule=SCHEDULE) as sync:
+        bench.poll()
+        now = sync.capture.now()
+        save_last_poll(
+            sync.capture, LastPoll(Run("poll", now).ended(now), now - timedelta(days=2000))
+        )
+        monkeypatch.setattr("cdc_sync.capture.loop.poll", hang)
+        with bench.daemon_thread():
+            assert hang.began.wait(20)
+            wait_until(
+                lambda: read_status(sync.state, now)["daemon"]["role"] == "active",
+                "the daemon reports that it captures",
+            )
+            shown = read_status(sync.state, sync.capture.now())["last_poll"]
+            hang.go_on.set()
+
+    assert shown["finished"] is not None
+    assert shown["good_age_seconds"] < 60  # it has not been late for the time without a daemon
+
+
+def test_a_hung_poll_is_seen_while_reconciles_go_on(
+    bench: Bench, notified: Notifications, hang: Hang, monkeypatch: pytest.MonkeyPatch
+):
+    bench.rows.add({"id": 1})
+    with bench.open(schedule={"poll": "1s", "reconcile": "1s"}) as sync, bench.daemon_thread():
+        wait_until(lambda: bench.is_synced(1), "the first poll")
+        monkeypatch.setattr("cdc_sync.capture.loop.poll", hang)
+        assert hang.began.wait(20)
+        began = sync.capture.now()
+        wait_until(notified.is_hang_shown, "the watchdog is not told that all is well")
+        wait_until(lambda: _last_reconcile(bench) > began, "reconciles go on")
+        hang.go_on.set()
+
+
+def test_a_hung_reconcile_is_seen_while_polls_go_on(
+    bench: Bench, notified: Notifications, hang: Hang, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("cdc_sync.capture.loop.reconcile", hang)
+    with bench.open(schedule={"poll": "1s", "reconcile": "1s"}), bench.daemon_thread():
+        assert hang.began.wait(20)
+        wait_until(notified.is_hang_shown, "the watchdog is not told that all is well")
+        hang.go_on.set()
