@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import typer
+from sqlalchemy.engine import URL
 
 from cdc_sync.cli.output import table
 from cdc_sync.config.fields import check_time_zone
@@ -14,7 +15,7 @@ from cdc_sync.config.template import template_columns
 from cdc_sync.contract import Mapped, fields_of
 from cdc_sync.errors import CdcSyncError, SourceUnavailable, UserMistake
 from cdc_sync.setup import files
-from cdc_sync.setup.files import PASSWORD, SECRET, Answers, Place, SourceAddress
+from cdc_sync.setup.files import PASSWORD, SECRET, Answers, Place
 from cdc_sync.setup.guess import (
     Proposal,
     looks_like_contracts,
@@ -143,31 +144,31 @@ def _expect_writable(prompter: Prompter, place: Place, *, force: bool) -> None:
         files.refuse_existing(place.config, *secrets)
 
 
-def _ask_source(prompter: Prompter, place: Place) -> tuple[SourceAddress, Catalog]:
-    address = files.source_address(prompter.answer("source-url", "Source database URL"))
-    if prompter.given("source-password-file") and (address.password or not address.user):
+def _ask_source(prompter: Prompter, place: Place) -> tuple[URL, Catalog]:
+    address = files.parse_source_url(prompter.answer("source-url", "Source database URL"))
+    if prompter.given("source-password-file") and (address.password or not address.username):
         why = "has a password, too" if address.password else "names no user who could have it"
         raise UserMistake(
             f"--source-password-file is given, and the URL of the source {why}.",
             hint="Leave one of the two out.",
         )
-    if address.user and not address.password:
-        question = f"Password for {address.user}"
+    if address.username and not address.password:
+        question = f"Password for {address.username}"
         password = prompter.answer("source-password-file", question, "", secret=True)
-        address = replace(address, password=password)
+        address = address.set(password=password or None)
     if address.password:
         print(f"  → {place.secret(PASSWORD)} (0600)")
     try:
         return address, _read_catalog(address)
     except SourceUnavailable as error:
-        if prompter.terminal or address.password or not address.user:
+        if prompter.terminal or address.password or not address.username:
             raise
         hint = "Where that is for want of a password: --source-password-file."
         raise UserMistake(error.message, hint=hint) from error
 
 
-def _read_catalog(address: SourceAddress) -> Catalog:
-    with open_catalog(address.with_password) as catalog:
+def _read_catalog(address: URL) -> Catalog:
+    with open_catalog(address.render_as_string(hide_password=False)) as catalog:
         tables = {table.name: table for table in catalog.tables()}
         proposals = rank_proposals(map(propose, tables.values()))
         rows = [
@@ -240,7 +241,8 @@ def _ask_mapping(
         return template
 
     question = "Reference: a prefix keeps two systems apart  "
-    default = suggest_reference(answers.source.database, answers.id)
+    database = Path(answers.source.database or "").stem
+    default = suggest_reference(database, answers.id)
     reference = prompter.ask("reference", question, check_reference, default)
     flags = prompter.flags
     guesses = {

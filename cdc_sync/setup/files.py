@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from pydantic import ValidationError
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 
 from cdc_sync.config.interpolate import Interpolator
 from cdc_sync.config.load import PLACES, describe_error
@@ -67,32 +67,10 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceAddress:
-    """A source's URL without its password, which is empty where there is none."""
-
-    url: str
-    user: str | None
-    password: str
-    database: str
-
-    @property
-    def with_password(self) -> str:
-        """The URL as a driver needs it."""
-        url = make_url(self.url).set(password=self.password or None)
-        return url.render_as_string(hide_password=False)
-
-    def with_form(self, form: str) -> str:
-        """Returns the URL as config.yaml has it: the form in the password's place."""
-        literal = self.url.replace("${", "$${")
-        _, end = userinfo_span(literal)
-        return f"{literal[:end]}:{form}{literal[end:]}" if self.password else literal
-
-
-@dataclass(frozen=True, slots=True)
 class Answers:
     """The answers of `init`; `mapping` and `customergauge` by the configuration's keys."""
 
-    source: SourceAddress
+    source: URL  #: with the password, if there is one
     table: str
     id: Sequence[str]
     watermark: str
@@ -103,27 +81,38 @@ class Answers:
     state_url: str | None
 
 
-def source_address(text: str) -> SourceAddress:
-    """Returns the address that a person typed. Raises UserMistake, without the URL in it."""
+def parse_source_url(text: str) -> URL:
+    """Returns the URL that a person typed. Raises UserMistake, without the URL in it."""
     try:
         typed = Interpolator(os.environ, Path.cwd()).interpolate_url(text.strip())
         url = normalize_database_url(typed, drivers=(POSTGRESQL, MYSQL, SQLITE))
     except ValueError as error:
         raise UserMistake(f"The URL of the source {error}") from None
-    parts = make_url(with_absolute_path(url, Path.cwd()))
-    bare = parts._replace(password=None).render_as_string(hide_password=False)
+    source = make_url(with_absolute_path(url, Path.cwd()))
+    bare = _without_password(source)
     if mask_url(bare) != bare:
         raise UserMistake(
             "The URL of the source has a password among its parameters.",
             hint="Write it as user:password@host, or leave it out and be asked.",
         )
-    name = Path(parts.database or "").stem if url.startswith(SQLITE) else parts.database
-    return SourceAddress(bare, parts.username, str(parts.password or ""), name or "")
+    return source if source.password else make_url(bare)
+
+
+def _without_password(url: URL) -> str:
+    return url._replace(password=None).render_as_string(hide_password=False)
+
+
+def _with_form(url: URL, form: str) -> str:
+    """Returns a source's URL as config.yaml has it: the form in the password's place."""
+    literal = _without_password(url).replace("${", "$${")
+    _, end = userinfo_span(literal)
+    return f"{literal[:end]}:{form}{literal[end:]}" if url.password else literal
 
 
 def config_from(answers: Answers) -> Config:
     """Returns the configuration with its secrets. Raises UserMistake for what cannot work."""
-    sections = _sections(answers, answers.source.with_password, answers.client_secret)
+    url = answers.source.render_as_string(hide_password=False)
+    sections = _sections(answers, url, answers.client_secret)
     try:
         return Config.model_validate(sections)
     except ValidationError as error:
@@ -140,7 +129,7 @@ def config_as_written(answers: Answers, place: Place) -> WrittenSections:
         }
         for section, keys in _sections(answers, "", "").items()
     }
-    sections["source"]["url"] = answers.source.with_form(place.form(PASSWORD))
+    sections["source"]["url"] = _with_form(answers.source, place.form(PASSWORD))
     sections["customergauge"]["client_secret"] = place.form(SECRET)
     return sections
 
@@ -160,7 +149,7 @@ def files_of(answers: Answers, place: Place, text: str) -> dict[Path, tuple[str,
     """Returns each file's text and mode: the configuration last, for it names the others."""
     files = {place.secret(SECRET): (answers.client_secret, 0o600)}
     if answers.source.password:
-        files[place.secret(PASSWORD)] = (answers.source.password, 0o600)
+        files[place.secret(PASSWORD)] = (str(answers.source.password), 0o600)
     return {**files, place.config: (text, 0o644)}
 
 

@@ -100,9 +100,9 @@ def looks_like_contracts(proposal: Proposal) -> bool:
     return bool(proposal.account and proposal.start) and not is_archive
 
 
-def suggest_reference(database: str | None, key: Sequence[str]) -> str:
+def suggest_reference(database: str, key: Sequence[str]) -> str:
     """Returns a template for references, with the database's name as its prefix."""
-    slug = re.sub(r"[^a-z0-9]+", "-", (database or "").lower()).strip("-")
+    slug = re.sub(r"[^a-z0-9]+", "-", database.lower()).strip("-")
     prefix = slug if 0 < len(slug) <= _PREFIX_MAX else _PREFIX
     return "-".join([prefix, *(f"{{{name}}}" for name in key)])
 

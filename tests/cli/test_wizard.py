@@ -17,9 +17,11 @@ from cdc_sync.errors import UserMistake
 from cdc_sync.setup.files import (
     Answers,
     Place,
+    config_as_written,
+    config_from,
     expect_writable,
     files_of,
-    source_address,
+    parse_source_url,
     write_files,
 )
 from cdc_sync.setup.guess import Proposal
@@ -138,19 +140,23 @@ def test_the_unit_and_root_find_the_secrets_and_a_state(config, secret, form, st
     assert place.state_url == state
 
 
-@pytest.mark.parametrize("password", ["", "hunter2"])
-def test_each_secret_has_a_file_that_nobody_else_may_read(tmp_path: Path, password: str):
-    answers = Answers(
-        source=source_address(f"mysql://reader:{password}@db/erp"),
+def answers_for(url: str) -> Answers:
+    return Answers(
+        source=parse_source_url(url),
         table="contracts",
         id=["id"],
         watermark="updated_at",
         time_zone=None,
-        mapping={},
-        customergauge={},
+        mapping={"reference": "erp-{id}", "account": "name", "start": "start"},
+        customergauge={"region": "eu", "client_id": "us"},
         client_secret="s3cret",
         state_url=None,
     )
+
+
+@pytest.mark.parametrize("password", ["", "hunter2"])
+def test_each_secret_has_a_file_that_nobody_else_may_read(tmp_path: Path, password: str):
+    answers = answers_for(f"mysql://reader:{password}@db/erp")
     files = files_of(answers, Place(tmp_path / "config.yaml"), "text")
 
     assert files.pop(tmp_path / "source_password", ("", 0o600)) == (password, 0o600)
@@ -191,18 +197,21 @@ def test_an_unknown_time_zone_of_the_source_is_asked_for():
     )
 
 
-def test_a_source_address_keeps_its_password_apart():
-    address = source_address("postgres://reader:p%40ss@db/erp")
+def test_the_configuration_has_a_form_in_place_of_the_password(tmp_path: Path):
+    answers = answers_for("postgres://reader:p%40ss@db/erp")
+    place = Place(tmp_path / "config.yaml")
 
-    assert (address.url, address.user) == ("postgresql+psycopg://reader@db/erp", "reader")
-    assert (address.password, address.database) == ("p@ss", "erp")
-    assert address.with_password == "postgresql+psycopg://reader:p%40ss@db/erp"
-    assert address.with_form("${file:x}") == "postgresql+psycopg://reader:${file:x}@db/erp"
+    url = config_as_written(answers, place)["source"]["url"]
+
+    assert url == f"postgresql+psycopg://reader:{place.form('source_password')}@db/erp"
+    assert config_from(answers).source.url.get_secret_value() == (
+        "postgresql+psycopg://reader:p%40ss@db/erp"
+    )
 
 
 @pytest.mark.parametrize("url", ["oracle://db/erp", "nonsense", "mysql://db/erp?password=hunter2"])
 def test_a_url_that_cannot_be_used_is_refused_without_showing_it(url: str):
     with pytest.raises(UserMistake, match="The URL of the source") as told:
-        source_address(url)
+        parse_source_url(url)
 
     assert "hunter2" not in str(told.value)

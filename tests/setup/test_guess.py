@@ -116,7 +116,7 @@ def test_a_view_is_known_by_its_column_of_that_name():
     [
         ("erp", ("id",), "erp-{id}"),
         ("ERP_live", ("company", "number"), "erp-live-{company}-{number}"),
-        (None, ("id",), "erp-{id}"),
+        ("", ("id",), "erp-{id}"),
         ("x" * 40, ("id",), "erp-{id}"),
     ],
 )
