@@ -15,7 +15,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from cdc_sync.capture.loop import Loops
 from cdc_sync.config.units import parse_duration
-from cdc_sync.errors import CdcSyncError, StateUnavailable
+from cdc_sync.errors import CdcSyncError, StateUnavailable, StateUnreadable
 from cdc_sync.operations.runs import RUNS, build_report
 from cdc_sync.source.listener import listen
 from cdc_sync.state import control, history
@@ -59,9 +59,6 @@ class Capturing:
         self._loops.reconciles.clear_wakes()
         self._sync.capture.reset()
         free_claims_of_dead(self._sync.state)
-        with self._sync.state.begin() as tx:
-            before = self._sync.capture.now() - ABANDONED_AFTER
-            control.remove_abandoned_requests(tx, before)
         self._schedule = self._build_schedule()
         if self._reconcile_was_missed():
             self._loops.reconciles.wake()
@@ -123,8 +120,11 @@ class Capturing:
         return scheduler
 
     def _reconcile_was_missed(self) -> bool:
-        with self._sync.state.read() as tx:
-            last = control.load(tx, ReconcileReport)
+        try:
+            with self._sync.state.read() as tx:
+                last = control.load(tx, ReconcileReport)
+        except StateUnreadable:
+            return True  # the reconcile writes it anew
         if last is None:
             return False  # the first run reads everything
         text = self._sync.config.schedule.reconcile
@@ -152,9 +152,15 @@ class Requests:
         self._loops = loops
 
     def run(self, stop: threading.Event) -> None:
-        """Serves requests until `stop`."""
+        """Serves requests until `stop`. First it drops those whose command has given up."""
+        is_first = True
         while not stop.wait(REQUEST_POLL_SECONDS):
             try:
+                if is_first:
+                    with self._sync.state.begin() as tx:
+                        before = self._sync.capture.now() - ABANDONED_AFTER
+                        control.remove_abandoned_requests(tx, before)
+                    is_first = False
                 with self._sync.state.read() as tx:
                     waiting = control.unanswered_requests(tx)
             except StateUnavailable:

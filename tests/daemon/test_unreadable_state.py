@@ -28,3 +28,11 @@ def test_a_daemon_reports_a_value_that_it_cannot_read_and_goes_on_without_it(
         wait_until(lambda: bench.is_synced(1), "the contract is delivered")
         assert daemon.is_alive()
         assert daemon.error is None
+
+
+@pytest.mark.parametrize("key", ["last_reconcile", "request:7"])
+def test_an_unreadable_report_or_request_keeps_nobody_from_polling(bench: Bench, key: str):
+    bench.rows.add({"id": 1})
+    bench.execute_in_state(f"INSERT INTO control VALUES ('{key}', '[1]')")
+    with bench.daemon_thread():
+        wait_until(lambda: bench.is_synced(1), "the contract is delivered")
