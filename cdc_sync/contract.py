@@ -170,6 +170,33 @@ def printable(value: object) -> str:
     return text
 
 
+class _Digits(str):
+    """A number of a JSON text, with the digits that it has there."""
+
+    __slots__ = ()
+
+
+def canonical_json(text: str) -> object:
+    """A JSON text with its keys sorted and no spaces; what is no array or object, as its value."""
+    try:
+        if not text.lstrip().startswith(("{", "[")):
+            return json.loads(text)
+        return _canonical_text(json.loads(text, parse_int=_Digits, parse_float=_Digits))
+    except (ValueError, RecursionError):
+        return text
+
+
+def _canonical_text(value: object) -> str:
+    if isinstance(value, _Digits):
+        return str(value)
+    if isinstance(value, dict):
+        pairs = (f"{_quoted(name)}:{_canonical_text(value[name])}" for name in sorted(value))
+        return f"{{{','.join(pairs)}}}"
+    if isinstance(value, list):
+        return f"[{','.join(map(_canonical_text, value))}]"
+    return _canonical(value)
+
+
 def problems_to_json(problems: Iterable[Problem]) -> str:
     """Problems as the `last_error` column keeps them: a list of {field, message}."""
     return json.dumps([problem._asdict() for problem in problems], ensure_ascii=False)

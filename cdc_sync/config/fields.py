@@ -23,7 +23,7 @@ from cdc_sync.config.interpolate import Interpolator, UnresolvedError
 from cdc_sync.config.template import parse_template, template_columns
 
 NEVER = "never"
-_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 # APScheduler counts weekdays from Monday = 0, crontab from Sunday = 0 (or 7); names mean the same.
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")

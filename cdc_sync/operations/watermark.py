@@ -3,7 +3,6 @@
 A move is planned first, so that a person sees what it would read again, and then applied.
 """
 
-import re
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from cdc_sync.rules.watermark import (
     WatermarkType,
     move_back,
     parse_watermark,
+    parse_whole_number,
     write_watermark,
 )
 from cdc_sync.source.horizon import read_horizon
@@ -31,7 +31,6 @@ from cdc_sync.state.database import Database
 from cdc_sync.state.values import HorizonReport
 
 _ANOTHER_ZONE = ZoneInfo("Etc/GMT+12")
-_NUMBER = re.compile("[0-9]{1,18}")  # what fits every database's integers
 
 
 def show_watermark(state: Database) -> dict[str, Any]:
@@ -175,7 +174,8 @@ def to_nothing(_context: WatermarkContext) -> None:
 
 def _parse_amount(text: str) -> int | timedelta:
     try:
-        amount = int(text) if _NUMBER.fullmatch(text) else parse_duration(text)
+        number = parse_whole_number(text) if text.isdecimal() else None
+        amount = parse_duration(text) if number is None else number
     except ValueError as error:
         raise UserMistake(str(error)) from None
     if not amount:

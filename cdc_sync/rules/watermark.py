@@ -300,17 +300,24 @@ def move_back(value: WatermarkValue, by: timedelta | int) -> WatermarkValue:
     raise UserMistake(f"The watermark goes back by {wanted}.")
 
 
+def parse_whole_number(text: str) -> int | None:
+    """Returns a text as a number of eight bytes, as databases hold them; None for any other."""
+    number = int(text) if re.fullmatch(r"-?[0-9]{1,19}", text.strip()) else None
+    return number if number is not None and -(2**63) <= number < 2**63 else None
+
+
 def parse_watermark(text: str, type_: WatermarkType, zone: ZoneInfo) -> WatermarkValue:
     """Reads a value as a person writes it; a time without zone is in the watermark column's `zone`.
 
     Raises UserMistake in words.
     """
     if type_ is WatermarkType.INTEGER:
-        if not re.fullmatch(r"-?[0-9]{1,18}", text.strip()):
+        number = parse_whole_number(text)
+        if number is None:
             raise UserMistake(
                 f"{text!r} is not a whole number, and the watermark column holds them."
             )
-        return int(text)
+        return number
     try:
         value = datetime.fromisoformat(text.strip())
         return (value if value.tzinfo else value.replace(tzinfo=zone)).astimezone(UTC)

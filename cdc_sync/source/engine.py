@@ -51,7 +51,8 @@ def open_source(url_text: str) -> Engine:
             raise
 
     dialect.prepare_engine(engine)
-    sa.event.listen(engine, "connect", prepare)
+    # Before SQLAlchemy asks for the version, whose text comes as bytes from SQL_ASCII.
+    sa.event.listen(engine, "connect", prepare, insert=True)
     return engine
 
 

@@ -55,13 +55,15 @@ def count_facts(scan: Scan, clock: datetime) -> SourceFacts:
     primary = _primary_key(scan)
     return SourceFacts(
         rows=scan.count(),
-        null_watermarks=scan.count(statements.watermark.is_(None)),
+        # To MariaDB the date 0000-00-00 IS NULL, but is not the same as NULL.
+        null_watermarks=scan.count(statements.watermark.is_not_distinct_from(sa.null())),
         null_ids=scan.count_null_ids(),
         duplicate_ids=_duplicate_ids(scan, primary),
         primary=primary,
         least=column.value_of(least),
         greatest=column.value_of(greatest),
-        ahead=0 if is_number else scan.count_from(clock + AHEAD),
+        # Later than a bound that is rounded down: the rows of a whole day are not.
+        ahead=0 if is_number else scan.count_after(column.bound(clock + AHEAD)),
         forms=written_forms(scan.connection, statements) if column.form else (),
         naive=column.naive_zone is not None,
         clock=clock,

@@ -15,6 +15,7 @@ from cdc_sync.rules.watermark import (
     move_back,
     next_watermark,
     parse_watermark,
+    parse_whole_number,
     read_watermark,
     write_watermark,
 )
@@ -104,3 +105,8 @@ def test_a_watermark_goes_back_by_a_duration_or_by_a_number():
 
 def test_a_watermark_goes_back_to_the_beginning_of_time_at_most():
     assert move_back(NOW, timedelta(days=999_999)).astimezone(BERLIN).year == 1
+
+
+@pytest.mark.parametrize(("text", "number"), [("1764122400000000000", 1764122400000000000), ("9223372036854775807", 2**63 - 1), ("-9223372036854775808", -(2**63)), ("9223372036854775808", None), ("1.5", None)])  # fmt: skip
+def test_a_whole_number_has_eight_bytes(text, number):
+    assert parse_whole_number(text) == number

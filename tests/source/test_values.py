@@ -1,14 +1,18 @@
 """What each database can hold and Python cannot: it rejects one row, not its page."""
 
-from datetime import UTC, datetime
+import uuid
+from datetime import UTC, date, datetime
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
+from sqlalchemy.engine import make_url
 
 from cdc_sync.config.model import MappingConfig
 from cdc_sync.contract import fields_of
 from cdc_sync.rules.mapping import compile_mapping
+from cdc_sync.source.inspection import count_facts
 from tests.support.rows import rows_in
 from tests.support.servers import mariadb_database
 
@@ -164,3 +168,107 @@ def test_a_text_that_is_not_utf8_rejects_one_row(tmp_path, open_source):
             ("1", "2024-01-01", ["account"]),
             ("2", "2024-01-01", []),
         ]
+
+
+def values_of(source) -> list[object]:
+    """The first mapped value of every row, as its text in a template."""
+    mapping = MappingConfig(reference="{id}", account="{value}", start="2024-01-0{id}")
+    with source.scan() as scan:
+        to_payload = compile_mapping(mapping, zone=scan.zone, clear_end_with="null")
+        return [to_payload(row) for row in scan.full_page(None).rows]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("""'{"b": [1.50, null], "a": {"é": true}}'::jsonb""", '{"a":{"é":true},"b":[1.50,null]}'),
+        ("""'{"b":1, "a" : 123456789012345678901.5}'::json""", '{"a":123456789012345678901.5,"b":1}'),
+        ("ARRAY['Gold', 'a b']", '{Gold,"a b"}'),
+        ("ARRAY[DATE '2026-01-31']", "{2026-01-31}"),
+        ("int4range(1, 5)", "[1,5)"),
+        ("INTERVAL '1 month 2 days'", "1 mon 2 days"),
+        ("ROW(1, 'a b')", '(1,"a b")'),
+        # These are what they were before, so that an upgrade sends nothing again.
+        ("""'"Gold"'::jsonb""", "Gold"),
+        ("'5'::jsonb", "5"),
+        ("true", "true"),
+        ("1.50::numeric", "1.50"),
+        ("0.1::float8", "0.1"),
+        ("TIME '10:00:00.5'", "10:00:00.500000"),
+        ("'192.0.2.1/24'::inet", "192.0.2.1/24"),
+        ("'{00000000-0000-0000-0000-00000000000A}'::uuid", "00000000-0000-0000-0000-00000000000a"),
+        ("'G'::\"char\"", "G"),
+        ("'Gold'::char(6)", "Gold"),
+        ("convert_to('Gold', 'UTF8')", "Gold"),
+        ("9223372036854775807", "9223372036854775807"),
+    ],
+)  # fmt: skip
+def test_a_value_of_postgresql_is_sent_as_the_databases_own_text(postgresql_url, open_source, value, text):  # fmt: skip
+    source = open_source(
+        postgresql_url, ("id", "value"), query=f"SELECT 1 AS id, now() AS updated_at, {value} AS value"
+    )  # fmt: skip
+
+    (row,) = values_of(source)
+    assert fields_of(row.payload)["account"] == text
+
+
+def database_in(url: str, encoding: str) -> str:
+    """The URL of a new database whose texts are in this encoding."""
+    name = f"t{uuid.uuid4().hex}"
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(
+            f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0"
+            " LC_COLLATE 'C' LC_CTYPE 'C'"
+        )
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "good", "bad"),
+    [("SQL_ASCII", "c3a9", "ff"), ("LATIN1", "e9", None), ("WIN1252", "e9", "81")],
+)
+def test_a_byte_that_is_no_text_rejects_its_row_alone(postgresql_url, open_source, encoding, good, bad):  # fmt: skip
+    url = database_in(postgresql_url, encoding)
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("CREATE TABLE contracts (id text, value text, updated_at timestamptz)")
+        for name, text in (("1", good), ("2", bad or "41"), ("3", f"{good}33")):
+            connection.execute(
+                f"INSERT INTO contracts VALUES ('{name}', convert_from('\\x{text}', '{encoding}'), now())"
+            )  # fmt: skip
+    source = open_source(url, ("id", "value"), page_size=1, id="value" if bad else "id")
+
+    with source.scan() as scan:
+        found = {row.values[0]: row for row in every(scan.full_page)}
+        assert len(found) == 3
+        assert (found["1"].values[1], found["3"].values[1]) == ("é", "é3")
+    rejected = [row for row in values_of(open_source(url, ("id", "value"))) if row.problems]
+    assert [row.source_id for row in rejected] == (["2"] if bad else [])
+
+
+def test_half_a_pair_in_mariadb_rejects_its_row_alone(mariadb_url, open_source):
+    with rows_in(mariadb_url) as rows:
+        rows.add({"id": 1}, {"id": 2}, {"id": 3})
+        rows.execute("UPDATE contracts SET account_name = _utf8mb4 x'eda080' WHERE id = 2")
+
+        assert read_twice(open_source(mariadb_url)) == [
+            ("1", "2024-01-01", []),
+            ("2", "2024-01-01", ["account"]),
+            ("3", "2024-01-01", []),
+        ]
+
+
+def test_a_zero_date_of_mariadb_is_not_counted_as_null(mariadb_url, open_source):
+    with rows_in(mariadb_url, sa.Column("updated_at", sa.DateTime, nullable=False)) as rows:
+        rows.add({"id": 1})
+        rows.execute("SET STATEMENT sql_mode='' FOR UPDATE contracts SET updated_at = '0000-00-00'")
+        with open_source(mariadb_url).scan() as scan:
+            assert count_facts(scan, datetime.now(UTC)).null_watermarks == 0
+
+
+def test_rows_of_today_are_not_ahead_of_the_clock(source_url, open_source):
+    with rows_in(source_url, sa.Column("updated_at", sa.Date)) as rows:
+        rows.add(
+            {"id": 1, "updated_at": date(2026, 7, 1)}, {"id": 2, "updated_at": date(2026, 7, 3)}
+        )
+        with open_source(source_url).scan() as scan:
+            assert count_facts(scan, datetime(2026, 7, 1, 6, tzinfo=UTC)).ahead == 1

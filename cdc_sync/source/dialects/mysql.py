@@ -4,6 +4,7 @@ The open transactions are those of INNODB_TRX (`_TRANSACTIONS`) and, for what ha
 yet, the statements that run (`_STATEMENTS`): `MySQL.open_transactions` asks for both.
 """
 
+import codecs
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.mysql import TINYINT
 from sqlalchemy.engine import URL, Engine
 
+from cdc_sync.contract import canonical_json
 from cdc_sync.rules.watermark import OpenTransaction, TransactionSnapshot
 from cdc_sync.source.dialects import base
 from cdc_sync.source.dialects.base import (
@@ -44,6 +46,21 @@ _STATEMENTS = sql(
     " FROM information_schema.PROCESSLIST WHERE id <> CONNECTION_ID() AND time IS NOT NULL"
     " AND command IN ('Query', 'Execute', 'Long Data')"
 )
+_LENIENT_UTF8 = "cdc_sync_lenient_utf8"  # MariaDB keeps halves of pairs, which are no UTF-8
+
+
+def _lenient_codec(name: str) -> codecs.CodecInfo | None:
+    # The driver decodes value by value, but lets nobody say what to do with an error.
+    if name != _LENIENT_UTF8:
+        return None
+    return codecs.CodecInfo(
+        lambda text, _errors="strict": codecs.utf_8_encode(text, "surrogateescape"),
+        lambda data, _errors="strict": codecs.utf_8_decode(data, "surrogateescape", True),
+        name=name,
+    )
+
+
+codecs.register(_lenient_codec)
 
 
 class MySQL(Dialect):
@@ -79,6 +96,7 @@ class MySQL(Dialect):
         }
 
     def prepare_session(self, connection: Any) -> str:
+        connection.encoding = _LENIENT_UTF8
         with connection.cursor() as cursor:
             cursor.execute("SELECT @@session.time_zone, @@system_time_zone")
             session, system = cursor.fetchone()
@@ -149,7 +167,11 @@ def _conversions() -> dict[Any, Any]:
         value = converters.convert_datetime(raw)
         return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
 
-    return {**converters.conversions, FIELD_TYPE.TIMESTAMP: instant}
+    return {
+        **converters.conversions,
+        FIELD_TYPE.TIMESTAMP: instant,
+        FIELD_TYPE.JSON: canonical_json,
+    }
 
 
 def _running_statement(row: Any) -> OpenTransaction:

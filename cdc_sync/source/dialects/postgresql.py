@@ -1,5 +1,6 @@
 """PostgreSQL, read through psycopg."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ from sqlalchemy import Connection, Inspector, exc
 from sqlalchemy import text as sql
 from sqlalchemy.engine import URL, Engine
 
+from cdc_sync.contract import canonical_json
 from cdc_sync.rules.watermark import OpenTransaction, TransactionSnapshot
 from cdc_sync.source.dialects import base
 from cdc_sync.source.dialects.base import Code, ColumnKind, Dialect, instant_text, quoted_table
@@ -49,6 +51,12 @@ _PREPARED = sql(
     "SELECT transaction::text, gid, owner FROM pg_prepared_xacts"
     " WHERE database = current_database()"
 )
+# What psycopg gives as a value whose text is the database's own, or is one that mappings rely on.
+_PLAIN_TYPES = {
+    *("int2", "int4", "int8", "oid", "numeric", "float4", "float8", "bool", "uuid", "bytea"),
+    *("date", "timestamp", "timestamptz", "time", "timetz", "inet", "cidr"),
+    *("text", "varchar", "bpchar", "name", '"char"'),
+}
 
 
 class PostgreSQL(Dialect):
@@ -89,6 +97,9 @@ class PostgreSQL(Dialect):
             # A prepared statement fails for ever on its connection once a column was altered.
             "prepare_threshold": None,
         }
+
+    def prepare_engine(self, engine: Engine) -> None:
+        engine.dialect.use_native_hstore = False  # type: ignore[attr-defined]  # comes as a dict
 
     def prepare_session(self, connection: Any) -> str:
         register_safe_loaders(connection)
@@ -199,8 +210,105 @@ class Unreadable:
 
 
 def register_safe_loaders(connection: Any) -> None:
-    """Makes a psycopg connection give `Unreadable` where it would raise, and take it back."""
+    """Makes a psycopg connection give each value, whatever it is, and take it back.
+
+    What Python has no plain form for comes as the database's own text, JSON as canonical JSON; a
+    time that Python has no form for as `Unreadable`. A text that is not in the database's encoding
+    keeps its bytes as surrogates, so that it rejects one row.
+    """
     import psycopg  # noqa: PLC0415  # takes 0.3 s, and only PostgreSQL needs it
+    from psycopg.types.string import StrDumperUnknown, TextLoader  # noqa: PLC0415
+
+    encoding = _use_own_encoding(connection)
+    text: Any = TextLoader
+    if encoding is not None:
+        own_encoding = encoding
+        text = _loader(lambda data: data.decode(own_encoding, "surrogateescape"))
+
+        class TextDumper(StrDumperUnknown):
+            def dump(self, obj: str) -> bytes:
+                return obj.encode(own_encoding, "surrogateescape")
+
+        connection.adapters.register_dumper(str, TextDumper)
+        for name in ("text", "varchar", "bpchar", "name", '"char"'):
+            connection.adapters.register_loader(name, text)
+        connection.adapters.register_loader(0, text)  # any type that psycopg does not know
+    for known in psycopg.adapters.types:
+        if known.array_oid:
+            connection.adapters.register_loader(
+                known.array_oid, _array_loader(known.array_oid, encoding)
+            )
+        if known.name not in _PLAIN_TYPES:
+            connection.adapters.register_loader(known.oid, text)
+    json = _loader(lambda data: canonical_json(data.decode(encoding or "utf-8", "surrogateescape")))
+    for name in ("json", "jsonb"):
+        connection.adapters.register_loader(name, json)
+    _register_times(connection)
+
+
+def _use_own_encoding(connection: Any) -> str | None:
+    """Lets the server send texts as they are; returns Python's name of their encoding.
+
+    None where that is UTF-8, which the server has checked. It would refuse a whole page for one
+    text that it cannot convert.
+    """
+    from psycopg._encodings import pg2pyenc  # noqa: PLC0415
+
+    own = connection.info.parameter_status("server_encoding")
+    if connection.info.parameter_status("client_encoding") != own:
+        connection.execute(f"SET client_encoding TO '{own}'")
+        connection.commit()
+    if own == "UTF8":
+        return None
+    return "utf-8" if own == "SQL_ASCII" else pg2pyenc(own.encode())
+
+
+def _loader(load: Callable[[bytes], object]) -> Any:
+    from psycopg.adapt import Loader  # noqa: PLC0415
+
+    class OwnLoader(Loader):
+        def load(self, data: Any) -> Any:
+            return load(bytes(data))
+
+    return OwnLoader
+
+
+class _Array(list[object]):
+    """An array, whose text is the database's own; SQLAlchemy's look into the catalog needs it."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _array_loader(oid: int, encoding: str | None) -> Any:
+    import psycopg  # noqa: PLC0415
+    from psycopg.adapt import Loader  # noqa: PLC0415
+    from psycopg.pq import Format  # noqa: PLC0415
+
+    inner: Any = psycopg.adapters.get_loader(oid, Format.TEXT)
+    assert inner is not None  # psycopg has one for each  # noqa: S101
+
+    class ArrayLoader(Loader):
+        def __init__(self, oid: int, context: Any = None) -> None:
+            super().__init__(oid, context)
+            self._load = inner(oid, context).load
+
+        def load(self, data: Any) -> Any:
+            text = bytes(data).decode(encoding or "utf-8", "surrogateescape")
+            try:
+                array = _Array(self._load(data))
+            except (psycopg.DataError, ValueError):
+                return text
+            array.text = text
+            return array
+
+    return ArrayLoader
+
+
+def _register_times(connection: Any) -> None:
+    import psycopg  # noqa: PLC0415
     from psycopg.adapt import Dumper, Loader  # noqa: PLC0415
     from psycopg.pq import Format  # noqa: PLC0415
 
@@ -209,9 +317,9 @@ def register_safe_loaders(connection: Any) -> None:
             return obj.text.encode()
 
     connection.adapters.register_dumper(Unreadable, UnreadableDumper)
-    for name in ("date", "timestamp", "timestamptz", "time", "timetz", "interval"):
+    for name in ("date", "timestamp", "timestamptz", "time", "timetz"):
         oid = psycopg.adapters.types[name].oid
-        inner = psycopg.adapters.get_loader(oid, Format.TEXT)
+        inner: Any = psycopg.adapters.get_loader(oid, Format.TEXT)
         assert inner is not None  # psycopg always has these  # noqa: S101
 
         class SafeLoader(Loader):

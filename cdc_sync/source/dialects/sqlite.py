@@ -1,6 +1,5 @@
 """A SQLite file, read through Python's own sqlite3."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,11 @@ from sqlalchemy.engine import URL, Engine
 from sqlalchemy.types import NullType
 
 from cdc_sync.errors import SourceUnavailable
-from cdc_sync.rules.watermark import TransactionSnapshot
+from cdc_sync.rules.watermark import TransactionSnapshot, parse_whole_number
 from cdc_sync.source.dialects import base
 from cdc_sync.source.dialects.base import ColumnKind, DeclaredType, Dialect
 
 _LOCKED_SECONDS = 30  # that a statement waits for a writer
-_INTEGER = re.compile("-?[0-9]{1,18}")  # that fits into SQLite's eight bytes
 _NO_DATABASE = base.ErrorMeaning(
     base.CHECK_URL, "The file {where} cannot be opened as a SQLite database.", is_mistake=False
 )
@@ -68,7 +66,10 @@ class SQLite(Dialect):
 
     def stored_forms(self, parts: tuple[str, ...]) -> list[tuple[object, ...]]:
         # 17 and '17' differ where a column has no affinity.
-        numbers = tuple(int(part) if _INTEGER.fullmatch(part) else part for part in parts)
+        found = [parse_whole_number(part) for part in parts]
+        numbers = tuple(
+            part if number is None else number for part, number in zip(parts, found, strict=True)
+        )
         return [parts, numbers] if numbers != parts else [parts]
 
     def is_whole_number(self, column: ColumnElement[Any]) -> ColumnElement[bool] | None:
