@@ -266,11 +266,11 @@ def _use_own_encoding(connection: Any) -> str | None:
 def _loader(load: Callable[[bytes], object]) -> Any:
     from psycopg.adapt import Loader  # noqa: PLC0415
 
-    class OwnLoader(Loader):
+    class ValueLoader(Loader):
         def load(self, data: Any) -> Any:
             return load(bytes(data))
 
-    return OwnLoader
+    return ValueLoader
 
 
 class _Array(list[object]):
