@@ -23,6 +23,8 @@ from tests.support.sandbox import Sandbox
 from tests.support.wait import wait_until
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+# What does not depend on the database.
+any_source = pytest.mark.parametrize("source_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -75,6 +77,7 @@ def test_what_is_older_than_the_window_waits_for_a_longer_one(room: Bench):
     assert sweep(room, DAY).late == 1
 
 
+@any_source
 def test_once_sweeps_and_plan_knows_it_before(room: Bench):
     late_rows(room, 30, 2, 3)
     room.close()
@@ -87,6 +90,7 @@ def test_once_sweeps_and_plan_knows_it_before(room: Bench):
     assert room.run("plan", "--json").document["create"] == 0
 
 
+@any_source
 def test_a_poll_sees_a_change_before_a_sweep_and_it_is_not_late(room: Bench):
     room.rows.add({"id": 2})
     assert room.poll().created == 1
@@ -136,6 +140,7 @@ def test_numbers_are_swept_by_samples_of_them(
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
 
+@any_source
 def test_a_restart_repeats_no_sweep_and_a_reconcile_counts_as_each(room: Bench):
     room.reconcile()
     with room.sync.state.read() as tx:
@@ -149,6 +154,7 @@ def test_a_restart_repeats_no_sweep_and_a_reconcile_counts_as_each(room: Bench):
     assert not [line for line in log if line["event"] == "sweep.finished"]
 
 
+@any_source
 def test_the_daemon_sweeps_by_itself(room: Bench, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("cdc_sync.capture.loop.SWEEP_CHECK_SECONDS", 0.05)
     with room.sync.state.begin() as tx:
@@ -158,6 +164,7 @@ def test_the_daemon_sweeps_by_itself(room: Bench, monkeypatch: pytest.MonkeyPatc
         wait_until(lambda: "erp-2" in room.sandbox.contracts(), "the late row is delivered")
 
 
+@any_source
 def test_none_switches_sweeps_off(room: Bench):
     room.configure(source={"sweeps": "none"})
     late_rows(room, 20, 2)
@@ -168,6 +175,7 @@ def test_none_switches_sweeps_off(room: Bench):
     assert "erp-2" in room.sandbox.contracts()
 
 
+@any_source
 def test_a_sweep_that_takes_long_is_stretched_and_says_so(
     room: Bench, monkeypatch: pytest.MonkeyPatch
 ):
