@@ -93,6 +93,7 @@ class Flow:
     def saved(self) -> None:
         """Notes that the transaction of `save` was committed."""
         self._saved_status = self.gate.status()
+        self._pacing.saved()
 
     def room(self, now: datetime, wanted: int) -> int:
         """Returns how many requests may be claimed now, of so many that are wanted."""
@@ -118,7 +119,10 @@ class Flow:
     def apply(self, verdict: Verdict, sent: Sent[Any], who: str) -> None:
         """Changes gate and pace by the verdict on an answer about a contract or account `who`."""
         if isinstance(verdict, TokenRejected) and not self._drop_token(sent.token):
-            return  # a token that was replaced meanwhile says nothing about the one we have
+            # A token that was replaced meanwhile says nothing about the one we have; if this was
+            # the probe, another one may leave.
+            self._set_gate(self.gate.unsent())
+            return
         now = sent.ended
         is_new = isinstance(verdict, Throttled) and not self.gate.everybody_waits(now)
         self._set_gate(self.gate.after(verdict, now, random.random(), who))  # noqa: S311
@@ -220,6 +224,7 @@ class _Pacing:
         self._lead = timedelta(0)  # what it takes from reserving a slot until it can be used
         self._is_shared = False
         self._has_news = False  # a 429 of ours, which others do not know of
+        self._is_written = False  # in a transaction that is not committed yet
         self._answers = 0  # since then, that were no 429
 
     @property
@@ -278,6 +283,11 @@ class _Pacing:
         if self._has_news:
             self._publish(tx)
 
+    def saved(self) -> None:
+        """Notes that what was written of a 429 is committed: others know of it."""
+        self._has_news = self._has_news and not self._is_written
+        self._is_written = False
+
     def submitted(self, delay: timedelta) -> None:
         self._lead = min(LEAD_LONGEST, max(delay, 0.9 * self._lead))
 
@@ -293,7 +303,7 @@ class _Pacing:
         if self._pace is not None:
             pace = self._pace.answered(self._answers)
             self._pace = pace.throttled(self.to_state_time(now), wait)
-            self._has_news, self._answers = True, 0
+            self._has_news, self._is_written, self._answers = True, False, 0
             log.info("api.slower", per_second=round(self._pace.per_second or 0.0, 3))
 
     def _publish(self, tx: Connection) -> None:
@@ -302,7 +312,7 @@ class _Pacing:
             self._merge(control.load_locked(tx, SharedPace))
         if self._has_news and self._pace is not None:
             control.save(tx, self._pace.shared())
-            self._has_news = False
+            self._is_written = True
 
     def _merge(self, stored: SharedPace | None) -> None:
         if self._pace is not None and stored is not None:
