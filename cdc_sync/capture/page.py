@@ -4,11 +4,11 @@ A page is read and recorded under one lock, and recorded in one state transactio
 """
 
 import hashlib
-import heapq
 import itertools
 import json
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -38,6 +38,7 @@ from cdc_sync.state.values import Fingerprint, ReconcileDue
 log = structlog.get_logger()
 Turn: TypeAlias = Callable[[], AbstractContextManager[None]]  # of the page lock
 POLL_RANK, FULL_SCAN_RANK = 0.0, math.inf  # of those that wait for it; a sweep's is its window
+PASSED_OVER = 3  # pages of others that a scan waits for at most, beside polls
 Progress: TypeAlias = Callable[[Run], None]  # called with a run's counts after each page
 SOURCE_CHANGED = "another server answers, or the source's clock was set back"
 IN_THE_FUTURE = "the watermark was later than the source's clock"
@@ -50,15 +51,17 @@ def ignore_progress(_run: Run) -> None:
 class PageLock:
     """Lets one page be read and recorded at a time; of those that wait the least rank goes first.
 
-    So a poll waits for one page of a long scan at most. A plain lock would go to the scan again,
-    which asks for it sooner than the poll wakes up.
+    Who releases it hands it to one that waits, and asks again behind: a poll waits for one page of
+    a long scan at most, and a long poll lets others read a page between two of its own. What was
+    passed over PASSED_OVER times goes before other scans, whatever its rank.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: list[tuple[float, int]] = []
+        self._waiting: dict[int, float] = {}  # the ranks by ticket
+        self._passed_over: Counter[int] = Counter()
         self._tickets = itertools.count()
-        self._is_taken = False
+        self._holder: int | None = None
 
     def waiting(self) -> int:
         """Returns how many wait."""
@@ -69,20 +72,31 @@ class PageLock:
 
         @contextmanager
         def take() -> Iterator[None]:
-            ticket = (rank, next(self._tickets))
+            ticket = next(self._tickets)
             with self._changed:
-                heapq.heappush(self._waiting, ticket)
-                self._changed.wait_for(lambda: not self._is_taken and self._waiting[0] == ticket)
-                heapq.heappop(self._waiting)
-                self._is_taken = True
+                self._waiting[ticket] = rank
+                if self._holder is None:
+                    self._hand_on()
+                self._changed.wait_for(lambda: self._holder == ticket)
             try:
                 yield
             finally:
                 with self._changed:
-                    self._is_taken = False
+                    self._hand_on()
                     self._changed.notify_all()
 
         return take
+
+    def _hand_on(self) -> None:
+        self._holder = min(self._waiting, key=self._precedence, default=None)
+        if self._holder is not None:
+            del self._waiting[self._holder], self._passed_over[self._holder]
+        self._passed_over.update(self._waiting.keys())
+
+    def _precedence(self, ticket: int) -> tuple[float, float, int]:
+        rank = self._waiting[ticket]
+        is_old = self._passed_over[ticket] >= PASSED_OVER
+        return (rank, rank, ticket) if rank == POLL_RANK else (1 if is_old else 2, rank, ticket)
 
 
 @dataclass

@@ -236,3 +236,23 @@ def test_of_those_that_wait_for_the_lock_the_shortest_goes_first():
         thread.join(10)
 
     assert order == sorted(ranks)
+
+
+@pytest.mark.quick
+def test_a_long_poll_lets_a_scan_that_waits_read_a_page_between_its_own():
+    lock, order = PageLock(), []
+
+    def scan() -> None:
+        with lock.turn(FULL_SCAN_RANK)():
+            order.append("scan")
+
+    waiter = threading.Thread(target=scan, daemon=True)
+    take_poll = lock.turn(POLL_RANK)
+    with take_poll():
+        waiter.start()
+        wait_until(lambda: lock.waiting() == 1, "it waits")
+    with take_poll():
+        order.append("poll")
+    waiter.join(10)
+
+    assert order == ["scan", "poll"]
