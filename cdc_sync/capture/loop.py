@@ -19,7 +19,7 @@ from cdc_sync.capture.sweep import sweep
 from cdc_sync.config.units import format_duration
 from cdc_sync.errors import CdcSyncError, SourceMistake, SourceUnavailable, StateUnavailable
 from cdc_sync.rules.sweep import LastSweep, after_sweep, next_window
-from cdc_sync.rules.watermark import write_watermark
+from cdc_sync.rules.watermark import lag_seconds, write_watermark
 from cdc_sync.state import control, history
 from cdc_sync.state.history import Run
 from cdc_sync.state.values import HorizonReport, PollReport, ReconcileReport, Sweeps
@@ -98,11 +98,11 @@ class PollLoop:
             return run
 
     def lag(self) -> float | None:
-        """Returns how far the last poll was behind the source's clock; None if not known."""
+        """Returns how far polls are behind the source's clock by now; None if not known."""
         horizon, read_to = self._capture.horizon, self._capture.read_to
-        if horizon is None or read_to is None or not isinstance(read_to.value, datetime):
+        if horizon is None or read_to is None:
             return None
-        return max(0.0, (horizon.clock - read_to.value).total_seconds())
+        return lag_seconds(read_to.value, horizon.clock, horizon.taken_at, self._capture.now())
 
     def _page_recorded(self, run: Run) -> None:
         # A first load may take long: every page of it is a sign of life, and is delivered at once.
@@ -111,18 +111,26 @@ class PollLoop:
         self._wake_delivery()
 
     def _measure(self, began: float, *, well: bool) -> None:
-        seconds, lag = time.monotonic() - began, self.lag() if well else None
-        self._capture.measures.record_poll(self._capture.now(), seconds, well=well, lag=lag)
+        seconds, now = time.monotonic() - began, self._capture.now()
+        self._capture.measures.record_poll(now, seconds, well=well, lag=self.lag())
 
     def _failed(self, run: Run, error: CdcSyncError) -> None:
         self._failures += 1
-        good_at = self.last.good_at if self.last else self._since
-        self.last = LastPoll(run.ended(self._capture.now(), str(error)), good_at)
+        self.last = LastPoll(run.ended(self._capture.now(), str(error)), self._last_good_at())
         now = time.monotonic()
         is_due = now - self._logged_at >= LOG_AGAIN_AFTER_SECONDS
         if self._failures == 1 or is_due or str(error) != self._logged_reason:
             self._logged_at, self._logged_reason = now, str(error)
             log.warning("poll.failed", reason=str(error), failures=self._failures)
+
+    def _last_good_at(self) -> datetime:
+        """Returns when a poll last ended well, also one of a daemon before."""
+        if self.last is not None:
+            return self.last.good_at
+        with suppress(StateUnavailable), self._capture.state.read() as tx:
+            if (report := control.load(tx, PollReport)) is not None:
+                return report.good_at
+        return self._since
 
     def _ended(self, run: Run) -> None:
         _count_rows(self._capture, run)
@@ -350,6 +358,7 @@ def horizon_report(capture: Capture) -> HorizonReport | None:
         horizon.reason,
         horizon.clock,
         (write_watermark(read_to.value), read_to.version) if read_to else None,
+        horizon.taken_at,
     )
 
 

@@ -321,6 +321,7 @@ def update_horizon(capture: Capture, scan: Scan) -> Horizon:
         else:
             carry_over = capture.horizon.carry_over
         horizon = read_horizon(scan, carry_over, capture.steady_now())
+        horizon = replace(horizon, taken_at=capture.now())
         if horizon.source_changed:
             restart_from(capture, horizon, scan.column.type, SOURCE_CHANGED)
         # Only now: a changed source must be noticed again where that could not be recorded.

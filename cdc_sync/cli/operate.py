@@ -1,6 +1,5 @@
 """The commands that act on delivery: retry, pause, resume, approve and discard."""
 
-import sys
 from datetime import datetime
 from typing import Any
 
@@ -92,10 +91,10 @@ def discard(context: typer.Context, yes: Yes = False, as_json: Json = False) -> 
 def _confirm(
     context: typer.Context, hold: dict[str, Any], question: str, *, yes: bool, as_json: bool
 ) -> None:
-    """Asks on a terminal; a script that says approve or discard means it."""
+    """Shows what is held, and asks."""
     text = f"config {find_config_file(context)}\n{describe_hold(hold, utc_now())}"
     typer.echo(text, err=as_json)
-    confirm(question, yes=yes or not sys.stdin.isatty(), as_json=as_json)
+    confirm(question, yes=yes, as_json=as_json)
 
 
 def describe_hold(hold: dict[str, Any], now: datetime) -> str:

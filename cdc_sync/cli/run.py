@@ -2,12 +2,13 @@
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from cdc_sync.cli.output import Json, emit
 from cdc_sync.clock import utc_now
 from cdc_sync.errors import (
     CdcSyncError,
+    ConfigMistake,
     InstanceRunning,
     SourceMistake,
     SourceUnavailable,
@@ -26,7 +28,7 @@ from cdc_sync.errors import (
 from cdc_sync.operations.status import read_status
 from cdc_sync.state import control, outbox
 from cdc_sync.state.database import Database
-from cdc_sync.state.values import Request
+from cdc_sync.state.values import Presence, Request
 
 Limit = Annotated[int | None, typer.Option(min=1, help="Send at most this many, for a first look.")]
 BUSY_SECONDS = 20.0  # for so long another command is waited for
@@ -51,7 +53,11 @@ def run(context: typer.Context) -> None:
     from cdc_sync.log import RecentLog, configure_log
     from cdc_sync.sync import open_sync, redaction_of
 
-    config = read_config(context)
+    try:
+        config = read_config(context)
+    except ConfigMistake as error:
+        _save_failed_start(context, error)
+        raise
     redact = redaction_of(config)
     recent = RecentLog()
     configure_log(config.log.level, config.log.format, redact, recent)
@@ -62,6 +68,18 @@ def run(context: typer.Context) -> None:
     signal.signal(signal.SIGHUP, lambda _number, _frame: reload.request())
     with open_sync(config, redact, _token_folder(), standby=True) as sync:
         Daemon(sync, recent, reload=reload).run(stop_on_signal())
+
+
+def _save_failed_start(context: typer.Context, error: CdcSyncError) -> None:
+    """Has `status` show why no daemon runs, where the state can be opened without the secrets."""
+    now = utc_now()
+    with suppress(CdcSyncError), open_state(context) as state:
+        if not _daemon_runs(state):
+            ended = Presence(
+                os.getpid(), socket.gethostname(), now, now, "standby", None, str(error), now
+            )
+            with state.begin() as tx:
+                control.save(tx, ended)
 
 
 def stop_on_signal() -> threading.Event:

@@ -12,10 +12,13 @@ from cdc_sync.cli.output import Json, emit
 from cdc_sync.clock import utc_now
 from cdc_sync.config.model import Config
 from cdc_sync.operations.status import describe_late, find_troubles, public_document, read_status
+from cdc_sync.setup.host import Host
+from cdc_sync.setup.service import installed_unit
 from cdc_sync.state.database import Database
-from cdc_sync.wording import format_count
+from cdc_sync.wording import format_count, format_instant, format_seconds
 
 REFRESH_SECONDS = 2.0
+WHOLE_SECONDS_UP_TO = 100
 _COUNTED = ("synced", "pending", "rejected", "waiting", "held")
 
 
@@ -37,8 +40,10 @@ def status(
 
 def _show(context: typer.Context, state: Database, config: Config, *, as_json: bool) -> bool:
     document = read_status(state, utc_now())
-    wrong = [found.message for found in find_troubles(document, config)]
-    where = f"  config  {find_config_file(context)}      state  {state.name}"
+    file = find_config_file(context)
+    unit = installed_unit(file, Host())
+    wrong = [found.message for found in find_troubles(document, config, unit)]
+    where = f"  config  {file}      state  {state.name}"
     lines = [_verdict(document, wrong), where, *_describe(document)]
     if document["hold"]:
         lines.append(describe_hold(document["hold"], utc_now()))
@@ -53,13 +58,11 @@ def _verdict(document: dict[str, Any], wrong: list[str]) -> str:
 
 
 def _describe(document: dict[str, Any]) -> Iterator[str]:
-    poll, mark = document["last_poll"], document["watermark"]
+    poll, mark, daemon = document["last_poll"], document["watermark"], document["daemon"]
     if poll is not None:
-        yield (
-            f"  last poll     {poll['age_seconds']:.0f} s ago,"
-            f" {format_count(poll['rows'], 'row')}, {poll['changed']:,} changed"
-        )
-    lag = f", lag {mark['lag_seconds']:.0f} s" if mark["lag_seconds"] is not None else ""
+        yield f"  last poll     {_format_age(poll['age_seconds'])} ago{_outcome(poll)}"
+    seconds = mark["lag_seconds"]
+    lag = f", lag {_format_age(seconds)}" if seconds is not None else ""
     yield f"  watermark     {mark['value'] or 'none yet'} ({mark['basis']}{lag})"
     if mark["held_back_by"]:
         yield f"                held back by {mark['held_back_by']}"
@@ -74,9 +77,23 @@ def _describe(document: dict[str, Any]) -> Iterator[str]:
     if api["state"] == "throttled" and api["paused_until"]:
         until = api["paused_until"].partition(".")[0].removesuffix("Z")
         yield f"  API           asks everybody to wait (429), until {until}Z"
+    if not daemon["running"]:
+        since = f" since {format_instant(daemon['ended'], 'seconds')}" if daemon["ended"] else ""
+        yield f"  daemon        none runs{since}"
     if len(document["instances"]) > 1:
         daemons = (f"{one['host']} {one['pid']} ({one['role']})" for one in document["instances"])
         yield f"  daemons       {', '.join(daemons)}"
+
+
+def _format_age(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < WHOLE_SECONDS_UP_TO else format_seconds(seconds)
+
+
+def _outcome(poll: dict[str, Any]) -> str:
+    if poll["error"]:
+        good = _format_age(poll["good_age_seconds"])
+        return f": FAILED; the last good one {good} ago"
+    return f", {format_count(poll['rows'], 'row')}, {poll['changed']:,} changed"
 
 
 def _balance(document: dict[str, Any]) -> str:

@@ -181,10 +181,8 @@ class Daemon:
         try:
             with self._sync.state.begin() as tx:
                 control.remove(tx, Presence, self._name)
-                if self._sync.lease.held:
-                    control.remove(tx, Presence)
-                if self._broken is not None:  # until the next one begins
-                    control.save(tx, replace(self._presence(), error=self._describe(self._broken)))
+                if self._sync.lease.held or self._broken is not None:  # until the next one begins
+                    control.save(tx, self._last_presence())
         except StateUnavailable as error:
             log.warning("state.unavailable", reason=str(error))
         log.info("daemon.stopped")
@@ -213,7 +211,7 @@ class Daemon:
     def _health(self) -> Health:
         last, quiet = self._loops.polls.last, time.monotonic() - self._sync.delivery.last_progress
         return Health(
-            good_poll_at=last.good_at if last else self._since,
+            good_poll_at=max(last.good_at, self._since) if last else self._since,
             poll_error=last.run.error if last else None,
             delivery_silent_seconds=quiet,
             is_capturing=self._capturing.running,
@@ -263,6 +261,10 @@ class Daemon:
             role=self._role,
             token_expires=self._sync.delivery.token_expires(),
         )
+
+    def _last_presence(self) -> Presence:
+        error = None if self._broken is None else self._describe(self._broken)
+        return replace(self._presence(), ended_at=self._sync.capture.now(), error=error)
 
     def _status_line(self) -> str:
         counts = self._page_context.snapshots.refresh()["contracts"]  # the page shares it

@@ -49,4 +49,4 @@ def describe_polls(last: LastPoll | None, lag: float | None, now: datetime) -> l
         return ["no poll yet"]
     ago = (now - (last.run.finished or last.run.started)).total_seconds()
     parts = [f"last poll {max(0.0, ago):.0f} s ago"]
-    return parts if lag is None or last.run.error else [*parts, f"lag {lag:.0f} s"]
+    return parts if lag is None else [*parts, f"lag {lag:.0f} s"]

@@ -12,6 +12,7 @@ from cdc_sync.config.model import Config
 from cdc_sync.contract import Status
 from cdc_sync.operations.watermark import watermark_document
 from cdc_sync.rules.gate import ApiStatus
+from cdc_sync.rules.watermark import lag_seconds
 from cdc_sync.state import contracts, control, history, holds, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.history import STOPPED
@@ -53,10 +54,12 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
         "paused": stored.load(Paused) == PAUSED,
         "watermark": {
             **watermark_document(mark, horizon),
-            "lag_seconds": _lag(watermark.read_to(mark, horizon), horizon.clock),
+            "lag_seconds": lag_seconds(
+                watermark.read_to(mark, horizon), horizon.clock, horizon.taken_at, now
+            ),
         },
         "contracts": {status.value: counts[status] for status in Status},
-        "last_poll": _poll(stored.load(PollReport), presence.since if presence else None, now),
+        "last_poll": _poll(stored.load(PollReport), now),
         "last_reconcile": document_of(stored.load(ReconcileReport)),
         "late": _late(*late, stored.load(LateReport)),
         "last_delivery": document_of(stored.load(DeliveryReport)),
@@ -72,11 +75,14 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
 
 
 def _daemon(presence: Presence | None, now: datetime) -> dict[str, Any]:
-    if presence is None:
+    is_running = presence is not None and _is_running(presence, now)
+    ended = None if presence is None or is_running else presence.ended_at or presence.beat_at
+    if presence is None or (presence.ended_at and presence.error is None):  # nothing is missing
         nothing = dict.fromkeys(("pid", "since", "role", "error", "age_seconds"))
-        return {"running": False, **nothing}
+        return {"running": False, "ended": format_instant(ended), **nothing}
     return {
-        "running": _is_running(presence, now),
+        "running": is_running,
+        "ended": format_instant(ended),
         "pid": presence.pid,
         "since": format_instant(presence.since),
         "role": presence.role,
@@ -95,28 +101,19 @@ def _instances(presences: Iterable[Presence], now: datetime) -> list[dict[str, A
 
 
 def _is_running(presence: Presence, now: datetime) -> bool:
-    is_fresh = now - presence.beat_at < PRESENCE_GOOD_FOR and presence.error is None
-    return is_fresh and not has_ended(presence.host, presence.pid)
+    has_left = presence.ended_at is not None or presence.error is not None
+    is_fresh = now - presence.beat_at < PRESENCE_GOOD_FOR
+    return is_fresh and not has_left and not has_ended(presence.host, presence.pid)
 
 
-def _lag(value: object, clock: datetime | None) -> float | None:
-    if not isinstance(value, datetime) or clock is None:
-        return None
-    return max(0.0, round((clock - value).total_seconds(), 3))
-
-
-def _poll(
-    poll: PollReport | None, daemon_since: datetime | None, now: datetime
-) -> dict[str, Any] | None:
+def _poll(poll: PollReport | None, now: datetime) -> dict[str, Any] | None:
     if poll is None:
         return None
-    # A daemon that has just begun is not late for the time in which there was none.
-    good_at = max(poll.good_at, daemon_since or poll.good_at)
     return {
         "started": format_instant(poll.started),
         "finished": format_instant(poll.finished),
         "age_seconds": _seconds_since(poll.finished, now),
-        "good_age_seconds": _seconds_since(good_at, now),
+        "good_age_seconds": _seconds_since(poll.good_at, now),
         "rows": poll.rows,
         "changed": poll.changed,
         "error": poll.error,
@@ -198,20 +195,19 @@ _STUCK = {
 }
 
 
-def find_troubles(document: dict[str, Any], config: Config) -> Iterator[Trouble]:
-    """Yields what is not well."""
+def find_troubles(
+    document: dict[str, Any], config: Config, unit: str | None = None
+) -> Iterator[Trouble]:
+    """Yields what is not well. `unit` is the one that is installed to run the daemon here."""
     daemon, poll, api = document["daemon"], document["last_poll"], document["api"]
-    if not daemon["running"] and daemon["since"] is not None:
-        message = "The daemon does not run although it should: start it, and read its log."
-        if daemon["error"]:
-            message += f" It ended by an error: {end_sentence(daemon['error'])}"
-        yield Trouble("daemon", message)
+    late = max(5.0, POLLS_MISSED * config.schedule.poll.total_seconds())
+    seconds = _seconds_without_poll(daemon, poll)
+    if not daemon["running"] and (unit or daemon["since"] is not None or seconds > late):
+        yield Trouble("daemon", _describe_absence(daemon, poll, unit))
     if api["state"] not in ("ok", "throttled"):
         yield Trouble("api", _standstill(api, document["contracts"]["pending"]), api["state"])
     if poll is not None and poll["error"]:
         yield Trouble("poll", f"The last poll failed: {poll['error']}")
-    late = max(5.0, POLLS_MISSED * config.schedule.poll.total_seconds())
-    seconds = poll["good_age_seconds"] if poll else daemon["age_seconds"]
     if daemon["running"] and seconds > late:
         yield Trouble("poll", f"No poll has ended well for {seconds:.0f} s.")
     error = (document["last_reconcile"] or {}).get("error")
@@ -225,6 +221,26 @@ def find_troubles(document: dict[str, Any], config: Config) -> Iterator[Trouble]
         yield Trouble("unexplained", message, unexplained)
     if document["paused"]:
         yield Trouble("paused", "Delivery is paused by a person: cdc-sync resume")
+
+
+def _seconds_without_poll(daemon: dict[str, Any], poll: dict[str, Any] | None) -> float:
+    """Returns for how long no poll has ended well, while a daemon runs: since its start."""
+    known = [poll["good_age_seconds"]] if poll else []
+    # A daemon that has just begun is not late for the time in which there was none.
+    since_start = [daemon["age_seconds"]] if daemon["running"] else []
+    return float(min(known + since_start, default=0.0))
+
+
+def _describe_absence(daemon: dict[str, Any], poll: dict[str, Any] | None, unit: str | None) -> str:
+    since = f" since {format_instant(daemon['ended'], 'seconds')}" if daemon["ended"] else ""
+    message = f"No daemon runs{since}"
+    if poll:
+        message += f", and the last good poll was {format_seconds(poll['good_age_seconds'])} ago"
+    if daemon["error"]:
+        message += f". It ended by an error: {daemon['error'].rstrip('. ')}"
+    if unit is None:
+        return f"{message}. Start it: cdc-sync run"
+    return f"{message}. Start it: systemctl start {unit}; its log: journalctl -u {unit}"
 
 
 def _standstill(api: dict[str, Any], pending: int) -> str:

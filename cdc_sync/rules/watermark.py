@@ -136,9 +136,9 @@ class Horizon:
     """The horizon of a scan that has not begun, in the watermark column's own values.
 
     `value` is what the watermark may be moved to and never past (None: nowhere yet); `clock` the
-    source's own time; `basis` "horizon" or "lookback", with `reason` and `hint` where it is not
-    the first. `ahead` is how far a poll may read and need not come back as long as every one of
-    `holders`, by key, is there. `source_changed` as in the estimate.
+    source's own time, `taken_at` ours then; `basis` "horizon" or "lookback", with `reason` and
+    `hint` where it is not the first. `ahead` is how far a poll may read and need not come back as
+    long as every one of `holders`, by key, is there. `source_changed` as in the estimate.
     """
 
     value: WatermarkValue | None
@@ -150,6 +150,7 @@ class Horizon:
     holders: tuple[OpenTransaction, ...] = ()
     carry_over: CarryOver = CarryOver()
     source_changed: bool = False
+    taken_at: datetime | None = None
 
     @property
     def held_back_by(self) -> str | None:
@@ -273,6 +274,19 @@ def _earliest(clock: datetime, started: list[OpenTransaction]) -> datetime:
 
 def _latest(before: datetime | None, value: datetime) -> datetime:
     return value if before is None else max(before, value)
+
+
+def lag_seconds(
+    read_to: WatermarkValue | None, clock: datetime | None, taken_at: datetime | None, now: datetime
+) -> float | None:
+    """Returns how far polls that have read up to a value are behind the source's clock by now.
+
+    The source's clock was `clock` when ours was `taken_at`. None for numbers, which have no clock.
+    """
+    if not isinstance(read_to, datetime) or clock is None:
+        return None
+    passed = max(timedelta(), now - (taken_at or clock))
+    return max(0.0, round((clock - read_to + passed).total_seconds(), 3))
 
 
 def is_before(one: WatermarkValue, other: WatermarkValue) -> bool:

@@ -96,6 +96,15 @@ def install(service: Service, host: Host, program: Path) -> Iterator[Step]:
     host.reload_units()
 
 
+def installed_unit(config: Path, host: Host) -> str | None:
+    """Returns the unit that runs the daemon of a configuration; None where none is installed."""
+    if config.absolute().parent != CONFIGS or not _NAME.fullmatch(config.stem):
+        return None
+    service = Service(None if config.stem == "config" else config.stem)
+    is_installed = config.suffix == ".yaml" and host.path(service.unit_file).exists()
+    return service.unit if is_installed else None
+
+
 def has_example(service: Service, host: Host) -> bool:
     """Whether the configuration is still the example."""
     return host.read(service.place.config) == _example_text(service)

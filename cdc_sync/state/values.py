@@ -83,7 +83,11 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class HorizonReport:
-    """The last horizon, for `status`; `read_to` is the value and the watermark's version then."""
+    """The last horizon, for `status`.
+
+    `read_to` is the value and the watermark's version then, `taken_at` our time when the source's
+    was `clock`.
+    """
 
     horizon: str | None = None
     held_back_by: str | None = None
@@ -91,6 +95,7 @@ class HorizonReport:
     basis_reason: str | None = None
     clock: datetime | None = None
     read_to: tuple[str | None, int] | None = None
+    taken_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +160,10 @@ class HoldReport:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """A daemon, as of its last sign of life (`beat_at`); `error` is what it ended by."""
+    """A daemon, as of its last sign of life (`beat_at`).
+
+    One that captured leaves when it ended (`ended_at`), and by which `error`.
+    """
 
     pid: int
     host: str | None
@@ -164,6 +172,7 @@ class Presence:
     role: str
     token_expires: datetime | None = None
     error: str | None = None
+    ended_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class SyncCollector(Collector):
         if mark["lag_seconds"] is not None:
             yield _gauge(
                 "watermark_lag_seconds",
-                "How far the polls are behind the source's clock.",
+                "How far polls are behind the source's clock by now.",
                 mark["lag_seconds"],
             )
         yield _gauge(

@@ -168,7 +168,14 @@ REPORT = {
     "rows", "created", "updated", "unchanged", "rejected", "waiting", "held", "gone", "left", "error",
 }  # fmt: skip
 STATUS: dict[str, Any] = {
-    "daemon": {"running": bool, "pid": WHOLE, "since": TIME, "role": str, "error": WORDS},
+    "daemon": {
+        "running": bool,
+        "ended": WORDS,
+        "pid": WHOLE,
+        "since": TIME,
+        "role": str,
+        "error": WORDS,
+    },
     "paused": bool,
     "watermark": {
         "value": TIME,

@@ -51,10 +51,22 @@ def test_approve_asks_first_and_then_it_goes(held: Bench, sandbox: Sandbox) -> N
     assert held.run("approve", "--yes", "--json").document == {"released": 0, "held": 0}
 
 
+@pytest.mark.parametrize("command", ["approve", "discard"])
+def test_without_a_terminal_nothing_is_released_unasked(
+    held: Bench, sandbox: Sandbox, command: str
+) -> None:
+    held.run("once")
+    ran = held.run(command)  # as in: ssh host sudo cdc-sync approve
+
+    assert (ran.code, "Add --yes." in ran.err) == (2, True)
+    assert held.statuses()["held"] == 1
+    assert "1 contract held by the guard" in ran.out
+
+
 def test_discard_drops_what_the_source_has_corrected(held: Bench, sandbox: Sandbox) -> None:
     held.run("once")
     held.source("UPDATE contracts SET plan = 'Gold' WHERE id = 1")
-    report = held.run("discard", "--json")
+    report = held.run("discard", "--yes", "--json")
     assert report.code == 0, report.err
     assert (report.document["unchanged"], report.document["held"]) == (1, 0)
     assert sandbox.contracts()["erp-1"]["description"] == "Gold"
@@ -95,7 +107,7 @@ def test_a_source_that_is_empty_is_held_although_few_contracts_are_known(
     before = len(sandbox.puts())
     synced.source("DELETE FROM contracts")
     report = synced.run("reconcile", "--json")
-    again = synced.run("discard", "--json").document
+    again = synced.run("discard", "--yes", "--json").document
     released = synced.run("approve", "--yes", "--json").document
 
     assert (report.code, report.document["held"], report.document["gone"]) == (1, 4, 4)

@@ -1,5 +1,7 @@
 """`status`: what is said of a sync, and what it is told to do about it."""
 
+import re
+import signal
 import threading
 from pathlib import Path
 
@@ -8,7 +10,10 @@ import pytest
 from cdc_sync.capture.poll import poll
 from cdc_sync.clock import utc_now
 from cdc_sync.operations import actions
+from cdc_sync.operations.status import find_troubles, read_status
 from cdc_sync.rules.verdict import ApiState
+from cdc_sync.setup.host import Host
+from cdc_sync.setup.service import installed_unit
 from tests.support.bench import Bench
 from tests.support.sandbox import Sandbox
 from tests.support.wait import wait_until
@@ -84,3 +89,80 @@ def test_a_wait_for_a_429_is_shown_also_after_a_restart(fresh: Bench, sandbox: S
         deliver_until_throttled(fresh)
 
     assert "asks everybody to wait (429), until" in fresh.run("status").out
+
+
+def test_a_daemon_that_was_stopped_is_missed_once_polls_are_late(bench: Bench) -> None:
+    bench.configure(schedule={"poll": "1s"})
+    with bench.daemon_process() as daemon:
+        wait_until(lambda: "last poll" in bench.run("status").out, "it polls")
+        assert daemon.signal(signal.SIGTERM) == 0
+    stopped = bench.run("status")
+    assert (stopped.code, stopped.out.splitlines()[0]) == (0, "WELL; no daemon runs.")
+    assert "\n  daemon        none runs since 20" in stopped.out
+    assert bench.run("status", "--json").document["daemon"]["ended"].endswith("Z")
+
+    bench.state('UPDATE control SET value = replace(value, \'"good_at":"20\', \'"good_at":"19\')')
+    late = bench.run("status")
+    assert late.code == 1
+    assert late.out.startswith("NOT WELL: No daemon runs since 20")
+    assert "and the last good poll was " in late.out.splitlines()[0]
+    assert late.out.splitlines()[0].endswith("Start it: cdc-sync run")
+
+
+def test_a_daemon_that_failed_at_its_start_is_missed_with_its_error(bench: Bench) -> None:
+    bench.configure(customergauge={"client_secret": "${NOT_SET}"})
+    assert bench.run("run").code == 2
+
+    ran = bench.run("status")
+    assert ran.code == 1
+    assert ran.out.startswith("NOT WELL: No daemon runs since ")
+    assert "It ended by an error: " in ran.out
+    assert "NOT_SET" in ran.out
+
+
+def test_a_daemon_that_is_killed_is_missed(bench: Bench) -> None:
+    with bench.daemon_process() as daemon:
+        wait_until(lambda: bench.run("status").out.startswith("WELL.\n"), "it runs")
+        daemon.signal(signal.SIGKILL)
+    ran = bench.run("status")
+
+    assert (ran.code, ran.out.startswith("NOT WELL: No daemon runs since ")) == (1, True)
+
+
+def test_a_unit_that_is_installed_is_missed_when_it_does_not_run(
+    synced: Bench, tmp_path: Path
+) -> None:
+    image = Host(tmp_path / "image")
+    folder = tmp_path / "image/etc/systemd/system"
+    folder.mkdir(parents=True)
+    (folder / "cdc-sync@.service").touch()
+    unit = installed_unit(Path("/etc/cdc-sync/crm.yaml"), image)
+    assert unit == "cdc-sync@crm"
+    assert installed_unit(Path("/etc/cdc-sync/config.yaml"), image) is None
+    assert installed_unit(synced.config, image) is None
+
+    document = read_status(synced.sync.state, utc_now())
+    messages = {one.key: one.message for one in find_troubles(document, synced.sync.config, unit)}
+    assert messages["daemon"].startswith("No daemon runs")
+    assert "systemctl start cdc-sync@crm; its log: journalctl -u cdc-sync@crm" in messages["daemon"]
+
+
+def test_the_lag_grows_while_the_source_is_away(bench: Bench) -> None:
+    bench.configure(schedule={"poll": "1s"})
+    bench.rows.add({"id": 1})
+    source = bench.folder / "source.db"
+    with bench.daemon_process():
+        wait_until(lambda: "1 row" in bench.run("status").out, "a poll has ended well")
+        lag_before = bench.run("status", "--json").document["watermark"]["lag_seconds"]
+        source.rename(source.with_suffix(".away"))
+        wait_until(lambda: "FAILED" in bench.run("status").out, "a poll has failed")
+        ran = bench.run("status")
+        lag = bench.run("status", "--json").document["watermark"]["lag_seconds"]
+        wait_until(
+            lambda: bench.run("status", "--json").document["watermark"]["lag_seconds"] > lag,
+            "the lag grows",
+        )
+
+    assert ran.code == 1
+    assert re.search(r"  last poll +\d+ s ago: FAILED; the last good one \d+ s ago\n", ran.out)
+    assert lag > lag_before

@@ -50,5 +50,5 @@ def test_what_is_wrong_comes_first_and_stays_on_the_line():
     said = line("The source\nis away.", troubles=("Delivery is paused.",), synced=3, pending=2)
 
     assert said == (
-        "Delivery is paused; The source is away; synced 3, pending 2; last poll 3 s ago"
+        "Delivery is paused; The source is away; synced 3, pending 2; last poll 3 s ago; lag 10 s"
     )
