@@ -151,6 +151,8 @@ class _PlanBuilder:
             for missing in seen_ids.missing(self._capture.config.source.page_size):
                 ids = [row.source_id for row in missing]
                 absent = set(ids) - {row.source_id for row in self._scan.existing(ids)}
+                if absent:
+                    self._scan.expect_found_by_id()
                 self._add(compare_absent(self._tx, sorted(absent), ends_on=self._ends_on))
 
     def add_due(self) -> None:

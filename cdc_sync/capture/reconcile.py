@@ -24,7 +24,6 @@ from cdc_sync.capture.page import (
     update_horizon,
 )
 from cdc_sync.contract import SourceId, Status, WatermarkValue
-from cdc_sync.errors import SourceMistake
 from cdc_sync.rules.compare import Change
 from cdc_sync.rules.sweep import after_full_scan
 from cdc_sync.rules.watermark import Horizon, Watermark, is_before, next_watermark
@@ -222,21 +221,6 @@ def recheck_held(
     return run.ended(capture.now(), STOPPED if stop.is_set() else None)
 
 
-def expect_found_by_id(scan: Scan) -> None:
-    """Raises SourceMistake where most of the rows that were just read are not found by their id.
-
-    One or another may be gone meanwhile. This guards against types of keys whose values do not
-    compare equal to what was read of them: every row would seem to be gone.
-    """
-    lost = set(scan.just_read) - {row.source_id for row in scan.existing(scan.just_read)}
-    if 2 * len(lost) > len(scan.just_read):
-        raise SourceMistake(
-            f"Rows that were just read are not found by their id, such as {min(lost)}:"
-            " nothing can be called gone.",
-            hint="Give `source.id` columns whose values compare equal to themselves.",
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class RowCount:
     """How many rows the source itself counts; `recent` of them were changed since the count before.
@@ -283,7 +267,7 @@ def recheck(  # what its two callers differ in
     rows = [map_row(row) for row in scan.existing(ids)]
     absent = sorted(set(ids) - {row.source_id for row in rows})
     if absent:
-        expect_found_by_id(scan)
+        scan.expect_found_by_id()
     with capture.state.begin() as tx:
         changes = compare_page(tx, rows, ends_on=ends_on, ignore_previous=ignore_previous)
         gone = compare_absent(tx, absent, ends_on=ends_on, ignore_previous=ignore_previous)

@@ -78,6 +78,7 @@ def _check_mapping(capture: Capture, scan: Scan) -> Iterator[Finding]:
     yield _validity(mapped)
     sample = list(zip(rows, mapped, strict=True))
     yield from check_sample(sample, capture.config.mapping, scan.zone)
+    scan.expect_found_by_id()
 
 
 def _validity(mapped: Sequence[Mapped]) -> Finding:

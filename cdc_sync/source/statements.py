@@ -19,6 +19,7 @@ from cdc_sync.source.dialects.base import Dialect
 Row = tuple[object, ...]
 Statement = Select[Any]
 Legs = tuple[Statement, ...]  # to be read in this order until a page is full
+IdForms = Sequence[Sequence[object]]  # of each part of an id, the values that it may be stored as
 _TRUE: ColumnElement[Any] = sa.literal_column("1")
 _FALSE: ColumnElement[Any] = sa.literal_column("0")
 
@@ -43,29 +44,28 @@ class Statements:
     Every order, comparison and look-up of an id goes through `key`.
     """
 
-    def __init__(self, config: SourceConfig, columns: Sequence[str], dialect: Dialect) -> None:
+    def __init__(
+        self, config: SourceConfig, columns: Sequence[str], dialect: Dialect, enums: Sequence[int]
+    ) -> None:
         self.key: tuple[ColumnElement[Any], ...] = tuple(sa.column(name) for name in config.id)
         self.watermark: ColumnElement[Any] = sa.column(config.watermark)
         self._rows = _rows(config)
         self._in_where = [] if config.where is None else [_condition(config.where)]
         self._scope = [*(column.is_not(None) for column in self.key), *self._in_where]
-        self._columns = [
-            *self.key,
-            self.watermark,
-            _FALSE if config.deleted_when is None else _flag(_condition(config.deleted_when)),
-            *(sa.column(name) for name in columns),
-        ]
+        columns_read = _columns_read(config, columns)
+        # An ENUM is ordered by its number, and compared by it where it meets a number.
+        self._columns = [*columns_read, *(self.key[n] + _FALSE for n in enums)]
+        self._after = {n: len(columns_read) + place for place, n in enumerate(enums)}
         self._dialect = dialect
         ids = tuple(range(len(self.key)))
         self.full = self._pages(ids)
         self.changed = self._pages((len(ids), *ids), self.watermark >= _value("start"))
-        self.described = self._select().limit(sa.literal_column("0"))
 
-    def by_id(self, ids: Sequence[Sequence[object]]) -> Statement:
+    def by_id(self, ids: Sequence[IdForms]) -> Statement:
         """The rows in scope with these ids."""
         return self._select(*self._scope, self._is_one_of(ids))
 
-    def anywhere(self, ids: Sequence[Sequence[object]]) -> Statement:
+    def anywhere(self, ids: Sequence[IdForms]) -> Statement:
         """The rows with these ids, in scope or not, and whether they are."""
         return self._select(self._is_one_of(ids)).add_columns(_flag(sa.and_(*self._scope)))
 
@@ -103,9 +103,8 @@ class Statements:
         is_number = self._dialect.is_whole_number(self.watermark)
         return query if is_number is None else query.where(is_number)
 
-    def _is_one_of(self, ids: Sequence[Sequence[object]]) -> ColumnElement[bool]:
-        values = [[bindparam(None, part, type_=NullType()) for part in parts] for parts in ids]
-        return sa.or_(sa.false(), *(sa.and_(*_equal(self.key, parts)) for parts in values))
+    def _is_one_of(self, ids: Sequence[IdForms]) -> ColumnElement[bool]:
+        return sa.or_(sa.false(), *(sa.and_(*map(_has_form, self.key, forms)) for forms in ids))
 
     def _select(self, *conditions: ColumnElement[bool]) -> Statement:
         return sa.select(*self._columns).select_from(self._rows).where(*conditions)
@@ -117,7 +116,7 @@ class Statements:
         is_after = sa.or_(*(sa.and_(*leg) for leg in _later_conditions(order, after)))
         descends = self._select(*self._scope, *_equal(order, first), is_after)
         return PageStatements(
-            key,
+            tuple(self._after.get(place, place) for place in key),
             (self._page(order, *from_),),
             self._legs(order, after),
             descends.with_only_columns(_TRUE).limit(sa.literal_column("1")),
@@ -136,6 +135,21 @@ class Statements:
             return (self._page(order, sa.tuple_(*order) > sa.tuple_(*after)),)
         legs = _later_conditions(order, after)
         return tuple(self._page(order[n:], *legs[n]) for n in reversed(range(len(order))))
+
+
+def describe_rows(config: SourceConfig, columns: Sequence[str]) -> Statement:
+    """The SELECT of no row, whose result has the types of the columns."""
+    rows = sa.select(*_columns_read(config, columns)).select_from(_rows(config))
+    return rows.limit(sa.literal_column("0"))
+
+
+def _columns_read(config: SourceConfig, columns: Sequence[str]) -> list[ColumnElement[Any]]:
+    return [
+        *(sa.column(name) for name in config.id),
+        sa.column(config.watermark),
+        _FALSE if config.deleted_when is None else _flag(_condition(config.deleted_when)),
+        *(sa.column(name) for name in columns),
+    ]
 
 
 def _rows(config: SourceConfig) -> FromClause:
@@ -166,6 +180,11 @@ def _later_conditions(
 ) -> list[list[ColumnElement[bool]]]:
     """Returns the ways to be later: greater in the first column, or equal there and so on."""
     return [[*_equal(order[:n], after[:n]), order[n] > after[n]] for n in range(len(order))]
+
+
+def _has_form(column: ColumnElement[Any], forms: Sequence[object]) -> ColumnElement[bool]:
+    values = [bindparam(None, form, type_=NullType()) for form in forms]
+    return sa.or_(sa.false(), *(column == value for value in values))
 
 
 def _equal(

@@ -32,13 +32,18 @@ class ColumnKind(StrEnum):
     DATE = "date"
     TIMESTAMP = "timestamp"
     TIMESTAMPTZ = "timestamptz"
+    BYTES = "bytes"
+    ENUM = "enum"  #: shown and compared as a text, ordered by a number
+    REAL = "real"  #: a float that shows fewer digits than it has
+    BIT = "bit"  #: shown as bytes, ordered as a number
     OTHER = "other"
     ANY = "any"  #: the column has no type: each value has its own
 
     @property
     def words(self) -> str:
         """As what a person calls it."""
-        return "of another type" if self is ColumnKind.OTHER else f"a {self.value}"
+        unnamed = {ColumnKind.OTHER: "of another type", ColumnKind.BYTES: "of bytes"}
+        return unnamed.get(self, f"a {self.value}")
 
 
 class DeclaredType(StrEnum):
@@ -128,13 +133,18 @@ class Dialect(ABC):
         version = connection.dialect.server_version_info or ()
         return f"{self.name} {'.'.join(str(part) for part in version[:2])}"
 
-    def column_kinds(self, description: Sequence[Sequence[object]]) -> tuple[ColumnKind, ...]:
+    def column_kinds(self, cursor: Any) -> tuple[ColumnKind, ...]:
         """The kinds of a result's columns, from the DB-API's cursor description."""
-        return tuple(self.kinds.get(column[1], ColumnKind.OTHER) for column in description)
+        return tuple(self.kinds.get(column[1], ColumnKind.OTHER) for column in cursor.description)
 
-    def stored_forms(self, parts: tuple[str, ...]) -> list[tuple[object, ...]]:
-        """The forms in which an id with these parts may be stored."""
-        return [parts]
+    def stored_forms(self, part: str, kind: ColumnKind) -> Sequence[object]:
+        """The values of a column of this kind that are written as `part` in an id."""
+        if kind is not ColumnKind.BYTES:
+            return (part,)
+        try:
+            return (bytes.fromhex(part),)
+        except ValueError:
+            return ()
 
     def is_whole_number(self, column: ColumnElement[Any]) -> ColumnElement[bool] | None:
         """The condition that a value is a whole number; None where the column's type says so."""

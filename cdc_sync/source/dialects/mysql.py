@@ -5,6 +5,7 @@ yet, the statements that run (`_STATEMENTS`): `MySQL.open_transactions` asks for
 """
 
 import codecs
+import re
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
@@ -46,6 +47,11 @@ _STATEMENTS = sql(
     " FROM information_schema.PROCESSLIST WHERE id <> CONNECTION_ID() AND time IS NOT NULL"
     " AND command IN ('Query', 'Execute', 'Long Data')"
 )
+# Of the protocol: the types of texts and bytes, the flags ENUM and SET, the charset of bytes.
+_TEXT_TYPES = {247, 248, 249, 250, 251, 252, 253, 254}
+_ENUM_OR_SET = 256 | 2048
+_BINARY = 63
+_TIME = re.compile(r"(-?)(\d+)(:\d\d:\d\d)(?:\.(\d+))?")
 _LENIENT_UTF8 = "cdc_sync_lenient_utf8"  # MariaDB keeps halves of pairs, which are no UTF-8
 
 
@@ -70,7 +76,9 @@ class MySQL(Dialect):
     row_values_use_index = False
     kinds = {  # by the protocol's field types
         **dict.fromkeys((0, 1, 2, 3, 8, 9, 246), ColumnKind.NUMBER),
-        **dict.fromkeys((4, 5), ColumnKind.FLOAT),
+        4: ColumnKind.REAL,  # six digits are shown
+        5: ColumnKind.FLOAT,
+        16: ColumnKind.BIT,
         10: ColumnKind.DATE,
         12: ColumnKind.TIMESTAMP,
         7: ColumnKind.TIMESTAMPTZ,  # a TIMESTAMP is an instant
@@ -109,6 +117,14 @@ class MySQL(Dialect):
         arguments, options = engine.dialect.create_connect_args(engine.url)
         with closing(engine.dialect.connect(*arguments, **options)) as other:
             other.cursor().execute(f"KILL QUERY {connection.thread_id()}")
+
+    def column_kinds(self, cursor: Any) -> tuple[ColumnKind, ...]:
+        # The description leaves out by what texts, bytes, ENUM and SET differ; PyMySQL has it here.
+        fields = cursor._result.fields  # noqa: SLF001
+        return tuple(
+            _text_kind(field) if field.type_code in _TEXT_TYPES else kind
+            for field, kind in zip(fields, super().column_kinds(cursor), strict=True)
+        )
 
     def server_name(self, connection: Connection) -> str:
         name = super().server_name(connection)
@@ -158,6 +174,21 @@ class MySQL(Dialect):
         return str(error.args[1] if error is not None and len(error.args) > 1 else error)
 
 
+def _text_kind(field: Any) -> ColumnKind:
+    if field.flags & _ENUM_OR_SET:
+        return ColumnKind.ENUM
+    return ColumnKind.BYTES if field.charsetnr == _BINARY else ColumnKind.OTHER
+
+
+def _time_text(raw: str) -> str:
+    """A TIME as Python writes a time of day, also where it is negative or longer than a day."""
+    found = _TIME.fullmatch(raw)
+    if found is None:
+        return raw
+    sign, hours, rest, fraction = found.groups()
+    return f"{sign}{int(hours)}{rest}{f'.{fraction:0<6}' if int(fraction or 0) else ''}"
+
+
 def _conversions() -> dict[Any, Any]:
     """The driver's conversions, but a TIMESTAMP, which is an instant, comes as one in UTC."""
     from pymysql import converters  # noqa: PLC0415  # an extra, which other sources do not need
@@ -170,6 +201,7 @@ def _conversions() -> dict[Any, Any]:
     return {
         **converters.conversions,
         FIELD_TYPE.TIMESTAMP: instant,
+        FIELD_TYPE.TIME: _time_text,
         FIELD_TYPE.JSON: canonical_json,
     }
 

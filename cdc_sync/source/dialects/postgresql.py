@@ -65,7 +65,9 @@ class PostgreSQL(Dialect):
     name = "PostgreSQL"
     kinds = {  # by the object ids of types (pg_type.dat)
         **dict.fromkeys((20, 21, 23, 1700), ColumnKind.NUMBER),
-        **dict.fromkeys((700, 701), ColumnKind.FLOAT),
+        17: ColumnKind.BYTES,
+        700: ColumnKind.REAL,
+        701: ColumnKind.FLOAT,
         1082: ColumnKind.DATE,
         1114: ColumnKind.TIMESTAMP,
         1184: ColumnKind.TIMESTAMPTZ,

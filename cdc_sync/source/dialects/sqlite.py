@@ -1,5 +1,6 @@
 """A SQLite file, read through Python's own sqlite3."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,19 @@ from cdc_sync.rules.watermark import TransactionSnapshot, parse_whole_number
 from cdc_sync.source.dialects import base
 from cdc_sync.source.dialects.base import ColumnKind, DeclaredType, Dialect
 
+_BYTES = ColumnKind.BYTES
 _LOCKED_SECONDS = 30  # that a statement waits for a writer
 _NO_DATABASE = base.ErrorMeaning(
     base.CHECK_URL, "The file {where} cannot be opened as a SQLite database.", is_mistake=False
 )
+
+
+def _fraction(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if str(number) == text else None
 
 
 class SQLite(Dialect):
@@ -64,13 +74,11 @@ class SQLite(Dialect):
     def cancel(self, engine: Engine, connection: Any) -> None:
         connection.interrupt()
 
-    def stored_forms(self, parts: tuple[str, ...]) -> list[tuple[object, ...]]:
-        # 17 and '17' differ where a column has no affinity.
-        found = [parse_whole_number(part) for part in parts]
-        numbers = tuple(
-            part if number is None else number for part, number in zip(parts, found, strict=True)
-        )
-        return [parts, numbers] if numbers != parts else [parts]
+    def stored_forms(self, part: str, kind: ColumnKind) -> Sequence[object]:
+        # A column has any of them beside each other, and 17 and '17' differ without affinity.
+        fraction = _fraction(part)
+        forms = (part, parse_whole_number(part), fraction, *super().stored_forms(part, _BYTES))
+        return [form for form in forms if form is not None]
 
     def is_whole_number(self, column: ColumnElement[Any]) -> ColumnElement[bool] | None:
         return sa.func.typeof(column) == "integer"
