@@ -41,7 +41,7 @@ POSTGRESQL = {
     "interval": (postgresql.INTERVAL(), ["1 day", "24:00:01", "-1 mon", "1 year"]),
     "time": (postgresql.TIME(), ["09:00", "09:00:00.5", "24:00"]),
     "bool": (sa.Boolean(), [True, False]),
-    "inet": (postgresql.INET(), ["10.0.0.1", "10.0.0.0/8", "::1"]),
+    "inet": (postgresql.INET(), ["192.0.2.1", "192.0.2.0/24", "::1"]),
 }
 SQLITE = {
     "mixed": (Untyped(), [1, 2.5, "17", "a", b"\x00\xff", b"ab"]),
