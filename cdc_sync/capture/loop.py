@@ -356,6 +356,7 @@ def horizon_report(capture: Capture) -> HorizonReport | None:
         horizon.held_back_by,
         horizon.basis,
         horizon.reason,
+        horizon.hint,
         horizon.clock,
         (write_watermark(read_to.value), read_to.version) if read_to else None,
         horizon.taken_at,

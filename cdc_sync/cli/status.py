@@ -64,6 +64,9 @@ def _describe(document: dict[str, Any]) -> Iterator[str]:
     seconds = mark["lag_seconds"]
     lag = f", lag {_format_age(seconds)}" if seconds is not None else ""
     yield f"  watermark     {mark['value'] or 'none yet'} ({mark['basis']}{lag})"
+    if mark["basis_reason"]:
+        hint = f". {mark['basis_hint']}" if mark["basis_hint"] else ""
+        yield f"                no horizon: {mark['basis_reason']}{hint}"
     if mark["held_back_by"]:
         yield f"                held back by {mark['held_back_by']}"
     if late := document["late"]:

@@ -1,7 +1,7 @@
 """The questions of `init`: from a source's URL to every answer that a configuration needs."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -41,12 +41,14 @@ T = TypeVar("T")
 class Catalog:
     """The source's tables by name, those that may hold contracts in order, and their rows.
 
-    `odd_zone` is the source's own zone where its name is none that the world knows.
+    `blind` are those without a horizon, whatever the reader may see. `odd_zone` is the source's own
+    zone where its name is none that the world knows.
     """
 
     tables: Mapping[str, CatalogTable]
     proposals: Sequence[Proposal]
     rows: Sequence[RowCount]
+    blind: Collection[str]
     odd_zone: str | None
 
 
@@ -174,13 +176,14 @@ def _read_catalog(address: URL) -> Catalog:
         rows = [
             (None, False) if one.is_view else catalog.rows(one.table) for one in proposals[:LISTED]
         ]
-        return Catalog(tables, proposals, rows, catalog.odd_zone)
+        blind = [one.table for one in proposals[:LISTED] if catalog.has_blind_spot(one.table)]
+        return Catalog(tables, proposals, rows, blind, catalog.odd_zone)
 
 
 def _ask_table(prompter: Prompter, catalog: Catalog) -> CatalogTable:
     if not prompter.given("table"):
         print("Tables with a key and a time column:")
-        print(list_tables(catalog.proposals, catalog.rows))
+        print(list_tables(catalog.proposals, catalog.rows, catalog.blind))
     best = [one for one in catalog.proposals if looks_like_contracts(one)]
     if not prompter.terminal and not prompter.given("table") and len(best) != 1:
         raise missing_options(["table"])
@@ -306,14 +309,19 @@ def _names(table: CatalogTable) -> list[str]:
     return [column.name for column in table.columns]
 
 
-def list_tables(proposals: Sequence[Proposal], rows: Sequence[RowCount]) -> str:
-    """Returns the tables that have a row count, numbered from 1, the likeliest first."""
+def list_tables(
+    proposals: Sequence[Proposal], rows: Sequence[RowCount], blind: Collection[str] = ()
+) -> str:
+    """Returns the tables that have a row count, numbered from 1, the likeliest first.
+
+    Those in `blind` are marked, because polls do not see what is committed late in them.
+    """
     lines = [
         (
             str(number),
             one.table,
             "a view" if one.is_view else _describe_count(*count),
-            f"{', '.join([*(one.id or ()), one.watermark or ''])} {_describe_index(one)}",
+            f"{', '.join([*(one.id or ()), one.watermark or ''])} {_describe_index(one, blind)}",
             "← looks right" if number == 1 and looks_like_contracts(one) else "",
         )
         for number, (one, count) in enumerate(zip(proposals, rows, strict=False), 1)
@@ -329,8 +337,10 @@ def _describe_count(count: int | None, is_exact: bool) -> str:  # noqa: FBT001
     return format_count(count, "row") if is_exact else f"about {format_count(count, 'row')}"
 
 
-def _describe_index(one: Proposal) -> str:
-    return "(indexed)" if one.indexed else "" if one.is_view else "(no index)"
+def _describe_index(one: Proposal, blind: Collection[str]) -> str:
+    index = "indexed" if one.indexed else "" if one.is_view else "no index"
+    notes = [note for note in (index, "no horizon" if one.table in blind else "") if note]
+    return f"({', '.join(notes)})" if notes else ""
 
 
 def choose_table(answer: str, proposals: Sequence[Proposal]) -> str:

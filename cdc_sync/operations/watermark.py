@@ -50,6 +50,7 @@ def watermark_document(known: Watermark, horizon: HorizonReport) -> dict[str, An
         "horizon": horizon.horizon,
         "basis": horizon.basis,
         "basis_reason": horizon.basis_reason,
+        "basis_hint": horizon.basis_hint,
         "read_to": write_watermark(watermark.read_to(known, horizon)),
         "held_back_by": horizon.held_back_by,
     }

@@ -18,7 +18,6 @@ from cdc_sync.rules.watermark import (
     WatermarkType,
     compute_horizon,
 )
-from cdc_sync.source.dialects.base import quoted_table
 from cdc_sync.source.reader import Scan
 
 # How old a sample must be where the open transactions are not known and `lookback` is a number.
@@ -31,10 +30,8 @@ def read_horizon(scan: Scan, carry_over: CarryOver, ours: datetime) -> Horizon:
     `ours` is our own clock, by which a source's clock that falls back is noticed. Raises
     SourceMistake for a lookback that does not fit the column.
     """
-    config, table = scan.config, scan.config.table
-    snapshot = scan.dialect.open_transactions(
-        scan.connection, None if table is None else quoted_table(scan.connection, table)
-    )
+    config = scan.config
+    snapshot = scan.dialect.open_transactions(scan.connection, scan.statements.in_scope)
     estimate = compute_horizon(
         snapshot,
         carry_over.state,

@@ -199,20 +199,33 @@ class Catalog:
                 )
         return found
 
+    def has_blind_spot(self, table: str) -> bool:
+        """Returns whether a table or view reads what is committed elsewhere, or in a refresh."""
+        rows = sa.select(sa.text("*")).select_from(_named(table))
+        try:
+            return self._dialect.blind_spot(self._connection, rows) is not None
+        except exc.DBAPIError:
+            if self._connection.invalidated:
+                raise
+            return False  # it may not be read
+
     def rows(self, table: str) -> tuple[int | None, bool]:
         """Returns how many rows a table has (None: unknown or forbidden), and whether exactly."""
         size, estimate = self._dialect.table_size(self._connection, table)
         if size >= _COUNTED_BELOW or (estimate or 0) >= _ESTIMATED_FROM:
             return (estimate if estimate is not None and estimate >= 0 else None), False
-        schema, _, name = table.rpartition(".")
-        rows = sa.table(name, schema=schema or None)
         try:
-            count = self._connection.execute(sa.select(sa.func.count()).select_from(rows))
+            count = self._connection.execute(sa.select(sa.func.count()).select_from(_named(table)))
             return int(count.scalar_one()), True
         except exc.DBAPIError:
             if self._connection.invalidated:
                 raise
             return None, False
+
+
+def _named(table: str) -> sa.TableClause:
+    schema, _, name = table.rpartition(".")
+    return sa.table(name, schema=schema or None)
 
 
 def _whole_indexes(indexes: Sequence[Any]) -> list[tuple[tuple[str, ...], bool]]:

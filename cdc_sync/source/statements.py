@@ -56,6 +56,7 @@ class Statements:
         # An ENUM is ordered by its number, and compared by it where it meets a number.
         self._columns = [*columns_read, *(self.key[n] + _FALSE for n in enums)]
         self._after = {n: len(columns_read) + place for place, n in enumerate(enums)}
+        self.in_scope = self._select(*self._scope)
         self._dialect = dialect
         ids = tuple(range(len(self.key)))
         self.full = self._pages(ids)

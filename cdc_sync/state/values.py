@@ -93,6 +93,7 @@ class HorizonReport:
     held_back_by: str | None = None
     basis: str = "lookback"
     basis_reason: str | None = None
+    basis_hint: str | None = None
     clock: datetime | None = None
     read_to: tuple[str | None, int] | None = None
     taken_at: datetime | None = None

@@ -178,8 +178,10 @@ def test_status_at_3_a_m_says_what_is_wrong_and_that_nothing_is_lost(
     assert lines[2] == where
     assert re.match(r"  last poll     \d+ s ago, 1 row, 1 changed$", lines[3])
     assert re.match(r"  watermark     \S+ \(lookback, lag \d+ s\)$", lines[4])
+    why = "SQLite does not tell which transactions are unfinished"
+    assert lines[5] == f"                no horizon: {why}"
     balance = "4 rows = 2 synced + 1 pending + 1 rejected + 0 waiting + 0 held; unexplained 0"
-    assert lines[5] == f"  {balance}"
+    assert lines[6] == f"  {balance}"
 
 
 def test_status_is_well_when_all_is_delivered(fresh: Bench):

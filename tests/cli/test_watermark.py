@@ -38,6 +38,7 @@ def test_show_says_where_it_stands(standing: Bench) -> None:
         "horizon",
         "basis",
         "basis_reason",
+        "basis_hint",
         "read_to",
         "held_back_by",
     }

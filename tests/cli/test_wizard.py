@@ -41,12 +41,13 @@ def test_tables_are_listed_with_rows_key_and_index():
         proposal("old", indexed=False),
         proposal("v", indexed=False, view=True),
     ]
-    shown = list_tables(proposals, [(12431, True), (88_000_120, False), (None, False)])
+    counts = [(12431, True), (88_000_120, False), (None, False)]
+    shown = list_tables(proposals, counts, ["old", "v"])
 
     assert shown.splitlines() == [
-        "  1  contracts  12,431 rows            id, updated_at (indexed)   ← looks right",
-        "  2  old        about 88,000,120 rows  id, updated_at (no index)",
-        "  3  v          a view                 id, updated_at",
+        "  1  contracts  12,431 rows            id, updated_at (indexed)               ← looks right",
+        "  2  old        about 88,000,120 rows  id, updated_at (no index, no horizon)",
+        "  3  v          a view                 id, updated_at (no horizon)",
     ]
 
 

@@ -11,9 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from cdc_sync.source.dialects import dialect_of
+from cdc_sync.source.engine import open_source
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "databases.md").read_text()
 HEADS = {"postgresql": "PostgreSQL", "mysql": "MySQL and MariaDB", "sqlite": "SQLite"}
+CONTRACTS = sa.select(sa.text("*")).select_from(sa.table("contracts"))
 GOODBYE = {
     "postgresql": ["DROP OWNED BY {}", "DROP ROLE {}"],
     "mysql": ["DROP USER {}"],
@@ -69,10 +71,12 @@ def test_the_reader_sees_the_rows_and_the_horizon(set_up) -> None:
     if owner.dialect.name == "sqlite":
         pytest.skip("a file has no users, and SQLite no horizon")
     reader_url = make_url(url).set(username=reader_name, password="change-me")
-    with sa.create_engine(reader_url, poolclass=sa.NullPool).connect() as reader:
+    engine = open_source(reader_url.render_as_string(hide_password=False))
+    with engine.connect() as reader:
         assert reader.exec_driver_sql("SELECT count(*) FROM contracts").scalar() == 1
-        snapshot = dialect_of(reader.engine.url).open_transactions(reader, "contracts")
+        snapshot = dialect_of(engine.url).open_transactions(reader, CONTRACTS)
         assert snapshot.unavailable_reason is None
+    engine.dispose()
 
 
 @pytest.mark.parametrize("source_url", ["postgresql"], indirect=True)

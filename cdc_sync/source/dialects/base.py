@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, Inspector
+from sqlalchemy import ColumnElement, Connection, Inspector, Select
 from sqlalchemy.engine import URL, Engine
 
 from cdc_sync.rules.watermark import TransactionSnapshot
@@ -67,6 +67,14 @@ class ErrorMeaning:
     hint: str
     message: str = "The source at {where} says: {text}"
     is_mistake: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BlindSpot:
+    """Why the open transactions say nothing of some rows, and what to do, in words."""
+
+    reason: str
+    hint: str | None = None
 
 
 CHECK_TABLE = ErrorMeaning("Check `source.table` and `source.query`.")
@@ -156,12 +164,16 @@ class Dialect(ABC):
         return as_utc(datetime.fromisoformat(raw) if isinstance(raw, str) else raw)
 
     @abstractmethod
-    def open_transactions(self, connection: Connection, table: str | None) -> TransactionSnapshot:
-        """The transactions that may still commit; `table` as SQL writes it, None for a query.
+    def open_transactions(self, connection: Connection, rows: Select[Any]) -> TransactionSnapshot:
+        """The transactions that may still commit; `rows` is the SELECT of what will be read.
 
         Must never leave one out: where the database cannot show all of them the snapshot says why
         and what to do, and `source.lookback` is in force.
         """
+
+    def blind_spot(self, connection: Connection, rows: Select[Any]) -> BlindSpot | None:
+        """What these rows read that has transactions of elsewhere; None where it has not."""
+        return None
 
     def schemas(self, inspector: Inspector) -> list[str | None]:
         """The schemas with tables of people; None is the session's own."""

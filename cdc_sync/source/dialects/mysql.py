@@ -10,7 +10,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, exc
+from sqlalchemy import Connection, Select, exc
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.mysql import TINYINT
 from sqlalchemy.engine import URL, Engine
@@ -131,7 +131,7 @@ class MySQL(Dialect):
         is_mariadb = getattr(connection.dialect, "is_mariadb", False)
         return name.replace(self.name, "MariaDB") if is_mariadb else name
 
-    def open_transactions(self, connection: Connection, table: str | None) -> TransactionSnapshot:
+    def open_transactions(self, connection: Connection, rows: Select[Any]) -> TransactionSnapshot:
         clock = self.clock(connection)
         own = {str(name).lower(): str(value) for name, value in connection.execute(_SERVER)}
         identity = f"{own.get('hostname')}/{own.get('server_uuid') or own.get('server_id')}"

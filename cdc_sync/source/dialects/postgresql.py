@@ -1,17 +1,25 @@
 """PostgreSQL, read through psycopg."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Inspector, exc
+from sqlalchemy import Connection, Inspector, Select, exc
 from sqlalchemy import text as sql
 from sqlalchemy.engine import URL, Engine
 
 from cdc_sync.contract import canonical_json
 from cdc_sync.rules.watermark import OpenTransaction, TransactionSnapshot
 from cdc_sync.source.dialects import base
-from cdc_sync.source.dialects.base import Code, ColumnKind, Dialect, instant_text, quoted_table
+from cdc_sync.source.dialects.base import (
+    BlindSpot,
+    Code,
+    ColumnKind,
+    Dialect,
+    instant_text,
+    quoted_table,
+)
 
 _SYSTEM_SCHEMAS = ("information_schema", "pg_catalog", "pg_toast")
 _SIZE = sql(
@@ -20,11 +28,7 @@ _SIZE = sql(
 _SERVER = (
     "SELECT pg_is_in_recovery() AS standby,"
     " pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS privileged,"
-    " current_user AS reader, statement_timestamp() AS clock,"
-    " EXISTS (SELECT FROM pg_subscription_rel AS fed WHERE fed.srrelid = to_regclass(:rows)"
-    "  OR NOT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(:rows) AND relkind = 'r'))"
-    "  AS subscribed,"
-    " {identity} AS identity"
+    " current_user AS reader, statement_timestamp() AS clock, {identity} AS identity"
 )
 _IDENTIFIED_SERVER = sql(
     _SERVER.format(
@@ -34,6 +38,18 @@ _IDENTIFIED_SERVER = sql(
 )
 _ANONYMOUS_SERVER = sql(_SERVER.format(identity="NULL"))
 _HIDES_IDENTITY = "the server hides its control file"
+# In a plan each view has been replaced by what it reads, at any depth.
+_PLAN = "EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) "
+# Of the relations in a plan one whose rows were committed elsewhere, or before a refresh.
+_WRITTEN_ELSEWHERE = sql(
+    "SELECT one.oid::regclass::text, one.relkind"
+    " FROM unnest(CAST(:schemas AS text[]), CAST(:names AS text[])) AS place (schema, name)"
+    " JOIN pg_namespace AS its ON its.nspname = place.schema"
+    " JOIN pg_class AS one ON one.relnamespace = its.oid AND one.relname = place.name"
+    " WHERE one.relkind = 'm' OR EXISTS (SELECT FROM pg_subscription_rel AS fed"
+    "  WHERE fed.srrelid = one.oid OR fed.srrelid IN (SELECT pg_partition_ancestors(one.oid)))"
+    " ORDER BY one.relkind, 1 LIMIT 1"
+)
 # What the view pg_stat_activity reads, without its joins, which take longer than all the rest. A
 # session's times are there only for who may see them; without, they are NULL, not missing.
 _SESSIONS = sql(
@@ -119,11 +135,11 @@ class PostgreSQL(Dialect):
     def cancel(self, engine: Engine, connection: Any) -> None:
         connection.cancel()
 
-    def open_transactions(self, connection: Connection, table: str | None) -> TransactionSnapshot:
-        server = _server(connection, table)
-        why, hint = _unavailable_reason(server)
-        if why is not None:
-            return TransactionSnapshot(server.clock, (), server.identity, why, hint)
+    def open_transactions(self, connection: Connection, rows: Select[Any]) -> TransactionSnapshot:
+        server = _server(connection)
+        blind = self.blind_spot(connection, rows) or _blind_server(server)
+        if blind is not None:
+            return TransactionSnapshot(server.clock, (), server.identity, blind.reason, blind.hint)
         sessions = connection.execute(_SESSIONS).all()
         prepared = connection.execute(_PREPARED).all()  # after the sessions, which it may leave
         if hidden := sum(bool(session.hidden) for session in sessions):
@@ -134,6 +150,14 @@ class PostgreSQL(Dialect):
         found += [_prepared_transaction(*row) for row in prepared]
         clock = min(server.clock, sessions[0].clock)
         return TransactionSnapshot(clock, tuple(found), server.identity)
+
+    def blind_spot(self, connection: Connection, rows: Select[Any]) -> BlindSpot | None:
+        query = str(rows.compile(dialect=connection.dialect))
+        plan = connection.exec_driver_sql(_PLAN + query).scalar_one()
+        steps = list(_steps(json.loads(plan)[0]["Plan"]))
+        return next(filter(None, map(_foreign, steps)), None) or _written_elsewhere(
+            connection, [step for step in steps if "Relation Name" in step]
+        )
 
     def schemas(self, inspector: Inspector) -> list[str | None]:
         return [
@@ -163,28 +187,67 @@ class PostgreSQL(Dialect):
         return getattr(error, "sqlstate", None)
 
 
-def _server(connection: Connection, table: str | None) -> Any:
+def _server(connection: Connection) -> Any:
     if not connection.info.get(_HIDES_IDENTITY):
         try:
-            return connection.execute(_IDENTIFIED_SERVER, {"rows": table}).one()
+            return connection.execute(_IDENTIFIED_SERVER).one()
         except exc.DBAPIError as error:
             if connection.invalidated or error.connection_invalidated:
                 raise
             connection.info[_HIDES_IDENTITY] = True  # asked once, for its log has each refusal
-    return connection.execute(_ANONYMOUS_SERVER, {"rows": table}).one()
+    return connection.execute(_ANONYMOUS_SERVER).one()
 
 
-def _unavailable_reason(server: Any) -> tuple[str | None, str | None]:
-    """Returns why a server cannot know of every transaction, and a hint; None where it can."""
+def _blind_server(server: Any) -> BlindSpot | None:
+    """Returns why a server does not show every transaction; None where it does."""
     if server.standby:
         why = "the source is a standby, which does not see the primary's transactions"
-        return why, "Point `source.url` at the primary."
+        return BlindSpot(why, "Point `source.url` at the primary.")
     if not server.privileged:
         why = f'"{server.reader}" may not see when others\' transactions began'
-        return why, f'GRANT pg_read_all_stats TO "{server.reader}";'
-    if server.subscribed:
-        return "the table is fed by a logical subscription, whose stamps are another server's", None
-    return None, None
+        return BlindSpot(why, f'GRANT pg_read_all_stats TO "{server.reader}";')
+    return None
+
+
+def _steps(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from _steps(part)
+
+
+def _foreign(step: dict[str, Any]) -> BlindSpot | None:
+    """Returns why a step of a plan reads what no catalog of this database tells of."""
+    kind, schema = step["Node Type"], step.get("Schema")
+    if kind == "Foreign Scan":
+        name = step.get("Relation Name") or step.get("Relations")
+        return BlindSpot(
+            f"{name} is a foreign table, and its server's transactions are not seen",
+            "Point `source.url` at that server, or make `source.lookback` longer than the longest"
+            " transaction there.",
+        )
+    if kind == "Function Scan" and schema != "pg_catalog":
+        name = step.get("Function Name", step.get("Alias"))
+        return BlindSpot(
+            f"{name}() is a function, and what it reads is not seen",
+            "Name the tables that it reads in `source.table` or `source.query`.",
+        )
+    return None
+
+
+def _written_elsewhere(connection: Connection, scans: Sequence[dict[str, Any]]) -> BlindSpot | None:
+    """Returns which of the relations in a plan has its rows from elsewhere, or from a refresh."""
+    schemas, names = [scan["Schema"] for scan in scans], [scan["Relation Name"] for scan in scans]
+    found = connection.execute(_WRITTEN_ELSEWHERE, {"schemas": schemas, "names": names}).first()
+    if found is None:
+        return None
+    name, kind = found
+    if kind == "m":
+        return BlindSpot(
+            f"{name} is a materialized view, which shows changes once it is refreshed",
+            "Name the tables that it reads in `source.table` or `source.query`, or make"
+            " `source.lookback` longer than the time from one refresh to the end of the next.",
+        )
+    return BlindSpot(f"{name} is fed by a logical subscription, whose stamps are another server's")
 
 
 def _session(row: Any) -> OpenTransaction:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import ColumnElement, Connection, Select
 from sqlalchemy.dialects.sqlite.base import SQLiteIdentifierPreparer
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.types import NullType
@@ -83,7 +83,7 @@ class SQLite(Dialect):
     def is_whole_number(self, column: ColumnElement[Any]) -> ColumnElement[bool] | None:
         return sa.func.typeof(column) == "integer"
 
-    def open_transactions(self, connection: Connection, table: str | None) -> TransactionSnapshot:
+    def open_transactions(self, connection: Connection, rows: Select[Any]) -> TransactionSnapshot:
         # A BEGIN IMMEDIATE would prove that no writer is open, and keep the next one out.
         why = "SQLite does not tell which transactions are unfinished"
         return TransactionSnapshot(self.clock(connection), unavailable_reason=why)
