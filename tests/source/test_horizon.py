@@ -1,8 +1,9 @@
 """The horizon of real sources: open transactions are seen, or the reason why not is given."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from cdc_sync.rules.watermark import CarryOver, Horizon, Sample, Samples
 from cdc_sync.source.horizon import read_horizon
 from cdc_sync.source.reader import Source
+from tests.support.mariadb import MariaDBServer, mariadb_server
 from tests.support.rows import LONG_AGO, Rows, rows_in
 from tests.support.servers import mariadb_database, reader_of
 from tests.support.wait import wait_until
@@ -167,3 +169,59 @@ def test_a_numbers_horizon_is_the_greatest_of_before_all_that_is_open(source_url
         aged = ask(source, CarryOver(first.carry_over.state, Samples(pair, pair)))
         assert (aged.value, aged.ahead) == (60, 60)
         assert aged.carry_over.samples.all.value == 70
+
+
+@pytest.fixture
+def own_mariadb(tmp_path: Path) -> Iterator[Callable[..., MariaDBServer]]:
+    """Starts MariaDB servers of the test's own, with a table of contracts."""
+    with ExitStack() as closing:
+
+        def started(name: str, *options: str, zone: str = "UTC") -> MariaDBServer:
+            server = closing.enter_context(mariadb_server(tmp_path / name, *options, zone=zone))
+            rows = closing.enter_context(rows_in(server.url))
+            rows.add({"id": 1, "updated_at": LONG_AGO})
+            return server
+
+        yield started
+
+
+def test_a_mariadb_replica_that_may_be_written_to_is_no_primary(own_mariadb, open_source):
+    primary, replica = own_mariadb("primary", "--log-bin"), own_mariadb("replica")
+    for server in (primary, replica):
+        server.execute(
+            "CREATE USER reader IDENTIFIED BY 'r'",
+            "GRANT SELECT, PROCESS ON *.* TO reader",
+            "GRANT REPLICATION SLAVE ON *.* TO reader",
+        )
+    follow = (
+        f"CHANGE MASTER TO master_host = '127.0.0.1', master_port = {primary.port},"
+        " master_user = 'reader', master_password = 'r', master_use_gtid = no"
+    )
+    replica.execute(follow)
+    by_reader = open_source(replica.url.replace("root", "reader:r"), **SHORT)
+    by_root = open_source(replica.url, **SHORT)
+    stopped = ask(by_root)
+    assert (stopped.basis, "is a replica" in stopped.reason) == ("lookback", True)
+    assert "RESET REPLICA ALL" in stopped.hint
+
+    replica.execute("START SLAVE")
+    running = ask(by_reader)
+    assert (running.basis, "is a replica" in running.reason) == ("lookback", True)
+    assert running.hint == "Point `source.url` at the primary."
+    assert ask(open_source(primary.url, **SHORT)).basis == "horizon"
+
+    replica.execute("STOP SLAVE", "RESET SLAVE ALL")
+    assert ask(by_root).basis == "horizon"
+
+
+def test_a_mariadb_event_that_waits_is_a_running_statement(own_mariadb, open_source):
+    server = own_mariadb("server")
+    source = open_source(server.url, clock_margin="2s", long_transaction="0s")
+    with server.connect() as other, other.cursor() as cursor:
+        cursor.execute("LOCK TABLES erp.contracts READ")
+        server.execute(
+            "SET GLOBAL event_scheduler = ON",
+            "CREATE EVENT erp.nightly ON SCHEDULE AT now()"
+            " DO UPDATE erp.contracts SET account_name = 'late'",
+        )
+        assert "a statement of root" in ask_until(source, "a statement of root").held_back_by

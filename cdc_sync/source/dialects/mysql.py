@@ -6,6 +6,7 @@ yet, the statements that run (`_STATEMENTS`): `MySQL.open_transactions` asks for
 
 import codecs
 import re
+from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
@@ -27,14 +28,15 @@ from cdc_sync.source.dialects.base import (
     instant_text,
 )
 
-_NO_PROCESS = 1227  # ER_SPECIFIC_ACCESS_DENIED_ERROR
+_DENIED = 1227  # ER_SPECIFIC_ACCESS_DENIED_ERROR
 _SIZE = sql(
     "SELECT coalesce(data_length, 0), table_rows FROM information_schema.TABLES"
     " WHERE table_schema = DATABASE() AND table_name = :name"
 )
 _SERVER = sql(
     "SHOW GLOBAL VARIABLES WHERE Variable_name IN"
-    " ('read_only', 'wsrep_on', 'hostname', 'server_id', 'server_uuid')"
+    " ('read_only', 'wsrep_on', 'group_replication_group_name', 'hostname', 'server_id',"
+    " 'server_uuid')"
 )
 # trx_started is written in the zone of the server's host, whatever the session's is.
 _TRANSACTIONS = sql(
@@ -42,11 +44,16 @@ _TRANSACTIONS = sql(
     " CONVERT_TZ(trx_started, 'SYSTEM', '+00:00') AS started FROM information_schema.INNODB_TRX"
     " WHERE trx_mysql_thread_id <> CONNECTION_ID()"
 )
+# An event runs in a session that stays at Connect; one that only logs in has no statement yet.
 _STATEMENTS = sql(
-    "SELECT id, user, UTC_TIMESTAMP() - INTERVAL time + 1 SECOND AS started"
-    " FROM information_schema.PROCESSLIST WHERE id <> CONNECTION_ID() AND time IS NOT NULL"
-    " AND command IN ('Query', 'Execute', 'Long Data')"
+    "SELECT id, user, UTC_TIMESTAMP() - INTERVAL time + 1 SECOND AS started,"
+    " user = 'system user' AS replicates FROM information_schema.PROCESSLIST"
+    " WHERE id <> CONNECTION_ID() AND (user = 'system user' AND command <> 'Daemon'"
+    "  OR time IS NOT NULL AND (command IN ('Query', 'Execute', 'Long Data')"
+    "   OR command = 'Connect' AND info IS NOT NULL))"
 )
+_REPLICA = "the source is a replica, which does not see its primary's transactions"
+_ASK_THE_PRIMARY = "Point `source.url` at the primary."
 # Of the protocol: the types of texts and bytes, the flags ENUM and SET, the charset of bytes.
 _TEXT_TYPES = {247, 248, 249, 250, 251, 252, 253, 254}
 _ENUM_OR_SET = 256 | 2048
@@ -135,26 +142,23 @@ class MySQL(Dialect):
         clock = self.clock(connection)
         own = {str(name).lower(): str(value) for name, value in connection.execute(_SERVER)}
         identity = f"{own.get('hostname')}/{own.get('server_uuid') or own.get('server_id')}"
-        if own.get("read_only", "OFF") not in ("OFF", "0"):
-            why = (
-                "the source is a replica (read_only), which does not see its master's transactions"
-            )
-            return TransactionSnapshot(clock, (), None, why, "Point `source.url` at the primary.")
-        if own.get("wsrep_on", "OFF") == "ON":
-            why = "the source is a Galera node, which does not see the others' transactions"
-            return TransactionSnapshot(clock, (), None, why)
+        why, hint = _unavailable_reason(connection, own)
+        if why is not None:
+            return TransactionSnapshot(clock, (), None, why, hint)
         try:
             # The statements first: one that ends meanwhile is in the transactions.
             statements = connection.execute(_STATEMENTS).all()
             transactions = connection.execute(_TRANSACTIONS).all()
         except exc.DBAPIError as error:
-            if self.error_code(error.orig) != _NO_PROCESS:
+            if self.error_code(error.orig) != _DENIED:
                 raise
             user = str(connection.exec_driver_sql("SELECT CURRENT_USER()").scalar_one())
             name, _, host = user.rpartition("@")
             why = f"{user} may not see others' transactions"
             hint = f"GRANT PROCESS ON *.* TO '{name}'@'{host}';"
             return TransactionSnapshot(clock, (), identity, why, hint)
+        if any(row.replicates for row in statements):
+            return TransactionSnapshot(clock, (), None, _REPLICA, _ASK_THE_PRIMARY)
         found = [*map(_running_statement, statements), *map(_transaction, transactions)]
         return TransactionSnapshot(clock, tuple(found), identity)
 
@@ -172,6 +176,37 @@ class MySQL(Dialect):
 
     def error_message(self, error: BaseException | None) -> str:
         return str(error.args[1] if error is not None and len(error.args) > 1 else error)
+
+
+def _unavailable_reason(
+    connection: Connection, own: Mapping[str, str]
+) -> tuple[str | None, str | None]:
+    """Returns why a server cannot know of every transaction, and a hint; None where it can."""
+    if own.get("read_only", "OFF") not in ("OFF", "0"):
+        return _REPLICA, _ASK_THE_PRIMARY
+    if own.get("wsrep_on", "OFF") == "ON":
+        return "the source is a Galera node, which does not see the others' transactions", None
+    if own.get("group_replication_group_name"):
+        why = "the source replicates in a group, and does not see the others' transactions"
+        return why, None
+    if _has_primary(connection):
+        return _REPLICA, f"{_ASK_THE_PRIMARY} If this is it now: RESET REPLICA ALL;"
+    return None, None
+
+
+def _has_primary(connection: Connection) -> bool:
+    """Whether a replica's settings are there, also while it is stopped; False where they hide."""
+    statement = "SHOW REPLICA STATUS"
+    if getattr(connection.dialect, "is_mariadb", False):
+        statement = "SHOW ALL SLAVES STATUS"
+    elif (connection.dialect.server_version_info or ()) < (8, 0, 22):
+        statement = "SHOW SLAVE STATUS"
+    try:
+        return connection.exec_driver_sql(statement).first() is not None
+    except exc.DBAPIError as error:
+        if error.orig is None or error.orig.args[0] != _DENIED:
+            raise
+        return False
 
 
 def _text_kind(field: Any) -> ColumnKind:
