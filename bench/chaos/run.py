@@ -125,12 +125,13 @@ def _configuration(path: Path, source: ChaosSource, sandbox: Sandbox, state: Sta
             "clock_margin": "2s",
             "long_transaction": "2s",
             "page_size": 50,
+            "sweeps": "none",
         },
         # A reference that would be another one after most updates, were it not kept.
         mapping={"reference": "erp-{id}-{color}"},
         customergauge=api,
         state={"url": state.url},
-        # A reconcile would mend what polls lost.
+        # A sweep or a reconcile would mend what polls lost.
         schedule={"poll": "1s", "reconcile": "never"},
         guard={"max_changes": "none"},
         web={"listen": "none"},

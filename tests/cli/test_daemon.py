@@ -183,6 +183,7 @@ STATUS: dict[str, Any] = {
         "horizon": WORDS,
         "basis": str,
         "basis_reason": WORDS,
+        "basis_hint": WORDS,
         "read_to": TIME,
         "held_back_by": WORDS,
         "lag_seconds": SECONDS,

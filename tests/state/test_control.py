@@ -44,7 +44,7 @@ VALUES = [
     DeliveryReport(NOW, None),
     Fingerprint("a", "b"),
     GuardRunNumber(7),
-    HorizonReport("5", "session 1", "horizon", None, NOW, ("5", 3)),
+    HorizonReport("5", "session 1", "lookback", "why", "what to do", NOW, ("5", 3)),
     Identity("http://127.0.0.1", "ärzte"),
     Paused(is_paused=True),
     PollReport(NOW, NOW.replace(microsecond=0), NOW, 1, 2, "why"),
