@@ -21,6 +21,7 @@ ACTIVE = 0.5  # how often the one that captures is meant
 UNSURE_FOR = 5.0  # seconds in which commits of which nobody knows whether they were are repeated
 UNOPENED = 1  # the exit code of a daemon that cannot open its state
 TAKEN_OVER_WITHIN = 30.0
+SHOWN_WITHIN = 30.0
 
 
 class Fleet:
@@ -85,8 +86,11 @@ class Fleet:
         """What `status` shows of the daemons, where that is not what there is."""
         if not isinstance(self._state, ServerState):
             return []
-        roles = sorted(self._state.roles())
         right = ["active", *["standby"] * (len(self._daemons) - 1)]
+        # The one that was started last may not have told of itself yet.
+        until = time.monotonic() + SHOWN_WITHIN
+        while (roles := sorted(self._state.roles())) != right and time.monotonic() < until:
+            time.sleep(0.1)
         return [] if roles == right else [f"status shows {roles}"]
 
     def left_claimed(self) -> list[str]:

@@ -41,14 +41,14 @@ T = TypeVar("T")
 class Catalog:
     """The source's tables by name, those that may hold contracts in order, and their rows.
 
-    `blind` are those without a horizon, whatever the reader may see. `odd_zone` is the source's own
-    zone where its name is none that the world knows.
+    `no_horizon` are those without a horizon, whatever the reader may see. `odd_zone` is the
+    source's own zone where its name is none that the world knows.
     """
 
     tables: Mapping[str, CatalogTable]
     proposals: Sequence[Proposal]
     rows: Sequence[RowCount]
-    blind: Collection[str]
+    no_horizon: Collection[str]
     odd_zone: str | None
 
 
@@ -176,14 +176,16 @@ def _read_catalog(address: URL) -> Catalog:
         rows = [
             (None, False) if one.is_view else catalog.rows(one.table) for one in proposals[:LISTED]
         ]
-        blind = [one.table for one in proposals[:LISTED] if catalog.has_blind_spot(one.table)]
-        return Catalog(tables, proposals, rows, blind, catalog.odd_zone)
+        no_horizon = [
+            one.table for one in proposals[:LISTED] if catalog.reads_external_data(one.table)
+        ]
+        return Catalog(tables, proposals, rows, no_horizon, catalog.odd_zone)
 
 
 def _ask_table(prompter: Prompter, catalog: Catalog) -> CatalogTable:
     if not prompter.given("table"):
         print("Tables with a key and a time column:")
-        print(list_tables(catalog.proposals, catalog.rows, catalog.blind))
+        print(list_tables(catalog.proposals, catalog.rows, catalog.no_horizon))
     best = [one for one in catalog.proposals if looks_like_contracts(one)]
     if not prompter.terminal and not prompter.given("table") and len(best) != 1:
         raise missing_options(["table"])
@@ -310,18 +312,19 @@ def _names(table: CatalogTable) -> list[str]:
 
 
 def list_tables(
-    proposals: Sequence[Proposal], rows: Sequence[RowCount], blind: Collection[str] = ()
+    proposals: Sequence[Proposal], rows: Sequence[RowCount], no_horizon: Collection[str] = ()
 ) -> str:
     """Returns the tables that have a row count, numbered from 1, the likeliest first.
 
-    Those in `blind` are marked, because polls do not see what is committed late in them.
+    Those in `no_horizon` are marked, because polls do not see what is committed late in them.
     """
     lines = [
         (
             str(number),
             one.table,
             "a view" if one.is_view else _describe_count(*count),
-            f"{', '.join([*(one.id or ()), one.watermark or ''])} {_describe_index(one, blind)}",
+            ", ".join([*(one.id or ()), one.watermark or ""])
+            + f" {_describe_index(one, no_horizon)}",
             "← looks right" if number == 1 and looks_like_contracts(one) else "",
         )
         for number, (one, count) in enumerate(zip(proposals, rows, strict=False), 1)
@@ -337,9 +340,9 @@ def _describe_count(count: int | None, is_exact: bool) -> str:  # noqa: FBT001
     return format_count(count, "row") if is_exact else f"about {format_count(count, 'row')}"
 
 
-def _describe_index(one: Proposal, blind: Collection[str]) -> str:
+def _describe_index(one: Proposal, no_horizon: Collection[str]) -> str:
     index = "indexed" if one.indexed else "" if one.is_view else "no index"
-    notes = [note for note in (index, "no horizon" if one.table in blind else "") if note]
+    notes = [note for note in (index, "no horizon" if one.table in no_horizon else "") if note]
     return f"({', '.join(notes)})" if notes else ""
 
 

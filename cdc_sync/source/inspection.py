@@ -199,11 +199,11 @@ class Catalog:
                 )
         return found
 
-    def has_blind_spot(self, table: str) -> bool:
+    def reads_external_data(self, table: str) -> bool:
         """Returns whether a table or view reads what is committed elsewhere, or in a refresh."""
         rows = sa.select(sa.text("*")).select_from(_named(table))
         try:
-            return self._dialect.blind_spot(self._connection, rows) is not None
+            return self._dialect.external_data(self._connection, rows) is not None
         except exc.DBAPIError:
             if self._connection.invalidated:
                 raise

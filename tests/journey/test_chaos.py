@@ -54,9 +54,13 @@ def test_several_daemons_lose_and_repeat_nothing_when_they_or_their_state_die_or
 
 @pytest.mark.parametrize("control", ["--naive-watermark", "--no-durable-ack"])
 def test_a_run_without_one_guarantee_is_caught(control: str):
-    code, figures, stories = _chaos(control, "--kills", "5")
+    # On a slow machine no poll may fall into the moment that it takes, so there are three storms.
+    for seed in range(1, 4):
+        code, figures, stories = _chaos(control, "--kills", "5", "--seed", str(seed))
+        if code:
+            break
 
-    assert code == 1
+    assert code == 1, figures
     assert figures["violations"]["lost"] + figures["violations"]["stale"] > 0, stories
     assert figures["violations"]["daemon_ended"] == 0, stories
 

@@ -70,7 +70,7 @@ class ErrorMeaning:
 
 
 @dataclass(frozen=True, slots=True)
-class BlindSpot:
+class NoHorizon:
     """Why the open transactions say nothing of some rows, and what to do, in words."""
 
     reason: str
@@ -171,7 +171,7 @@ class Dialect(ABC):
         and what to do, and `source.lookback` is in force.
         """
 
-    def blind_spot(self, connection: Connection, rows: Select[Any]) -> BlindSpot | None:
+    def external_data(self, connection: Connection, rows: Select[Any]) -> NoHorizon | None:
         """What these rows read that has transactions of elsewhere; None where it has not."""
         return None
 

@@ -1,9 +1,10 @@
 """PostgreSQL, read through psycopg."""
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Inspector, Select, exc
 from sqlalchemy import text as sql
@@ -13,10 +14,10 @@ from cdc_sync.contract import canonical_json
 from cdc_sync.rules.watermark import OpenTransaction, TransactionSnapshot
 from cdc_sync.source.dialects import base
 from cdc_sync.source.dialects.base import (
-    BlindSpot,
     Code,
     ColumnKind,
     Dialect,
+    NoHorizon,
     instant_text,
     quoted_table,
 )
@@ -38,6 +39,8 @@ _IDENTIFIED_SERVER = sql(
 )
 _ANONYMOUS_SERVER = sql(_SERVER.format(identity="NULL"))
 _HIDES_IDENTITY = "the server hides its control file"
+_EXTERNAL_DATA = "what the rows read of elsewhere"
+_EXTERNAL_DATA_SECONDS = 60.0
 # In a plan each view has been replaced by what it reads, at any depth.
 _PLAN = "EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) "
 # Of the relations in a plan one whose rows were committed elsewhere, or before a refresh.
@@ -73,6 +76,12 @@ _PLAIN_TYPES = {
     *("date", "timestamp", "timestamptz", "time", "timetz", "inet", "cidr"),
     *("text", "varchar", "bpchar", "name", '"char"'),
 }
+
+
+class _ExternalData(NamedTuple):
+    rows: Select[Any]
+    found: NoHorizon | None
+    until: float  #: by the monotonic clock
 
 
 class PostgreSQL(Dialect):
@@ -137,9 +146,11 @@ class PostgreSQL(Dialect):
 
     def open_transactions(self, connection: Connection, rows: Select[Any]) -> TransactionSnapshot:
         server = _server(connection)
-        blind = self.blind_spot(connection, rows) or _blind_server(server)
-        if blind is not None:
-            return TransactionSnapshot(server.clock, (), server.identity, blind.reason, blind.hint)
+        missing = self._known_external_data(connection, rows) or _without_horizon(server)
+        if missing is not None:
+            return TransactionSnapshot(
+                server.clock, (), server.identity, missing.reason, missing.hint
+            )
         sessions = connection.execute(_SESSIONS).all()
         prepared = connection.execute(_PREPARED).all()  # after the sessions, which it may leave
         if hidden := sum(bool(session.hidden) for session in sessions):
@@ -151,7 +162,17 @@ class PostgreSQL(Dialect):
         clock = min(server.clock, sessions[0].clock)
         return TransactionSnapshot(clock, tuple(found), server.identity)
 
-    def blind_spot(self, connection: Connection, rows: Select[Any]) -> BlindSpot | None:
+    def _known_external_data(self, connection: Connection, rows: Select[Any]) -> NoHorizon | None:
+        """Returns the external data as of the last minute: a plan costs more than an idle poll."""
+        known = connection.info.get(_EXTERNAL_DATA)
+        now = time.monotonic()
+        if known is None or known.rows is not rows or now > known.until:
+            found = self.external_data(connection, rows)
+            known = _ExternalData(rows, found, now + _EXTERNAL_DATA_SECONDS)
+            connection.info[_EXTERNAL_DATA] = known
+        return known.found
+
+    def external_data(self, connection: Connection, rows: Select[Any]) -> NoHorizon | None:
         query = str(rows.compile(dialect=connection.dialect))
         plan = connection.exec_driver_sql(_PLAN + query).scalar_one()
         steps = list(_steps(json.loads(plan)[0]["Plan"]))
@@ -198,14 +219,14 @@ def _server(connection: Connection) -> Any:
     return connection.execute(_ANONYMOUS_SERVER).one()
 
 
-def _blind_server(server: Any) -> BlindSpot | None:
+def _without_horizon(server: Any) -> NoHorizon | None:
     """Returns why a server does not show every transaction; None where it does."""
     if server.standby:
         why = "the source is a standby, which does not see the primary's transactions"
-        return BlindSpot(why, "Point `source.url` at the primary.")
+        return NoHorizon(why, "Point `source.url` at the primary.")
     if not server.privileged:
         why = f'"{server.reader}" may not see when others\' transactions began'
-        return BlindSpot(why, f'GRANT pg_read_all_stats TO "{server.reader}";')
+        return NoHorizon(why, f'GRANT pg_read_all_stats TO "{server.reader}";')
     return None
 
 
@@ -215,26 +236,26 @@ def _steps(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _steps(part)
 
 
-def _foreign(step: dict[str, Any]) -> BlindSpot | None:
+def _foreign(step: dict[str, Any]) -> NoHorizon | None:
     """Returns why a step of a plan reads what no catalog of this database tells of."""
     kind, schema = step["Node Type"], step.get("Schema")
     if kind == "Foreign Scan":
         name = step.get("Relation Name") or step.get("Relations")
-        return BlindSpot(
+        return NoHorizon(
             f"{name} is a foreign table, and its server's transactions are not seen",
             "Point `source.url` at that server, or make `source.lookback` longer than the longest"
             " transaction there.",
         )
     if kind == "Function Scan" and schema != "pg_catalog":
         name = step.get("Function Name", step.get("Alias"))
-        return BlindSpot(
+        return NoHorizon(
             f"{name}() is a function, and what it reads is not seen",
             "Name the tables that it reads in `source.table` or `source.query`.",
         )
     return None
 
 
-def _written_elsewhere(connection: Connection, scans: Sequence[dict[str, Any]]) -> BlindSpot | None:
+def _written_elsewhere(connection: Connection, scans: Sequence[dict[str, Any]]) -> NoHorizon | None:
     """Returns which of the relations in a plan has its rows from elsewhere, or from a refresh."""
     schemas, names = [scan["Schema"] for scan in scans], [scan["Relation Name"] for scan in scans]
     found = connection.execute(_WRITTEN_ELSEWHERE, {"schemas": schemas, "names": names}).first()
@@ -242,12 +263,12 @@ def _written_elsewhere(connection: Connection, scans: Sequence[dict[str, Any]]) 
         return None
     name, kind = found
     if kind == "m":
-        return BlindSpot(
+        return NoHorizon(
             f"{name} is a materialized view, which shows changes once it is refreshed",
             "Name the tables that it reads in `source.table` or `source.query`, or make"
             " `source.lookback` longer than the time from one refresh to the end of the next.",
         )
-    return BlindSpot(f"{name} is fed by a logical subscription, whose stamps are another server's")
+    return NoHorizon(f"{name} is fed by a logical subscription, whose stamps are another server's")
 
 
 def _session(row: Any) -> OpenTransaction:

@@ -72,9 +72,9 @@ def test_what_is_read_from_elsewhere_has_no_horizon(schema, open_source):
 
 def test_init_marks_them(schema):
     with open_catalog(reader_of(schema, privileged=True)) as catalog:
-        blind = {one.name for one in catalog.tables() if catalog.has_blind_spot(one.name)}
+        marked = {one.name for one in catalog.tables() if catalog.reads_external_data(one.name)}
 
-    assert blind == {"hidden.refreshed", "hidden.lower", "upper", "remote", "parts", "parts_there"}
+    assert marked == {"hidden.refreshed", "hidden.lower", "upper", "remote", "parts", "parts_there"}
 
 
 def test_a_reader_of_a_view_needs_no_right_to_what_it_reads(schema, open_source):
