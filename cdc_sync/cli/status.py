@@ -39,7 +39,7 @@ def status(
 
 
 def _show(context: typer.Context, state: Database, config: Config, *, as_json: bool) -> bool:
-    document = read_status(state, utc_now())
+    document = read_status(state, utc_now(), config.customergauge.rate_limit)
     file = find_config_file(context)
     unit = installed_unit(file, Host())
     wrong = [found.message for found in find_troubles(document, config, unit)]
@@ -80,6 +80,8 @@ def _describe(document: dict[str, Any]) -> Iterator[str]:
     if api["state"] == "throttled" and api["paused_until"]:
         until = api["paused_until"].partition(".")[0].removesuffix("Z")
         yield f"  API           asks everybody to wait (429), until {until}Z"
+    if api["slowed_to"] is not None:
+        yield f"  rate          {api['slowed_to']:g} PUT/s since a 429; it rises again by itself"
     if not daemon["running"]:
         since = f" since {format_instant(daemon['ended'], 'seconds')}" if daemon["ended"] else ""
         yield f"  daemon        none runs{since}"

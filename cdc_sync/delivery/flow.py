@@ -226,16 +226,13 @@ class _Pacing:
         self._has_news = False  # a 429 of ours, which others do not know of
         self._is_written = False  # in a transaction that is not committed yet
         self._answers = 0  # since then, that were no 429
+        self.step_seconds = 0.0  #: between two requests, as of the last reservation
 
     @property
     def next_at(self) -> datetime | None:
         """No request starts before it, by our clock."""
-        next_at = self._pace.next_at if self._pace else None
+        next_at = self._pace.shared.next_at if self._pace else None
         return None if next_at is None else next_at - self._offset
-
-    @property
-    def step_seconds(self) -> float:
-        return self._pace.step.total_seconds() if self._pace else 0.0
 
     def to_state_time(self, now: datetime) -> datetime:
         return now + self._offset
@@ -251,7 +248,7 @@ class _Pacing:
 
     def throttled_for(self, now: datetime) -> timedelta | None:
         """Returns how much is left of a 429's wait; None if nothing."""
-        until = self._pace.until if self._pace else None
+        until = self._pace.shared.until if self._pace else None
         left = until - self.to_state_time(now) if until else timedelta(0)
         return left if timedelta(0) < left <= LONGEST else None
 
@@ -260,7 +257,7 @@ class _Pacing:
         if self._pace is None:
             return 0
         now = self.to_state_time(now)
-        self._pace = self._pace.sound(now)
+        self._pace = self._pace.without_far_reservations(now)
         return self._pace.room(now, AHEAD)
 
     def reserve(self, tx: Connection, now: datetime, count: int) -> list[Slot]:
@@ -269,9 +266,11 @@ class _Pacing:
             return []
         lead = self._lead if self._is_shared else timedelta(0)
         pace, self._answers = self._pace.answered(self._answers), 0
-        self._pace, starts = pace.reserve(self.to_state_time(now) + lead, count)
-        if self._pace.per_second is not None:
-            control.save(tx, self._pace.shared())
+        begin = self.to_state_time(now) + lead
+        self._pace, starts = pace.reserve(begin, count)
+        self.step_seconds = pace.step(begin).total_seconds()
+        if self.step_seconds:
+            control.save(tx, self._pace.shared)
         has_end = self._is_shared and self.step_seconds > 0
         return [
             Slot(start, start + LATE if has_end else None)
@@ -304,14 +303,15 @@ class _Pacing:
             pace = self._pace.answered(self._answers)
             self._pace = pace.throttled(self.to_state_time(now), wait)
             self._has_news, self._is_written, self._answers = True, False, 0
-            log.info("api.slower", per_second=round(self._pace.per_second or 0.0, 3))
+            slower = self._pace.per_second(self.to_state_time(now))
+            log.info("api.slower", per_second=round(slower or 0.0, 3))
 
     def _publish(self, tx: Connection) -> None:
         """Merges what others have kept, who wait for `tx` from now on, and stores a 429 of ours."""
         if self._is_shared:
             self._merge(control.load_locked(tx, SharedPace))
         if self._has_news and self._pace is not None:
-            control.save(tx, self._pace.shared())
+            control.save(tx, self._pace.shared)
             self._is_written = True
 
     def _merge(self, stored: SharedPace | None) -> None:

@@ -9,9 +9,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cdc_sync.config.model import Config
+from cdc_sync.config.units import Rate
 from cdc_sync.contract import Status
 from cdc_sync.operations.watermark import watermark_document
 from cdc_sync.rules.gate import ApiStatus
+from cdc_sync.rules.pace import Pace, SharedPace
 from cdc_sync.rules.watermark import lag_seconds
 from cdc_sync.state import contracts, control, history, holds, watermark
 from cdc_sync.state.database import Database
@@ -38,8 +40,11 @@ POLLS_MISSED = 3  # intervals without a good poll after which it is not well
 PRESENCE_GOOD_FOR = timedelta(seconds=10)
 
 
-def read_status(state: Database, now: datetime) -> dict[str, Any]:
-    """Returns `status --json`, key for key, and a few more keys for the page and for alerts."""
+def read_status(state: Database, now: datetime, limit: Rate | None = None) -> dict[str, Any]:
+    """Returns `status --json`, key for key, and a few more keys for the page and for alerts.
+
+    `limit` is the configured rate, of which a 429 may have left less.
+    """
     with state.read() as tx:
         stored = control.read_snapshot(tx)
         mark = watermark.read(tx)
@@ -68,10 +73,18 @@ def read_status(state: Database, now: datetime) -> dict[str, Any]:
         "totals": {kind: totals.get(kind, 0) for kind in KINDS},
         "api": {
             **document_of(stored.load(ApiStatus) or ApiStatus()),
+            "slowed_to": _slowed_to(stored.load(SharedPace), now, limit),
             "token_expires": format_instant(presence.token_expires if presence else None),
         },
         "instances": _instances(stored.named(Presence).values(), now),
     }
+
+
+def _slowed_to(pace: SharedPace | None, now: datetime, limit: Rate | None) -> float | None:
+    """Returns the requests a second that 429s have left; None where that is the whole limit."""
+    rate = Pace.going_on(limit, pace).per_second(now)
+    is_whole = rate is None or (limit is not None and rate >= limit.per_second)
+    return None if rate is None or is_whole else round(rate, 2)
 
 
 def _daemon(presence: Presence | None, now: datetime) -> dict[str, Any]:

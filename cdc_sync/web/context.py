@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from cdc_sync.config.model import Config
+from cdc_sync.config.units import Rate
 from cdc_sync.errors import SourceUnavailable
 from cdc_sync.log import RecentLog
 from cdc_sync.measures import Measures
@@ -32,9 +33,12 @@ T = TypeVar("T")
 class Snapshots:
     """Status documents, each read once for everybody who looks within a second."""
 
-    def __init__(self, state: Database, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, state: Database, now: Callable[[], datetime], limit: Rate | None = None
+    ) -> None:
         self._state = state
         self._now = now
+        self._limit = limit
         self._lock = threading.Lock()
         self._taken_at: float | None = None
         self._cost = 0.0
@@ -62,7 +66,7 @@ class Snapshots:
         with self._lock:
             began = time.monotonic()
             if self._taken_at is None or began - self._taken_at >= seconds:
-                self._document = read_status(self._state, self._now())
+                self._document = read_status(self._state, self._now(), self._limit)
                 self._taken_at, self._cost = began, time.monotonic() - began
             return self._document
 
@@ -140,7 +144,8 @@ class PageContext:
 
     def __post_init__(self) -> None:
         self.began = self.now()
-        self.snapshots = Snapshots(self.state, self.now)
+        limit = self.config.customergauge.rate_limit
+        self.snapshots = Snapshots(self.state, self.now, limit)
         token = self.config.web.token
         self.secret = Secret(None if token is None else token.get_secret_value())
 

@@ -203,7 +203,13 @@ STATUS: dict[str, Any] = {
     "last_delivery": {"at": TIME, "status": WHOLE},
     "balance": {"at": TIME, "rows": WHOLE, "unexplained": WHOLE, **dict.fromkeys(STATUSES, WHOLE)},
     "totals": dict.fromkeys(KINDS, WHOLE),
-    "api": {"state": str, "reason": WORDS, "paused_until": WORDS, "token_expires": WORDS},
+    "api": {
+        "state": str,
+        "reason": WORDS,
+        "paused_until": WORDS,
+        "slowed_to": (int, float, NoneType),
+        "token_expires": WORDS,
+    },
     "instances": list,
 }
 

@@ -84,11 +84,14 @@ def test_resume_does_not_promise_what_a_429_forbids(fresh: Bench, sandbox: Sandb
 
 
 def test_a_wait_for_a_429_is_shown_also_after_a_restart(fresh: Bench, sandbox: Sandbox) -> None:
+    fresh.configure(customergauge={"rate_limit": "20/s"})
     sandbox.strike("status=429 retry_after=600 times=1")
     for _ in range(2):  # each as a new process
         deliver_until_throttled(fresh)
 
     assert "asks everybody to wait (429), until" in fresh.run("status").out
+    assert "15.52 PUT/s since a 429; it rises again by itself" in fresh.run("status").out
+    assert fresh.run("status", "--json").document["api"]["slowed_to"] == 15.52
 
 
 def test_a_daemon_that_was_stopped_is_missed_once_polls_are_late(bench: Bench) -> None:
@@ -152,7 +155,7 @@ def test_the_lag_grows_while_the_source_is_away(bench: Bench) -> None:
     bench.rows.add({"id": 1})
     source = bench.folder / "source.db"
     with bench.daemon_process():
-        wait_until(lambda: "1 row" in bench.run("status").out, "a poll has ended well")
+        wait_until(lambda: bench.run("status", "--json").document["watermark"]["lag_seconds"], "a poll has ended well")
         lag_before = bench.run("status", "--json").document["watermark"]["lag_seconds"]
         source.rename(source.with_suffix(".away"))
         wait_until(lambda: "FAILED" in bench.run("status").out, "a poll has failed")

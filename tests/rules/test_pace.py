@@ -1,14 +1,16 @@
-"""Never more requests in a second than were allowed."""
+"""Never more requests in a second than were allowed, and soon as many again after a 429."""
 
+import random
+from bisect import bisect_left
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc_sync.config.units import Rate
-from cdc_sync.rules.pace import Pace
+from cdc_sync.rules.pace import Pace, SharedPace
 
 pytestmark = pytest.mark.quick
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -60,15 +62,14 @@ def test_without_a_limit_all_start_at_once():
 
 
 class Bucket:
-    """A limiter with so many in reserve as it allows a second; it tells how long to wait."""
+    """A limiter with so many in reserve as it allows a second."""
 
-    def __init__(self, per_second: float, wait: float) -> None:
+    def __init__(self, per_second: float) -> None:
         self.per_second = per_second
-        self.wait = wait
         self._reserve = per_second
         self._at = NOW
 
-    def takes(self, at: datetime) -> bool:
+    def __call__(self, at: datetime) -> bool:
         gained = (at - self._at).total_seconds() * self.per_second
         self._reserve, self._at = min(self.per_second, self._reserve + gained), at
         if self._reserve < 1:
@@ -77,63 +78,134 @@ class Bucket:
         return True
 
 
-def next_process(pace: Pace) -> Pace:
-    limit = pace.limit and Rate(pace.limit)
-    return Pace.going_on(limit, pace.shared())
+class Budget:
+    """A limiter that takes so many in each minute of the clock."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._per_minute = per_minute
+        self._minute, self._taken = NOW, 0
+
+    def __call__(self, at: datetime) -> bool:
+        minute = at.replace(second=0, microsecond=0)
+        self._taken = 1 if minute != self._minute else self._taken + 1
+        self._minute = minute
+        return self._taken <= self._per_minute
 
 
-def sent_to(
-    limiter: Bucket,
-    pace: Pace,
-    now: datetime,
-    seconds: float,
-    process: Callable[[Pace], Pace] = lambda same: same,
-) -> tuple[Pace, datetime, int, int]:
-    """The pace after so many seconds of a backlog, when it is, what was taken, and the 429s."""
-    until, taken, refused = now + timedelta(seconds=seconds), 0, 0
-    while now < until:
-        pace, (start,) = pace.reserve(now, 1)
-        now = start if pace.per_second else now + timedelta(microseconds=200)
-        if limiter.takes(now):
-            pace, taken = pace.answered(1), taken + 1
-        else:
-            wait = timedelta(seconds=limiter.wait)
-            pace, refused, now = pace.throttled(now, wait), refused + 1, now + wait
-        pace = process(pace)
-    return pace, now, taken, refused
+def now_and_then(share: float) -> Callable[[datetime], bool]:
+    chance = random.Random(1)
+    return lambda _: chance.random() >= share
 
 
-@pytest.mark.parametrize("limit", [None, 20.0])
-@pytest.mark.parametrize("wait", [1.0, 5.0])
-@pytest.mark.parametrize("theirs", [5.0, 7.0, 10.0, 19.0])
-def test_a_limit_of_theirs_is_found_with_three_429s_and_then_used(limit, wait, theirs):
-    pace, now, _, first = sent_to(Bucket(theirs, wait), Pace(limit), NOW, 15)
-    _, _, taken, later = sent_to(Bucket(theirs, wait), pace, now, 90)
-
-    assert first + later <= 3
-    assert taken >= 0.9 * 90 * theirs - theirs
+def storm(seconds: float) -> Callable[[datetime], bool]:
+    return lambda at: at >= NOW + seconds * SECOND
 
 
-def test_a_limit_of_theirs_that_falls_is_found_with_three_429s():
-    pace, now, _, _ = sent_to(Bucket(10, 5), Pace(20.0), NOW, 120)
-    _, _, taken, refused = sent_to(Bucket(5, 5), pace, now, 75)
+@dataclass
+class Sending:
+    """What became of a backlog that was sent: when each was taken, and how many 429s there were."""
 
-    assert refused <= 3
-    assert taken >= 0.8 * 75 * 5
+    pace: Pace
+    taken: list[float] = field(default_factory=list)  #: seconds since the begin
+    refused: int = 0
+
+    def send(
+        self,
+        takes: Callable[[datetime], bool],
+        seconds: float,
+        wait: float = 1.0,
+        next_process: Callable[[Pace], Pace] = lambda same: same,
+    ) -> "Sending":
+        now = NOW
+        while now < NOW + seconds * SECOND:
+            self.pace, (start,) = self.pace.reserve(now, 1)
+            now = start if self.pace.step(now) else now + timedelta(microseconds=200)
+            if takes(now):
+                self.pace = self.pace.answered(1)
+                self.taken.append((now - NOW).total_seconds())
+            else:
+                self.pace, self.refused = self.pace.throttled(now, wait * SECOND), self.refused + 1
+                now += wait * SECOND
+            self.pace = next_process(self.pace)
+        return self
+
+    def between(self, begin: float, end: float) -> int:
+        return bisect_left(self.taken, end) - bisect_left(self.taken, begin)
 
 
-def test_one_429_for_nothing_is_soon_forgotten():
-    pace, _ = Pace(20.0).reserve(NOW, 1)
-    pace = pace.throttled(NOW, SECOND)
-    assert pace.per_second == pytest.approx(9.5)
-    for second in range(1, 120):
-        pace, _ = pace.reserve(NOW + second * SECOND, 10)
-    assert pace.per_second == 20.0
+@pytest.mark.parametrize(
+    ("takes", "wait", "least", "refused"),
+    [
+        (Bucket(10), 1.0, 9.5, 0.02),
+        (Bucket(5), 1.0, 4.7, 0.03),
+        (Bucket(19), 1.0, 18.0, 0.01),
+        (Bucket(10), 4.0, 8.0, 0.02),
+        (now_and_then(0.003), 1.0, 17.0, 0.01),
+        (now_and_then(0.01), 1.0, 13.0, 0.02),
+        (Budget(600), 60.0, 9.0, 0.01),
+    ],
+    ids=["10/s", "5/s", "19/s", "10/s, long waits", "3 in 1,000", "1 in 100", "600/m"],
+)
+def test_a_limit_of_theirs_is_used(takes, wait, least, refused):
+    sent = Sending(Pace(20.0)).send(takes, 1200, wait)
+
+    assert len(sent.taken) / 1200 >= least
+    assert sent.refused / (sent.refused + len(sent.taken)) <= refused
 
 
-@pytest.mark.parametrize("theirs", [5.0, 19.0])
-def test_processes_that_live_for_one_request_keep_the_pace_of_one_that_lives_on(theirs):
-    whole = sent_to(Bucket(theirs, 1.0), Pace(20.0), NOW, 60)
-    short = sent_to(Bucket(theirs, 1.0), Pace(20.0), NOW, 60, next_process)
+@pytest.mark.parametrize("theirs", [5, 20, 200])
+def test_a_limit_of_theirs_is_used_where_we_have_none(theirs):
+    sent = Sending(Pace(None)).send(Bucket(theirs), 300)
+
+    assert len(sent.taken) / 300 >= 0.9 * theirs
+    assert sent.refused / (sent.refused + len(sent.taken)) <= 0.06
+
+
+@pytest.mark.parametrize("seconds", [10, 300])
+def test_after_a_storm_of_429s_the_whole_rate_is_back_in_seconds(seconds):
+    sent = Sending(Pace(20.0)).send(storm(seconds), seconds + 60)
+
+    assert sent.between(seconds + 15, seconds + 25) >= 0.9 * 10 * 20
+    assert sent.refused <= seconds + 1  # one for each wait that they asked for
+
+
+def test_without_a_limit_a_429_is_forgotten():
+    pace = Pace(None).throttled(NOW, SECOND)
+
+    assert pace.room(NOW + 2 * SECOND, SECOND) is not None
+    assert pace.room(NOW + 120 * SECOND, SECOND) is None
+
+
+def test_a_429_that_costs_a_long_wait_is_risked_less_often():
+    short = Sending(Pace(20.0)).send(Bucket(10), 1200)
+    long = Sending(Pace(20.0)).send(Bucket(10), 1200, 8.0)
+
+    assert long.refused < short.refused / 3
+
+
+def test_processes_that_live_for_one_request_keep_the_pace_of_one_that_lives_on():
+    whole = Sending(Pace(20.0)).send(Bucket(5), 60)
+    short = Sending(Pace(20.0)).send(Bucket(5), 60, 1.0, lambda pace: Pace(20.0, pace.shared))
 
     assert short == whole
+
+
+def test_three_that_share_a_state_go_at_the_pace_of_one():
+    alone = Sending(Pace(20.0)).send(Bucket(10), 300)
+    state = [SharedPace()]
+    three = [Pace(20.0)] * 3
+
+    def next_of_three(pace: Pace) -> Pace:
+        state[0] = pace.shared
+        three.append(three.pop(0))
+        return three[0].joined(state[0])
+
+    assert Sending(Pace(20.0)).send(Bucket(10), 300, 1.0, next_of_three) == alone
+
+
+def test_a_clock_that_was_set_back_does_not_slow_for_longer_than_any_wait():
+    pace = Pace(20.0).throttled(NOW, SECOND)
+
+    assert pace.per_second(NOW) < 20.0
+    assert pace.per_second(NOW - timedelta(days=2)) == 20.0
+    assert pace.room(NOW - timedelta(days=2), SECOND) >= 20

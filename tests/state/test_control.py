@@ -49,7 +49,7 @@ VALUES = [
     Paused(is_paused=True),
     PollReport(NOW, NOW.replace(microsecond=0), NOW, 1, 2, "why"),
     ProbeRequest(NOW),
-    SharedPace(NOW, None, NOW, 12.5, -3.0, 60.0, 4),
+    SharedPace(NOW, None, 12.5, NOW, 4),
     Totals({"created": 1, "a kind of a newer version": 2}),
     UnjudgedRuns((1, 2)),
 ]
@@ -93,10 +93,10 @@ def test_values_of_one_type_are_kept_apart_by_name(state):
 
 
 def test_a_key_of_another_version_is_ignored_and_a_missing_one_has_its_default(state):
-    store(state, "pace", {"next_at": None, "until": None, "allowed": 3.0, "surprise": [1]})
+    store(state, "pace", {"next_at": None, "until": None, "peak": 3.0, "surprise": [1]})
     store(state, "horizon", {"horizon": "5", "clock": NOW.isoformat()})
     with state.read() as tx:
-        assert control.load(tx, SharedPace) == SharedPace(allowed=3.0)
+        assert control.load(tx, SharedPace) == SharedPace(peak=3.0)
         assert control.load(tx, HorizonReport) == HorizonReport("5", clock=NOW)
 
 
