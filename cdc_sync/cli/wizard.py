@@ -232,7 +232,8 @@ def ask_time_zone(prompter: Prompter, odd_zone: str | None) -> str | None:
         except ValueError as error:
             raise UserMistake(str(error)) from None
 
-    question = f"Time zone of the source, which calls it {odd_zone} (as in: Europe/Berlin)"
+    which = f"which calls it {odd_zone}" if odd_zone else "which does not tell it"
+    question = f"Time zone of the source, {which} (as in: Europe/Berlin)"
     return prompter.ask("time-zone", question, check)
 
 

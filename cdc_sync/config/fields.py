@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Collection
 from datetime import UTC, timedelta
 from enum import Enum, auto
+from functools import partial
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -322,11 +323,11 @@ def read_address(given: object) -> str | None:
     return found[0]
 
 
-def _read_database_url(*drivers: str) -> BeforeValidator:
+def _read_database_url(normalize: Callable[[str], str]) -> BeforeValidator:
     def read(given: object) -> SecretStr:
         url = given.get_secret_value() if isinstance(given, SecretStr) else read_text(given)
         # Empty is what load_config leaves where a command runs without the secrets.
-        return SecretStr(urls.normalize_database_url(str(url), drivers=drivers) if url else "")
+        return SecretStr(normalize(str(url)) if url else "")
 
     return BeforeValidator(read)
 
@@ -365,14 +366,16 @@ SourceUrl = Annotated[
     SecretStr,
     Key.URL,
     Key.SECRET,
-    _read_database_url(urls.POSTGRESQL, urls.MYSQL, urls.SQLITE),
+    _read_database_url(urls.normalize_source_url),
     _MASKED_URL,
     _TEXT,
 ]
 StateUrl = Annotated[
     SecretStr,
     Key.URL,
-    _read_database_url(urls.SQLITE, urls.POSTGRESQL),
+    _read_database_url(
+        partial(urls.normalize_database_url, drivers=(urls.SQLITE, urls.POSTGRESQL))
+    ),
     _MASKED_URL,
     _TEXT,
 ]

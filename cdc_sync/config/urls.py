@@ -1,6 +1,7 @@
 """Checks, normalizes and masks the database and HTTP URLs of config.yaml."""
 
 import re
+from importlib.metadata import entry_points
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,13 +12,15 @@ MASK = "***"
 # no `/`, the second no `@`.
 _USERINFO = re.compile(r"://(?P<user>[^:/]*)(?P<password>:[^@]*)?@")
 _DATABASE_URL = re.compile(
-    r"(?P<scheme>[A-Za-z0-9+]+)://"
+    r"(?P<scheme>[A-Za-z0-9_+.]+)://"
     r"(?:(?P<user>[^:/]*)(?P<password>:[^@]*)?@)?"
     r"(?P<host>\[[^/?\]]+\]|[^/:?@]*)(?::(?P<port>[0-9]+))?"
     r"(?P<rest>/.*|\?.*)?",
     re.DOTALL,
 )
-_SECRET_PARAMETER = re.compile(r"(?P<name>[?&][^=&]*(?:password|passwd|secret|token)[^=&]*=)[^&]*")
+_SECRET_PARAMETER = re.compile(
+    r"(?P<name>[?&][^=&]*(?:password|passwd|pwd|secret|token|private_key|credentials_base64|odbc_connect)[^=&]*=)[^&]*"
+)
 
 POSTGRESQL, MYSQL, SQLITE = "postgresql+psycopg", "mysql+pymysql", "sqlite"
 _DRIVERS = {
@@ -36,6 +39,22 @@ _SHAPES = {
     MYSQL: "MySQL or MariaDB (`mysql+pymysql://user@host/database`)",
     SQLITE: "SQLite (`sqlite:///file.db`)",
 }
+SOURCES = (POSTGRESQL, MYSQL, SQLITE)
+#: What brings SQLAlchemy the dialect of another database, by the beginning of its URLs.
+PACKAGES = {
+    "bigquery": "sqlalchemy-bigquery",
+    "clickhouse": "clickhouse-sqlalchemy",
+    "cockroachdb": "sqlalchemy-cockroachdb",
+    "databricks": "databricks-sqlalchemy",
+    "db2": "ibm_db_sa",
+    "duckdb": "duckdb-engine",
+    "firebird": "sqlalchemy-firebird",
+    "hana": "sqlalchemy-hana",
+    "redshift": "sqlalchemy-redshift",
+    "snowflake": "snowflake-sqlalchemy",
+    "teradatasql": "teradatasqlalchemy",
+    "trino": "trino",
+}
 
 
 def userinfo_span(url: str) -> tuple[int, int]:
@@ -44,7 +63,24 @@ def userinfo_span(url: str) -> tuple[int, int]:
     return (found.start("user"), found.end() - 1) if found else (0, 0)
 
 
-def normalize_database_url(text: str, *, drivers: tuple[str, ...]) -> str:
+def normalize_source_url(text: str) -> str:
+    """Returns the URL of a source, which may be of any database that SQLAlchemy can be taught."""
+    scheme = text.partition("://")[0].lower()
+    backend = scheme.partition("+")[0]
+    known = {name.partition("+")[0] for name in _DRIVERS}
+    if _DATABASE_URL.fullmatch(text) and backend not in known and _has_dialect(scheme, backend):
+        return scheme + text[len(scheme) :]
+    return normalize_database_url(text, drivers=SOURCES, others=True)
+
+
+def _has_dialect(scheme: str, backend: str) -> bool:
+    """Whether SQLAlchemy has a dialect for such URLs, or would have it by a package."""
+    if backend in PACKAGES:
+        return True
+    return bool(entry_points(group="sqlalchemy.dialects", name=scheme.replace("+", ".")))
+
+
+def normalize_database_url(text: str, *, drivers: tuple[str, ...], others: bool = False) -> str:
     """Returns the URL with our driver written out. Raises ValueError, without the URL in it."""
     found = _DATABASE_URL.fullmatch(text)
     if found is None:
@@ -54,8 +90,12 @@ def normalize_database_url(text: str, *, drivers: tuple[str, ...]) -> str:
         )
     driver = _DRIVERS.get(found["scheme"].lower())
     if driver not in drivers:
-        shapes = " or ".join(_SHAPES[known] for known in drivers)
-        raise ValueError(f"begins with `{found['scheme']}://`. What is supported is {shapes}.")
+        shapes = [_SHAPES[known] for known in drivers]
+        if others:
+            shapes.append("any other database whose SQLAlchemy dialect is installed")
+        raise ValueError(
+            f"begins with `{found['scheme']}://`. What is supported is {' or '.join(shapes)}."
+        )
     if driver == SQLITE and not _names_a_file(found["host"], found["rest"] or ""):
         raise ValueError(
             "must name a file: `sqlite:///file.db`, or `sqlite:////folder/file.db` from the root."

@@ -14,11 +14,8 @@ from cdc_sync.config.interpolate import Interpolator
 from cdc_sync.config.load import PLACES, describe_error
 from cdc_sync.config.model import Config, StateConfig
 from cdc_sync.config.urls import (
-    MYSQL,
-    POSTGRESQL,
-    SQLITE,
     mask_url,
-    normalize_database_url,
+    normalize_source_url,
     userinfo_span,
     with_absolute_path,
 )
@@ -85,7 +82,7 @@ def parse_source_url(text: str) -> URL:
     """Returns the URL that a person typed. Raises UserMistake, without the URL in it."""
     try:
         typed = Interpolator(os.environ, Path.cwd()).interpolate_url(text.strip())
-        url = normalize_database_url(typed, drivers=(POSTGRESQL, MYSQL, SQLITE))
+        url = normalize_source_url(typed)
     except ValueError as error:
         raise UserMistake(f"The URL of the source {error}") from None
     source = make_url(with_absolute_path(url, Path.cwd()))

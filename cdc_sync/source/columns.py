@@ -75,6 +75,11 @@ def zone_of(name: str, configured: str | None) -> ZoneInfo:
 
     Raises SourceMistake where that has no IANA name.
     """
+    if not name and not configured:
+        raise SourceMistake(
+            "The source does not tell its time zone.",
+            hint="Set `source.time_zone`, as in: Europe/Berlin",
+        )
     try:
         return ZoneInfo(configured or ("UTC" if name in ("+00:00", "GMT") else name))
     except (ZoneInfoNotFoundError, ValueError):

@@ -7,10 +7,11 @@ from urllib.parse import unquote
 
 import sqlalchemy as sa
 from sqlalchemy import exc
-from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.engine import URL, Dialect, Engine, make_url
 
 from cdc_sync.errors import SourceMistake, SourceUnavailable
 from cdc_sync.source.dialects import dialect_of
+from cdc_sync.source.dialects.base import CHECK_URL
 
 _POOL: dict[str, Any] = {
     "poolclass": sa.QueuePool,
@@ -19,6 +20,7 @@ _POOL: dict[str, Any] = {
     "pool_timeout": 60,
     "pool_recycle": 3600,
 }
+_AUTOCOMMIT: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
 
 
 def open_source(url_text: str) -> Engine:
@@ -33,15 +35,26 @@ def open_source(url_text: str) -> Engine:
         engine = sa.create_engine(
             url,
             connect_args=args,
-            isolation_level="AUTOCOMMIT",
-            skip_autocommit_rollback=True,
-            **(_POOL if dialect.keeps_connections else {"poolclass": sa.NullPool}),
+            **(_POOL if dialect.keeps_connections(url) else {"poolclass": sa.NullPool}),
+            **(_AUTOCOMMIT if dialect.has_autocommit else {}),
         )
-    except ModuleNotFoundError as error:
+    except (ImportError, exc.NoSuchModuleError) as error:
+        name = getattr(error, "name", None) or url.drivername
         raise SourceUnavailable(
-            f"The driver for {url.get_backend_name()} is not installed ({error.name}).",
-            hint="Install it: pip install 'cdc-sync[mysql]'",
+            f"The driver for {url.get_backend_name()} is not installed ({name}).",
+            hint=f"Install it: pip install {dialect.requirement(url)}",
         ) from error
+
+    def connect(driver: Dialect, _record: Any, args: Any, options: Any) -> Any:
+        try:
+            return driver.connect(*args, **options)
+        except driver.loaded_dbapi.Error:
+            raise
+        except Exception as error:  # a driver may raise anything, as for a host without address
+            raise SourceUnavailable(
+                f"The source at {_place_of(url)} cannot be reached: {_one_line(str(error))}",
+                hint=CHECK_URL,
+            ) from error
 
     def prepare(connection: Any, record: Any) -> None:
         try:
@@ -51,6 +64,7 @@ def open_source(url_text: str) -> Engine:
             raise
 
     dialect.prepare_engine(engine)
+    sa.event.listen(engine, "do_connect", connect)
     # Before SQLAlchemy asks for the version, whose text comes as bytes from SQL_ASCII.
     sa.event.listen(engine, "connect", prepare, insert=True)
     return engine
@@ -65,6 +79,9 @@ def translating_errors(engine: Engine) -> Iterator[None]:
         raise SourceUnavailable("All connections to the source are in use.") from error
     except exc.DBAPIError as error:
         raise _translated(engine.url, error) from error
+    except exc.CompileError as error:
+        name = engine.url.get_backend_name()
+        raise SourceUnavailable(f"SQLAlchemy has no SQL for {name}: {error}") from error
     except UnicodeEncodeError as error:
         # SQLite gave it, and does not take it back as where the next page starts.
         raise SourceUnavailable(
@@ -75,7 +92,7 @@ def translating_errors(engine: Engine) -> Iterator[None]:
 
 def _translated(url: URL, error: exc.DBAPIError) -> SourceUnavailable | SourceMistake:
     dialect = dialect_of(url)
-    where = f"{url.host}{f':{url.port}' if url.port else ''}" if url.host else _file_of(url)
+    where = _place_of(url)
     text = _one_line(dialect.error_message(error.orig))
     meaning = dialect.error_meaning(error.orig)
     if meaning is None:
@@ -91,5 +108,7 @@ def _one_line(text: str) -> str:
     return text.strip().splitlines()[0][:300].rstrip(".") + "." if text.strip() else "no reason."
 
 
-def _file_of(url: URL) -> str:
+def _place_of(url: URL) -> str:
+    if url.host:
+        return f"{url.host}{f':{url.port}' if url.port else ''}"
     return unquote((url.database or "").removeprefix("file://"))

@@ -163,7 +163,7 @@ class Catalog:
 
     @property
     def odd_zone(self) -> str | None:
-        """The source's name for its time zone, where it is none that the world knows."""
+        """The source's name for its time zone, where it is none that the world knows, or empty."""
         name = str(self._connection.info["zone"])
         try:
             zone_of(name, None)

