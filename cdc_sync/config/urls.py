@@ -23,6 +23,7 @@ _SECRET_PARAMETER = re.compile(
 )
 
 POSTGRESQL, MYSQL, SQLITE = "postgresql+psycopg", "mysql+pymysql", "sqlite"
+MSSQL = "mssql+pyodbc"
 _DRIVERS = {
     "postgresql": POSTGRESQL,
     "postgres": POSTGRESQL,
@@ -33,13 +34,16 @@ _DRIVERS = {
     "mariadb+pymysql": MYSQL,
     "sqlite": SQLITE,
     "sqlite+pysqlite": SQLITE,
+    "mssql": MSSQL,
+    "mssql+pyodbc": MSSQL,
 }
 _SHAPES = {
     POSTGRESQL: "PostgreSQL (`postgresql+psycopg://user@host/database`)",
     MYSQL: "MySQL or MariaDB (`mysql+pymysql://user@host/database`)",
+    MSSQL: "SQL Server (`mssql+pyodbc://user@host/database`)",
     SQLITE: "SQLite (`sqlite:///file.db`)",
 }
-SOURCES = (POSTGRESQL, MYSQL, SQLITE)
+SOURCES = (POSTGRESQL, MYSQL, MSSQL, SQLITE)
 #: What brings SQLAlchemy the dialect of another database, by the beginning of its URLs.
 PACKAGES = {
     "bigquery": "sqlalchemy-bigquery",

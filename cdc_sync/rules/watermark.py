@@ -74,6 +74,15 @@ class TransactionSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class ExactHorizon:
+    """A number below which everything is committed, as the database itself says; `clock` before."""
+
+    number: int
+    clock: datetime
+    server: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HorizonState:
     """What the next horizon needs of the last one.
 

@@ -125,6 +125,9 @@ def _find_key(table: CatalogTable) -> tuple[str, ...] | None:
 
 
 def _find_watermark(table: CatalogTable, exclude: Sequence[str | None]) -> str | None:
+    versions = [one.name for one in table.columns if one.type is DeclaredType.VERSION]
+    if versions:
+        return versions[0]
     likely = [
         one
         for one in table.columns

@@ -39,7 +39,8 @@ def open_source(url_text: str) -> Engine:
             **(_AUTOCOMMIT if dialect.has_autocommit else {}),
         )
     except (ImportError, exc.NoSuchModuleError) as error:
-        name = getattr(error, "name", None) or url.drivername
+        # An ImportError beside this one is of a library that the driver wants.
+        name = error.name if isinstance(error, ModuleNotFoundError) else _one_line(str(error))[:-1]
         raise SourceUnavailable(
             f"The driver for {url.get_backend_name()} is not installed ({name}).",
             hint=f"Install it: pip install {dialect.requirement(url)}",

@@ -15,6 +15,7 @@ from cdc_sync.rules.watermark import (
     HorizonEstimate,
     Sample,
     Samples,
+    TransactionSnapshot,
     WatermarkType,
     compute_horizon,
 )
@@ -31,7 +32,11 @@ def read_horizon(scan: Scan, carry_over: CarryOver, ours: datetime) -> Horizon:
     SourceMistake for a lookback that does not fit the column.
     """
     config = scan.config
-    snapshot = scan.dialect.open_transactions(scan.connection, scan.statements.in_scope)
+    exact = scan.dialect.exact_horizon(scan.connection, scan.watermark_type)
+    if exact is not None:
+        snapshot = TransactionSnapshot(exact.clock, (), exact.server)
+    else:
+        snapshot = scan.dialect.open_transactions(scan.connection, scan.statements.in_scope)
     estimate = compute_horizon(
         snapshot,
         carry_over.state,
@@ -51,6 +56,8 @@ def read_horizon(scan: Scan, carry_over: CarryOver, ours: datetime) -> Horizon:
         carry_over=CarryOver(estimate.state),
         source_changed=estimate.source_changed,
     )
+    if exact is not None:
+        return replace(horizon, value=exact.number, ahead=exact.number)
     if scan.column.type is not WatermarkType.INTEGER:
         return horizon
     if isinstance(config.lookback, int) and snapshot.unavailable_reason is not None:

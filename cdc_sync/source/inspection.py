@@ -55,8 +55,7 @@ def count_facts(scan: Scan, clock: datetime) -> SourceFacts:
     primary = _primary_key(scan)
     return SourceFacts(
         rows=scan.count(),
-        # To MariaDB the date 0000-00-00 IS NULL, but is not the same as NULL.
-        null_watermarks=scan.count(statements.watermark.is_not_distinct_from(sa.null())),
+        null_watermarks=scan.count(scan.dialect.is_null(statements.watermark)),
         null_ids=scan.count_null_ids(),
         duplicate_ids=_duplicate_ids(scan, primary),
         primary=primary,

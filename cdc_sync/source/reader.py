@@ -9,9 +9,8 @@ from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Connection, bindparam, exc
+from sqlalchemy import ColumnElement, Connection, exc
 from sqlalchemy.engine import CursorResult, Engine
-from sqlalchemy.types import NullType
 
 from cdc_sync.config.model import Config, SourceConfig
 from cdc_sync.contract import (
@@ -71,7 +70,7 @@ class Source:
         self._engine: Engine | None = None
         self._running: list[Any] = []  # the driver connections of the scans under way
         self._kinds: tuple[ColumnKind, ...] | None = None
-        self._statements: Statements | None = None
+        self._statements: tuple[Sequence[str], Statements] | None = None
 
     @contextmanager
     def scan(self) -> Iterator["Scan"]:
@@ -131,12 +130,13 @@ class Source:
                 hint="If that is meant, restart cdc-sync.",
             )
 
-    def statements(self, ids: tuple[ColumnKind, ...]) -> Statements:
+    def statements(self, ids: tuple[ColumnKind, ...], types: Sequence[str]) -> Statements:
         """The SELECTs of every scan, for a key of these kinds, which no scan changes.
 
-        Raises SourceMistake for a column that no scan can go by.
+        `types` are those of the key and the watermark, where the dialect wants them. Raises
+        SourceMistake for a column that no scan can go by.
         """
-        if self._statements is None:
+        if self._statements is None or self._statements[0] != types:
             for name, kind in zip(self.config.id, ids, strict=True):
                 if reason := _NO_KEYS.get(kind):
                     hint = "Give `source.id` columns of another type, or cast it in `source.query`."
@@ -145,8 +145,9 @@ class Source:
                     )
             enums = [place for place, kind in enumerate(ids) if kind is ColumnKind.ENUM]
             dialect = dialect_of(self.engine.url)
-            self._statements = Statements(self.config, self.columns, dialect, enums)
-        return self._statements
+            made = Statements(self.config, self.columns, dialect, types, enums)
+            self._statements = types, made
+        return self._statements[1]
 
 
 def source_of(config: Config) -> Source:
@@ -164,9 +165,10 @@ class Scan:
         self.config = source.config
         self.dialect = dialect_of(connection.engine.url)
         self._columns = slice(self._ids + 2, self._ids + 2 + len(source.columns))
-        kinds = self._described()
+        types, kinds = self._described()
         self._id_kinds = kinds[: self._ids]
-        self.statements = source.statements(self._id_kinds)
+        self.statements = source.statements(self._id_kinds, types)
+        self.watermark_type = types[-1] if types else ""  #: as the database calls it, if it matters
         # A part of the id is the same text in a payload as in the id.
         of_bytes = {
             n for n, kind in zip(self.config.id, kinds, strict=False) if kind in _MAY_BE_BYTES
@@ -239,11 +241,11 @@ class Scan:
         """How many rows a poll that starts at this watermark would read; None: every row."""
         if value is None:
             return self.count()
-        return self.count(self.statements.watermark >= self.column.bound(value))
+        return self.count(self.statements.stamped_from(self.column.bound(value)))
 
     def count_after(self, stamp: object) -> int:
         """How many rows are stamped later than a raw value of the watermark column."""
-        return self.count(self.statements.watermark > bindparam(None, stamp, type_=NullType()))
+        return self.count(self.statements.stamped_after(stamp))
 
     def count(self, *conditions: ColumnElement[bool]) -> int:
         """How many rows in scope meet the conditions."""
@@ -336,14 +338,16 @@ class Scan:
         forms = list(map(self.dialect.stored_forms, parts, self._id_kinds))
         return forms if all(forms) else []
 
-    def _described(self) -> tuple[ColumnKind, ...]:
-        statement = describe_rows(self.config, self._source.columns)
-        with self.connection.execute(statement) as result:
+    def _described(self) -> tuple[Sequence[str], tuple[ColumnKind, ...]]:
+        described = partial(describe_rows, self.config, self._source.columns, self.dialect)
+        types = self.dialect.column_types(self.connection, described())[: self._ids + 1]
+        with self.connection.execute(described(types)) as result:
             kinds = self._kinds(result)
         self._source.check_kinds(kinds)
-        return kinds
+        return types, kinds
 
     def _watermark_column(self, kind: ColumnKind) -> WatermarkColumn:
+        kind = self.dialect.kind_of(self.watermark_type) or kind
         if kind in (ColumnKind.ANY, ColumnKind.TIME):
             kind = self._kind_of_value(kind)
         if kind is ColumnKind.ANY:

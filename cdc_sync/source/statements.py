@@ -41,26 +41,49 @@ class PageStatements:
 class Statements:
     """The SELECTs of one source; `columns` are those that the mapping reads.
 
-    Every order, comparison and look-up of an id goes through `key`.
+    `types` are those of the key and the watermark, where the dialect wants them; `enums` the places
+    of the key that are ENUMs. Every order, comparison and look-up of an id goes through `key`.
     """
 
     def __init__(
-        self, config: SourceConfig, columns: Sequence[str], dialect: Dialect, enums: Sequence[int]
+        self,
+        config: SourceConfig,
+        columns: Sequence[str],
+        dialect: Dialect,
+        types: Sequence[str],
+        enums: Sequence[int],
     ) -> None:
         self.key: tuple[ColumnElement[Any], ...] = tuple(sa.column(name) for name in config.id)
         self.watermark: ColumnElement[Any] = sa.column(config.watermark)
+        self._ordered = (*self.key, self.watermark)
+        self._types = types or [""] * len(self._ordered)
+        self._dialect = dialect
         self._rows = _rows(config)
         self._in_where = [] if config.where is None else [_condition(config.where)]
         self._scope = [*(column.is_not(None) for column in self.key), *self._in_where]
-        columns_read = _columns_read(config, columns)
+        columns_read = _columns_read(config, columns, dialect, types)
+        # What is sent back is read beside what is shown, where that would be compared otherwise.
+        exact = {
+            place: found
+            for place, (column, type_) in enumerate(zip(self._ordered, self._types, strict=True))
+            if (found := dialect.exact(column, type_)) is not None
+        }
         # An ENUM is ordered by its number, and compared by it where it meets a number.
-        self._columns = [*columns_read, *(self.key[n] + _FALSE for n in enums)]
-        self._after = {n: len(columns_read) + place for place, n in enumerate(enums)}
+        exact |= {place: self.key[place] + _FALSE for place in enums}
+        self._columns = [*columns_read, *exact.values()]
+        self._after = {place: len(columns_read) + n for n, place in enumerate(exact)}
         self.in_scope = self._select(*self._scope)
-        self._dialect = dialect
         ids = tuple(range(len(self.key)))
         self.full = self._pages(ids)
-        self.changed = self._pages((len(ids), *ids), self.watermark >= _value("start"))
+        self.changed = self._pages((len(ids), *ids), self.stamped_from(_value("start")))
+
+    def stamped_from(self, value: object) -> ColumnElement[bool]:
+        """The condition that a row's stamp is a value, or later."""
+        return self.watermark >= self._compared(len(self.key), value)
+
+    def stamped_after(self, value: object) -> ColumnElement[bool]:
+        """The condition that a row's stamp is later than a value."""
+        return self.watermark > self._compared(len(self.key), value)
 
     def by_id(self, ids: Sequence[IdForms]) -> Statement:
         """The rows in scope with these ids."""
@@ -88,32 +111,51 @@ class Statements:
     def some_watermarks(self, limit: int) -> Statement:
         """Values of the watermark column that are not NULL, any."""
         rows = self._select(self.watermark.is_not(None))
-        return rows.with_only_columns(self.watermark).limit(limit)
+        return rows.with_only_columns(self._shown_stamp(self.watermark)).limit(limit)
 
     def extremes(self) -> Statement:
         """The least and the greatest value of the watermark column, in or out of scope."""
         least, greatest = (
-            sa.select(f(self.watermark)).select_from(self._rows).scalar_subquery()
+            sa.select(self._shown_stamp(f(self.watermark)))
+            .select_from(self._rows)
+            .scalar_subquery()
             for f in (sa.func.min, sa.func.max)
         )
         return sa.select(least, greatest)
 
     def greatest_number(self) -> Statement:
         """The greatest whole number in the watermark column."""
-        query = self._select().with_only_columns(sa.func.max(self.watermark))
+        greatest = self._shown_stamp(sa.func.max(self.watermark))
+        query = self._select().with_only_columns(greatest)
         is_number = self._dialect.is_whole_number(self.watermark)
         return query if is_number is None else query.where(is_number)
 
+    def _shown_stamp(self, stamp: ColumnElement[Any]) -> ColumnElement[Any]:
+        return self._dialect.shown(stamp, self._types[-1])
+
+    def _compared(self, place: int, value: object) -> ColumnElement[Any]:
+        """A value, or a parameter, as it is compared with the key's or the watermark's column."""
+        if not isinstance(value, ColumnElement):
+            value = bindparam(None, value, type_=NullType())
+        return self._dialect.compared(value, self._types[place])
+
     def _is_one_of(self, ids: Sequence[IdForms]) -> ColumnElement[bool]:
-        return sa.or_(sa.false(), *(sa.and_(*map(_has_form, self.key, forms)) for forms in ids))
+        places = range(len(self.key))
+        return sa.or_(sa.false(), *(sa.and_(*map(self._has_form, places, one)) for one in ids))
+
+    def _has_form(self, place: int, forms: Sequence[object]) -> ColumnElement[bool]:
+        values = [self._compared(place, form) for form in forms]
+        return sa.or_(sa.false(), *(self.key[place] == value for value in values))
 
     def _select(self, *conditions: ColumnElement[bool]) -> Statement:
         return sa.select(*self._columns).select_from(self._rows).where(*conditions)
 
     def _pages(self, key: tuple[int, ...], *from_: ColumnElement[bool]) -> PageStatements:
-        order = [self._columns[place] for place in key]
-        after = [_value(f"after_{place}") for place in range(len(order))]
-        first = [_value(f"first_{place}") for place in range(len(order))]
+        order = [self._ordered[place] for place in key]
+        after, first = (
+            [self._compared(place, _value(f"{name}_{n}")) for n, place in enumerate(key)]
+            for name in ("after", "first")
+        )
         is_after = sa.or_(*(sa.and_(*leg) for leg in _later_conditions(order, after)))
         descends = self._select(*self._scope, *_equal(order, first), is_after)
         return PageStatements(
@@ -138,16 +180,20 @@ class Statements:
         return tuple(self._page(order[n:], *legs[n]) for n in reversed(range(len(order))))
 
 
-def describe_rows(config: SourceConfig, columns: Sequence[str]) -> Statement:
+def describe_rows(
+    config: SourceConfig, columns: Sequence[str], dialect: Dialect, types: Sequence[str] = ()
+) -> Statement:
     """The SELECT of no row, whose result has the types of the columns."""
-    rows = sa.select(*_columns_read(config, columns)).select_from(_rows(config))
+    rows = sa.select(*_columns_read(config, columns, dialect, types)).select_from(_rows(config))
     return rows.limit(0)
 
 
-def _columns_read(config: SourceConfig, columns: Sequence[str]) -> list[ColumnElement[Any]]:
+def _columns_read(
+    config: SourceConfig, columns: Sequence[str], dialect: Dialect, types: Sequence[str]
+) -> list[ColumnElement[Any]]:
+    ordered: list[ColumnElement[Any]] = [sa.column(n) for n in (*config.id, config.watermark)]
     return [
-        *(sa.column(name) for name in config.id),
-        sa.column(config.watermark),
+        *map(dialect.shown, ordered, types or [""] * len(ordered)),
         _FALSE if config.deleted_when is None else _flag(_condition(config.deleted_when)),
         *(sa.column(name) for name in columns),
     ]
@@ -169,7 +215,8 @@ def _value(name: str) -> ColumnElement[Any]:
 
 def _condition(sql: str) -> ColumnElement[bool]:
     # literal_column() takes it as it stands, where text() would see parameters in `::` and ':x'.
-    return sa.literal_column(f"({sql}\n)", type_=sa.Boolean())
+    # As a Boolean it would be compared with 1 where the database has no such type.
+    return sa.literal_column(f"({sql}\n)")
 
 
 def _flag(condition: ColumnElement[bool]) -> ColumnElement[Any]:
@@ -181,11 +228,6 @@ def _later_conditions(
 ) -> list[list[ColumnElement[bool]]]:
     """Returns the ways to be later: greater in the first column, or equal there and so on."""
     return [[*_equal(order[:n], after[:n]), order[n] > after[n]] for n in range(len(order))]
-
-
-def _has_form(column: ColumnElement[Any], forms: Sequence[object]) -> ColumnElement[bool]:
-    values = [bindparam(None, form, type_=NullType()) for form in forms]
-    return sa.or_(sa.false(), *(column == value for value in values))
 
 
 def _equal(

@@ -155,7 +155,10 @@ def test_the_lag_grows_while_the_source_is_away(bench: Bench) -> None:
     bench.rows.add({"id": 1})
     source = bench.folder / "source.db"
     with bench.daemon_process():
-        wait_until(lambda: bench.run("status", "--json").document["watermark"]["lag_seconds"], "a poll has ended well")
+        wait_until(
+            lambda: bench.run("status", "--json").document["watermark"]["lag_seconds"],
+            "a poll has ended well",
+        )
         lag_before = bench.run("status", "--json").document["watermark"]["lag_seconds"]
         source.rename(source.with_suffix(".away"))
         wait_until(lambda: "FAILED" in bench.run("status").out, "a poll has failed")

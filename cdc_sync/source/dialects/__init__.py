@@ -4,6 +4,7 @@ from sqlalchemy.engine import URL
 
 from cdc_sync.source.dialects.base import Dialect
 from cdc_sync.source.dialects.generic import Generic
+from cdc_sync.source.dialects.mssql import MSSQL
 from cdc_sync.source.dialects.mysql import MySQL
 from cdc_sync.source.dialects.postgresql import PostgreSQL
 from cdc_sync.source.dialects.sqlite import SQLite
@@ -14,6 +15,7 @@ DIALECTS: dict[str, Dialect] = {
     "mysql": MySQL(),
     "mariadb": MySQL(),
     "sqlite": SQLite(),
+    "mssql": MSSQL(),
 }
 _OTHERS = Generic()
 

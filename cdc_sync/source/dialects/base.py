@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Inspector, Select
 from sqlalchemy.engine import URL, Engine
 
-from cdc_sync.rules.watermark import TransactionSnapshot
+from cdc_sync.rules.watermark import ExactHorizon, TransactionSnapshot
 
 CONNECT_TIMEOUT_SECONDS = 10
 STATEMENT_TIMEOUT_SECONDS = 300
@@ -53,6 +53,7 @@ class DeclaredType(StrEnum):
     TIMESTAMP = "timestamp"
     DATE = "date"
     NUMBER = "number"
+    VERSION = "version"  #: a number that the database itself makes greater with every change
     TEXT = "text"
     ANY = "any"  #: a text that may be a time
     OTHER = "other"
@@ -116,6 +117,8 @@ class Dialect(ABC):
     name: ClassVar[str]  #: as people call it
     #: Whether `(a, b) > (:a, :b)` is answered from an index; else a page is read in legs.
     row_values_use_index: ClassVar[bool] = True
+    #: Whether a session refuses to write; else the user must have no right to.
+    is_read_only: ClassVar[bool] = True
     #: Whether a statement is a transaction of its own without a word; else each is rolled back.
     has_autocommit: ClassVar[bool] = True
     #: Whether an id may be stored as 17 and as '17', which the database tells apart.
@@ -176,6 +179,30 @@ class Dialect(ABC):
         except ValueError:
             return ()
 
+    def column_types(self, connection: Connection, rows: Select[Any]) -> Sequence[str]:
+        """The types of the columns of some rows, where parameters must be of them; else none."""
+        return ()
+
+    def kind_of(self, type_: str) -> ColumnKind | None:
+        """The kind of a column of this type, where a cursor's description does not tell it."""
+        return None
+
+    def shown(self, column: ColumnElement[Any], type_: str) -> ColumnElement[Any]:
+        """How a column of the key is read for people and payloads."""
+        return column
+
+    def exact(self, column: ColumnElement[Any], type_: str) -> ColumnElement[Any] | None:
+        """How it is read to be sent back, where what is shown has fewer digits; else None."""
+        return None
+
+    def compared(self, value: ColumnElement[Any], type_: str) -> ColumnElement[Any]:
+        """A parameter as it is compared with a column of this type: exactly, and by its index."""
+        return value
+
+    def is_null(self, column: ColumnElement[Any]) -> ColumnElement[bool]:
+        """The condition that a column is NULL."""
+        return column.is_(None)
+
     def is_whole_number(self, column: ColumnElement[Any]) -> ColumnElement[bool] | None:
         """The condition that a value is a whole number; None where the column's type says so."""
         return None
@@ -192,6 +219,10 @@ class Dialect(ABC):
         Must never leave one out: where the database cannot show all of them the snapshot says why
         and what to do, and `source.lookback` is in force.
         """
+
+    def exact_horizon(self, connection: Connection, type_: str) -> ExactHorizon | None:
+        """The horizon that the database itself tells of a watermark column of this type, if any."""
+        return None
 
     def external_data(self, connection: Connection, rows: Select[Any]) -> NoHorizon | None:
         """What these rows read that has transactions of elsewhere; None where it has not."""
@@ -213,8 +244,8 @@ class Dialect(ABC):
         """The type of a column as SQLAlchemy's inspector found it."""
         return next((known for kind, known in _DECLARED if isinstance(type_, kind)), _OTHER)
 
-    def index_statement(self, index: str, table: str, columns: str) -> str:
-        """The SQL of an index; all three are quoted already."""
+    def index_statement(self, index: str, table: str, columns: str) -> str | None:
+        """The SQL of an index; all three are quoted already. None where nobody can tell."""
         return f"CREATE INDEX {index} ON {table} ({columns});"
 
     def error_meaning(self, error: BaseException | None) -> ErrorMeaning | None:

@@ -58,6 +58,7 @@ class Generic(Dialect):
     name = "a database"
     row_values_use_index = False
     has_autocommit = False  # several dialects list it, and fail on it
+    is_read_only = False
     kinds = {}
     errors = {}
 
@@ -119,6 +120,9 @@ class Generic(Dialect):
     def open_transactions(self, connection: Connection, rows: Select[Any]) -> TransactionSnapshot:
         why = f"cdc-sync cannot ask {connection.dialect.name} for its open transactions"
         return TransactionSnapshot(self.clock(connection), unavailable_reason=why)
+
+    def index_statement(self, index: str, table: str, columns: str) -> None:
+        return None  # the database may have none, or the dialect does not read them
 
     def error_meaning(self, error: BaseException | None) -> ErrorMeaning | None:
         state = _sqlstate(error)

@@ -11,7 +11,8 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, exc
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Connection, Select, exc
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.mysql import TINYINT
 from sqlalchemy.engine import URL, Engine
@@ -135,6 +136,10 @@ class MySQL(Dialect):
             _text_kind(field) if field.type_code in _TEXT_TYPES else kind
             for field, kind in zip(fields, super().column_kinds(cursor), strict=True)
         )
+
+    def is_null(self, column: ColumnElement[Any]) -> ColumnElement[bool]:
+        # To MariaDB the date 0000-00-00 IS NULL, but is not the same as NULL.
+        return column.is_not_distinct_from(sa.null())
 
     def server_name(self, connection: Connection) -> str:
         name = super().server_name(connection)
