@@ -68,7 +68,7 @@ class SourceConfig(Section):
     url: fields.SourceUrl = Field(
         examples=["postgresql+psycopg://reader:${SOURCE_PASSWORD}@db.example.com/erp"]
     )
-    """`postgresql+psycopg://…`, `mysql+pymysql://…`, `mssql+pyodbc://…`, `sqlite:///…` or others."""
+    """`postgresql+psycopg://…`, `mysql+pymysql://…`, `mssql+pyodbc://…`, `sqlite:///…` or other."""
     table: fields.PlainText | None = None
     """The table or view, with its schema if needed: `erp.contracts`. This or `query`."""
     query: fields.Query | None = None

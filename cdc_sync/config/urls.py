@@ -23,7 +23,7 @@ _SECRET_PARAMETER = re.compile(
 )
 
 POSTGRESQL, MYSQL, SQLITE = "postgresql+psycopg", "mysql+pymysql", "sqlite"
-MSSQL = "mssql+pyodbc"
+MSSQL, ORACLE = "mssql+pyodbc", "oracle+oracledb"
 _DRIVERS = {
     "postgresql": POSTGRESQL,
     "postgres": POSTGRESQL,
@@ -36,14 +36,17 @@ _DRIVERS = {
     "sqlite+pysqlite": SQLITE,
     "mssql": MSSQL,
     "mssql+pyodbc": MSSQL,
+    "oracle": ORACLE,
+    "oracle+oracledb": ORACLE,
 }
 _SHAPES = {
     POSTGRESQL: "PostgreSQL (`postgresql+psycopg://user@host/database`)",
     MYSQL: "MySQL or MariaDB (`mysql+pymysql://user@host/database`)",
     MSSQL: "SQL Server (`mssql+pyodbc://user@host/database`)",
+    ORACLE: "Oracle (`oracle+oracledb://user@host/?service_name=name`)",
     SQLITE: "SQLite (`sqlite:///file.db`)",
 }
-SOURCES = (POSTGRESQL, MYSQL, MSSQL, SQLITE)
+SOURCES = (POSTGRESQL, MYSQL, MSSQL, ORACLE, SQLITE)
 #: What brings SQLAlchemy the dialect of another database, by the beginning of its URLs.
 PACKAGES = {
     "bigquery": "sqlalchemy-bigquery",

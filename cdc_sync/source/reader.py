@@ -344,10 +344,12 @@ class Scan:
         with self.connection.execute(described(types)) as result:
             kinds = self._kinds(result)
         self._source.check_kinds(kinds)
-        return types, kinds
+        declared = [
+            self.dialect.kind_of(type_) or kind for type_, kind in zip(types, kinds, strict=False)
+        ]
+        return types, (*declared, *kinds[len(declared) :])
 
     def _watermark_column(self, kind: ColumnKind) -> WatermarkColumn:
-        kind = self.dialect.kind_of(self.watermark_type) or kind
         if kind in (ColumnKind.ANY, ColumnKind.TIME):
             kind = self._kind_of_value(kind)
         if kind is ColumnKind.ANY:

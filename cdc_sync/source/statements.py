@@ -192,10 +192,13 @@ def _columns_read(
     config: SourceConfig, columns: Sequence[str], dialect: Dialect, types: Sequence[str]
 ) -> list[ColumnElement[Any]]:
     ordered: list[ColumnElement[Any]] = [sa.column(n) for n in (*config.id, config.watermark)]
+    *ids, stamp = map(dialect.shown, ordered, types or [""] * len(ordered))
+    # Names of their own: to SQL Server and Oracle one that is read twice is ambiguous.
     return [
-        *map(dialect.shown, ordered, types or [""] * len(ordered)),
+        *ids,
+        stamp.label("cdc_sync_stamp"),
         _FALSE if config.deleted_when is None else _flag(_condition(config.deleted_when)),
-        *(sa.column(name) for name in columns),
+        *(sa.column(name).label(f"cdc_sync_value_{n}") for n, name in enumerate(columns)),
     ]
 
 

@@ -216,7 +216,7 @@ def test_what_cannot_be_guessed_is_named(tmp_path: Path, fresh: Bench, sandbox: 
 
 def test_a_wrong_answer_is_asked_for_again(tmp_path: Path, fresh: Bench, sandbox: Sandbox):
     answers = [
-        ("Source database URL: ", "oracle://db/erp"),
+        ("Source database URL: ", "informix://db/erp"),
         ("Source database URL: ", "sqlite:///nowhere.db"),
         ("Source database URL: ", "sqlite:///source.db"),
         ("Table [1]: ", "nothing"),
@@ -235,7 +235,7 @@ def test_a_wrong_answer_is_asked_for_again(tmp_path: Path, fresh: Bench, sandbox
 
     assert ran.code == 0, ran.out
     for words in (
-        "begins with `oracle://`",
+        "begins with `informix://`",
         "The SQLite source",
         "There is no table nothing.",
         "There is no column nothing for reference.",

@@ -99,7 +99,7 @@ ONE_MISTAKE = [
     (GOOD + "  token_url: https://me:hush@example.com\n", "line 14: `customergauge.token_url` must not carry a user or a password."),
     (GOOD + "  token_url: example.com\n", "line 14: `customergauge.token_url` must be a URL such as `https://imports.example.com`."),
     (GOOD + "  token_url: https://example.com:port/\n", "line 14: `customergauge.token_url` must be a URL such as `https://imports.example.com`."),
-    (changed("postgresql://reader@db/erp", "informix://db/erp"), "line 2: `source.url` begins with `informix://`. What is supported is PostgreSQL (`postgresql+psycopg://user@host/database`) or MySQL or MariaDB (`mysql+pymysql://user@host/database`) or SQL Server (`mssql+pyodbc://user@host/database`) or SQLite (`sqlite:///file.db`) or any other database whose SQLAlchemy dialect is installed."),
+    (changed("postgresql://reader@db/erp", "informix://db/erp"), "line 2: `source.url` begins with `informix://`. What is supported is PostgreSQL (`postgresql+psycopg://user@host/database`) or MySQL or MariaDB (`mysql+pymysql://user@host/database`) or SQL Server (`mssql+pyodbc://user@host/database`) or Oracle (`oracle+oracledb://user@host/?service_name=name`) or SQLite (`sqlite:///file.db`) or any other database whose SQLAlchemy dialect is installed."),
     (changed("postgresql://reader@db/erp", "db.example.com"), "line 2: `source.url` is not a database URL. Percent-encode what is special in its user and password, or let `${NAME}` or `${file:PATH}` put them in."),
     (changed("postgresql://reader@db/erp", "sqlite://"), "line 2: `source.url` must name a file: `sqlite:///file.db`, or `sqlite:////folder/file.db` from the root."),
     (GOOD + "state:\n  url: mysql://db/state\n", "line 15: `state.url` begins with `mysql://`. What is supported is SQLite (`sqlite:///file.db`) or PostgreSQL (`postgresql+psycopg://user@host/database`)."),
@@ -170,7 +170,7 @@ def test_a_missing_variable_is_reported_without_what_only_follows_from_it(mistak
 @pytest.mark.parametrize(
     "text",
     [
-        changed("postgresql://reader@db/erp", "oracle://reader:hunter2@db/erp"),
+        changed("postgresql://reader@db/erp", "informix://reader:hunter2@db/erp"),
         changed("postgresql://reader@db/erp", "postgresql://reader:hunter2@x@y:z"),
         changed("postgresql://reader@db/erp", "[hunter2]"),
         changed("client_secret: hush", "client_secret: {hunter2: hunter2}"),

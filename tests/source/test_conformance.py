@@ -196,6 +196,8 @@ def test_a_key_of_any_type_is_paged_and_looked_up(source_url, open_source, kind,
     "name", ["order", "two words", "Plan 2", "per%cent", "co:lon", "a`b", 'a"b']
 )
 def test_a_column_may_have_any_name(source_url, open_source, name):
+    if '"' in name and source_url.startswith("oracle"):
+        pytest.skip("Oracle allows no quotes in names")
     column = sa.Column(name, sa.String(20))
     with rows_in(source_url, column) as rows:
         rows.add({"id": 1, name: "x"}, {"id": 2, name: "y"})
@@ -285,8 +287,9 @@ def test_each_dialect_changes_nothing_and_says_which_server_answers(rows, open_s
     with source.scan() as scan:
         name = scan.dialect.server_name(scan.connection)
         is_known = scan.dialect.has_autocommit
-        with pytest.raises(sa.exc.DBAPIError) if is_known else nullcontext():
-            scan.connection.exec_driver_sql("DELETE FROM contracts")
+        if scan.dialect.is_read_only or not is_known:  # else its user has to be
+            with pytest.raises(sa.exc.DBAPIError) if is_known else nullcontext():
+                scan.connection.exec_driver_sql("DELETE FROM contracts")
 
     assert full(source) == ["1"]
     assert re.fullmatch(r"[A-Z][\w ]+ \d+\.\d+" if is_known else r"\w+", name)

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from cdc_sync.rules.watermark import CarryOver, Horizon, Sample, Samples
+from cdc_sync.rules.watermark import CarryOver, ExactHorizon, Horizon, Sample, Samples
+from cdc_sync.source.dialects.sqlite import SQLite
 from cdc_sync.source.horizon import read_horizon
 from cdc_sync.source.reader import Source
 from tests.support.mariadb import MariaDBServer, mariadb_server
@@ -225,3 +226,19 @@ def test_a_mariadb_event_that_waits_is_a_running_statement(own_mariadb, open_sou
             " DO UPDATE erp.contracts SET account_name = 'late'",
         )
         assert "a statement of root" in ask_until(source, "a statement of root").held_back_by
+
+
+def test_a_horizon_that_the_database_tells_is_taken_as_it_is(tmp_path, open_source, monkeypatch):
+    (tmp_path / "source.db").touch()
+    told = [ExactHorizon(7, LONG_AGO, "one"), ExactHorizon(3, LONG_AGO, "restored")]
+    monkeypatch.setattr(SQLite, "exact_horizon", lambda *_: told.pop(0))
+    with rows_in(
+        f"sqlite:///{tmp_path / 'source.db'}", sa.Column("updated_at", sa.Integer)
+    ) as rows:
+        rows.add({"id": 1, "updated_at": 9})
+        source = open_source(rows.url)
+        first = ask(source)
+        then = ask(source, first.carry_over)
+
+    assert (first.basis, first.value, first.ahead, first.reason) == ("horizon", 7, 7, None)
+    assert (then.value, then.source_changed) == (3, True)

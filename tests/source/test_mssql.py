@@ -63,7 +63,7 @@ def test_a_page_is_read_in_legs_whose_parameters_have_the_columns_own_types():
     later = [compiled(leg) for leg in statements("datetime").changed.later]
 
     assert compiled(first) == (
-        "SELECT country, id, updated_at, 0, [plan], convert(varchar(23), updated_at, 126) AS"
+        "SELECT country, id, updated_at AS cdc_sync_stamp, 0, [plan] AS cdc_sync_value_0, convert(varchar(23), updated_at, 126) AS"
         " convert_1 FROM erp.contracts WHERE country IS NOT NULL AND id IS NOT NULL AND"
         " (plan <> 'none' ) AND updated_at >= CAST(? AS datetime) ORDER BY updated_at, country, id"
         " OFFSET 0 ROWS FETCH FIRST ? ROWS ONLY"
@@ -89,7 +89,7 @@ def test_a_page_is_read_in_legs_whose_parameters_have_the_columns_own_types():
         ("smalldatetime", "convert(varchar(23), updated_at, 126)", "CAST(? AS smalldatetime)"),
         (
             "rowversion",
-            "CAST(updated_at AS BIGINT) AS version_number",
+            "CAST(updated_at AS BIGINT) AS cdc_sync_stamp",
             "CAST(CAST(? AS BIGINT) AS BINARY(8))",
         ),
         ("bigint", "updated_at", "CAST(? AS bigint)"),

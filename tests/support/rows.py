@@ -6,11 +6,15 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects import mysql, oracle
 from sqlalchemy.types import TypeEngine
 
 #: With digits of a second, and with a zone where the database has one (MySQL: an instant).
-INSTANT = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+INSTANT = (
+    sa.DateTime(timezone=True)
+    .with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+    .with_variant(oracle.TIMESTAMP(timezone=True), "oracle")
+)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)  # a stamp that every horizon has passed
 
 

@@ -6,6 +6,7 @@ from cdc_sync.source.dialects.base import Dialect
 from cdc_sync.source.dialects.generic import Generic
 from cdc_sync.source.dialects.mssql import MSSQL
 from cdc_sync.source.dialects.mysql import MySQL
+from cdc_sync.source.dialects.oracle import Oracle
 from cdc_sync.source.dialects.postgresql import PostgreSQL
 from cdc_sync.source.dialects.sqlite import SQLite
 
@@ -16,6 +17,7 @@ DIALECTS: dict[str, Dialect] = {
     "mariadb": MySQL(),
     "sqlite": SQLite(),
     "mssql": MSSQL(),
+    "oracle": Oracle(),
 }
 _OTHERS = Generic()
 

@@ -6,9 +6,10 @@ open transactions; the catalog and the advice; what errors mean.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Inspector, Select
 from sqlalchemy.engine import URL, Engine
 
-from cdc_sync.rules.watermark import ExactHorizon, TransactionSnapshot
+from cdc_sync.rules.watermark import ExactHorizon, TransactionSnapshot, parse_whole_number
 
 CONNECT_TIMEOUT_SECONDS = 10
 STATEMENT_TIMEOUT_SECONDS = 300
@@ -273,6 +274,34 @@ _DECLARED: tuple[tuple[type, DeclaredType], ...] = (
     (sa.Numeric, DeclaredType.NUMBER),
     (sa.String, DeclaredType.TEXT),
 )
+
+
+def typed_forms(part: str, kind: ColumnKind) -> Sequence[object] | None:
+    """A part of an id as a value of its column's kind, if it is one; None for kinds without."""
+    read = _READ.get(kind)
+    if read is None:
+        return None
+    try:
+        return (read(part),)
+    except (ValueError, InvalidOperation):
+        return ()
+
+
+def _number(part: str) -> int | Decimal:
+    whole = parse_whole_number(part)
+    number = Decimal(part) if whole is None else whole
+    if isinstance(number, Decimal) and not number.is_finite():
+        raise ValueError(part)
+    return number
+
+
+_TIMES = (ColumnKind.TIME, ColumnKind.TIMESTAMP, ColumnKind.TIMESTAMPTZ)
+_READ: dict[ColumnKind, Callable[[str], object]] = {
+    ColumnKind.NUMBER: _number,
+    ColumnKind.FLOAT: float,
+    ColumnKind.DATE: date.fromisoformat,
+    **dict.fromkeys(_TIMES, datetime.fromisoformat),
+}
 
 
 def quoted_table(connection: Connection, table: str) -> str:

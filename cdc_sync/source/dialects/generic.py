@@ -9,8 +9,7 @@ catalog that the dialect cannot read is taken from the result of an empty SELECT
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -21,7 +20,7 @@ from sqlalchemy.engine.default import DefaultDialect
 
 from cdc_sync.clock import utc_now
 from cdc_sync.config.urls import PACKAGES
-from cdc_sync.rules.watermark import TransactionSnapshot, parse_whole_number
+from cdc_sync.rules.watermark import TransactionSnapshot
 from cdc_sync.source.dialects import base
 from cdc_sync.source.dialects.base import ColumnKind, Dialect, ErrorMeaning, Remark, as_utc
 
@@ -101,13 +100,8 @@ class Generic(Dialect):
 
     def stored_forms(self, part: str, kind: ColumnKind) -> Sequence[object]:
         # A value of the column's own type: not every database compares a number with a text.
-        read = _READ.get(kind)
-        if read is None:
-            return super().stored_forms(part, kind)
-        try:
-            return (read(part),)
-        except (ValueError, InvalidOperation):
-            return ()
+        forms = base.typed_forms(part, kind)
+        return super().stored_forms(part, kind) if forms is None else forms
 
     def clock(self, connection: Connection) -> datetime:
         raw = connection.execute(sa.select(sa.func.current_timestamp())).scalar_one()
@@ -140,19 +134,6 @@ def _named(code: object) -> tuple[ColumnKind, type[Any]]:
         ((kind, type_) for sign, kind, type_ in _NAMES if re.match(sign, name)),
         (ColumnKind.ANY, sa.types.NullType),
     )
-
-
-def _number(part: str) -> int | Decimal:
-    whole = parse_whole_number(part)
-    return Decimal(part) if whole is None else whole
-
-
-_READ: dict[ColumnKind, Callable[[str], object]] = {
-    ColumnKind.NUMBER: _number,
-    ColumnKind.FLOAT: float,
-    ColumnKind.DATE: date.fromisoformat,
-    **dict.fromkeys((ColumnKind.TIME, ColumnKind.TIMESTAMPTZ), datetime.fromisoformat),
-}
 
 
 def _sqlstate(error: BaseException | None) -> str | None:

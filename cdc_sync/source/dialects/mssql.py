@@ -172,10 +172,7 @@ class MSSQL(Dialect):
         return ColumnKind.TIMESTAMPTZ if type_.startswith("datetimeoffset") else None
 
     def shown(self, column: ColumnElement[Any], type_: str) -> ColumnElement[Any]:
-        if type_ not in (_OWN_VERSION, _VERSION):
-            return column
-        # Under a name of its own: ORDER BY means what is selected, which has no index.
-        return sa.cast(column, sa.BigInteger).label("version_number")
+        return sa.cast(column, sa.BigInteger) if type_ in (_OWN_VERSION, _VERSION) else column
 
     def exact(self, column: ColumnElement[Any], type_: str) -> ColumnElement[Any] | None:
         found = _TEXTS.get(type_.partition("(")[0])
