@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lint style types layers spelling format wheel screenshots docs bench clean
+.PHONY: help setup demo test conformance quick lint style types layers spelling format wheel screenshots docs bench clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -19,6 +19,9 @@ demo: .venv/.installed  ## run the whole system on this machine, with contracts 
 
 test: .venv/.setup  ## run every test, on real databases
 	$(BIN)/pytest -n 4 --durations=15
+
+conformance: .venv/.setup  ## try a database: make conformance SOURCE_URL=…, with an empty schema of its own
+	@CDC_SYNC_TEST_SOURCE_URL="$$SOURCE_URL" $(BIN)/python -m tests.support.conformance
 
 quick: .venv/.setup  ## run the pure tests only, in seconds
 	$(BIN)/pytest -m quick

@@ -210,7 +210,9 @@ def test_the_configuration_has_a_form_in_place_of_the_password(tmp_path: Path):
     )
 
 
-@pytest.mark.parametrize("url", ["informix://db/erp", "nonsense", "mysql://db/erp?password=hunter2"])
+@pytest.mark.parametrize(
+    "url", ["informix://db/erp", "nonsense", "mysql://db/erp?password=hunter2"]
+)
 def test_a_url_that_cannot_be_used_is_refused_without_showing_it(url: str):
     with pytest.raises(UserMistake, match="The URL of the source") as told:
         parse_source_url(url)

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import mssql
 
 from cdc_sync.contract import printable
 from cdc_sync.errors import SourceMistake
@@ -249,6 +250,26 @@ def test_a_whole_number_can_be_the_watermark(source_url, open_source):
             horizon = read_horizon(scan, CarryOver(), datetime.now(UTC))
         # The number is for where no horizon can be had: SQLite.
         assert (horizon.basis, horizon.value) in [("horizon", None), ("lookback", 1)]
+
+
+def test_a_number_that_the_database_gives_out_has_an_exact_horizon(source_url, open_source):
+    if not source_url.startswith("mssql"):
+        pytest.skip("only SQL Server gives out numbers by itself")
+    with rows_in(source_url, sa.Column("updated_at", mssql.ROWVERSION(), nullable=True)) as rows:
+        insert = "INSERT INTO contracts (id, account_name) VALUES ({}, 'ACME')".format
+        rows.execute(insert(1))
+        source = open_source(source_url)
+        with rows.begin() as writer:
+            writer.exec_driver_sql(insert(2))
+            rows.execute(insert(3))
+            with source.scan() as scan:
+                assert scan.column.type is WatermarkType.INTEGER
+                before = read_horizon(scan, CarryOver(), datetime.now(UTC))
+        assert before.basis == "horizon"
+        assert changed(source, before.value) == ["2", "3"]
+        with source.scan() as scan:
+            after = read_horizon(scan, CarryOver(), datetime.now(UTC))
+        assert changed(source, after.value) == []
 
 
 def test_a_fraction_is_no_watermark(source_url, open_source):

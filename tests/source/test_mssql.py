@@ -1,7 +1,7 @@
 """SQL Server as far as it can be told without one: its statements, values, errors and advice.
 
-Errors are as Microsoft's ODBC driver 18 has written them. With CDC_SYNC_TEST_MSSQL_URL the
-conformance suite runs against a server, and the last tests here.
+Errors are as Microsoft's ODBC driver 18 writes them. With CDC_SYNC_TEST_MSSQL_URL the conformance
+suite runs against a server.
 """
 
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -16,17 +16,12 @@ from sqlalchemy.dialects.mssql.pyodbc import MSDialect_pyodbc
 from sqlalchemy.engine import make_url
 
 from cdc_sync.config.model import SourceConfig
-from cdc_sync.rules.watermark import CarryOver, WatermarkType
 from cdc_sync.setup.guess import propose
 from cdc_sync.source.dialects import dialect_of
 from cdc_sync.source.dialects.base import ColumnKind, DeclaredType
 from cdc_sync.source.dialects.mssql import MSSQL
-from cdc_sync.source.horizon import read_horizon
 from cdc_sync.source.inspection import CatalogColumn, CatalogTable
-from cdc_sync.source.reader import Source
 from cdc_sync.source.statements import Statements, describe_rows
-from tests.support.rows import rows_in
-from tests.support.servers import GIVEN, scratch_database
 
 ROOM = MSSQL()
 CONFIG = SourceConfig.model_validate(
@@ -204,31 +199,3 @@ def test_init_prefers_a_rowversion_to_a_time():
 
     assert catalog[2].type is DeclaredType.VERSION
     assert propose(CatalogTable("contracts", tuple(catalog), (("id",),))).watermark == "version"
-
-
-@pytest.fixture
-def server_url():
-    if "mssql" not in GIVEN:
-        pytest.skip("CDC_SYNC_TEST_MSSQL_URL names no server")
-    with scratch_database(GIVEN["mssql"]) as url:
-        yield url
-
-
-def test_a_rowversion_has_an_exact_horizon(server_url, open_source):
-    column = sa.Column("updated_at", types.ROWVERSION(), nullable=True)
-    with rows_in(server_url, column) as rows:
-        rows.execute("INSERT INTO contracts (id, account_name) VALUES (1, 'ACME')")
-        source: Source = open_source(server_url)
-        with rows.begin() as writer:
-            writer.exec_driver_sql("INSERT INTO contracts (id, account_name) VALUES (2, 'Late')")
-            rows.execute("INSERT INTO contracts (id, account_name) VALUES (3, 'Initech')")
-            with source.scan() as scan:
-                assert scan.column.type is WatermarkType.INTEGER
-                before = read_horizon(scan, CarryOver(), datetime.now(UTC))
-        with source.scan() as scan:
-            after = read_horizon(scan, CarryOver(), datetime.now(UTC))
-            late = [row.source_id for row in scan.changed_page(before.value, None).rows]
-
-    assert (before.basis, after.basis) == ("horizon", "horizon")
-    assert before.value < after.value
-    assert late == ["2", "3"]

