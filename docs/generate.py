@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from cdc_sync.cli.app import options, register
+from cdc_sync.cli.app import COMMANDS, app, click_command
 from cdc_sync.config import units
 from cdc_sync.config.load import SECTIONS
 from cdc_sync.config.write import config_schema
@@ -55,10 +55,9 @@ def configuration() -> str:
 
 def command_line() -> Any:
     """The click command of `cdc-sync`, with all its groups."""
-    app = typer.Typer(name="cdc-sync")
-    app.callback()(options)
-    register(app)
-    return typer.main.get_command(app)
+    whole: Any = typer.main.get_command(app)
+    whole.commands |= {command.name: click_command(command) for command in COMMANDS}
+    return whole
 
 
 def leaves(group: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -1,6 +1,5 @@
 """The commands that act on delivery: retry, pause, resume, approve and discard."""
 
-from datetime import datetime
 from typing import Any
 
 import typer
@@ -13,16 +12,13 @@ from cdc_sync.cli.output import (
     Yes,
     confirm,
     describe_due,
+    describe_hold,
     emit,
-    format_clock,
-    format_diff,
     names_or_all,
-    table,
 )
 from cdc_sync.cli.run import sync_now
 from cdc_sync.clock import utc_now
 from cdc_sync.operations import actions
-from cdc_sync.wording import format_count, value_or_dash
 
 _OBEYS = "A running daemon obeys within a second."
 _NOT_RETRIED = (
@@ -95,29 +91,3 @@ def _confirm(
     text = f"config {find_config_file(context)}\n{describe_hold(hold, utc_now())}"
     typer.echo(text, err=as_json)
     confirm(question, yes=yes, as_json=as_json)
-
-
-def describe_hold(hold: dict[str, Any], now: datetime) -> str:
-    """Says how much is held, why, and shows a few of them."""
-    parts = [f"{hold[name]:,} {name}" for name in ("updated", "new", "gone") if hold[name]]
-    when = format_clock(datetime.fromisoformat(hold["at"]), now)
-    why = (
-        f"{format_count(hold['held'], 'contract')} held by the guard."
-        f" The {hold['kind']} of {when} would have changed {hold['changes']:,} at once"
-        f" ({', '.join(parts)}), of {hold['known']:,} known."
-    )
-    lines = [why]
-    if hold["examples"]:
-        lines.append(table([_describe_example(one) for one in hold["examples"]]))
-    if hold["held"] > len(hold["examples"]):
-        lines.append("  and more: cdc-sync contracts list --status held")
-    return "\n".join(lines)
-
-
-def _describe_example(one: dict[str, Any]) -> tuple[str, str]:
-    if one["gone"]:
-        return one["reference"] or one["source_id"], "gone from the source"
-    before, account = one["diff"].get("account", ("", ""))
-    if before is None:
-        return one["reference"], f"new: {value_or_dash(account)}"
-    return one["reference"], format_diff(one["diff"]) or "as CustomerGauge has it, but in doubt"

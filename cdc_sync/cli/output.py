@@ -107,3 +107,29 @@ def format_change(change: Sequence[str | None]) -> str:
 def format_diff(diff: dict[str, Any]) -> str:
     """Returns all fields that differ in one line; empty for none."""
     return ", ".join(f"{name} {format_change(diff[name])}" for name in sort_fields(diff))
+
+
+def describe_hold(hold: dict[str, Any], now: datetime) -> str:
+    """Says how much is held, why, and shows a few of them."""
+    parts = [f"{hold[name]:,} {name}" for name in ("updated", "new", "gone") if hold[name]]
+    when = format_clock(datetime.fromisoformat(hold["at"]), now)
+    why = (
+        f"{format_count(hold['held'], 'contract')} held by the guard."
+        f" The {hold['kind']} of {when} would have changed {hold['changes']:,} at once"
+        f" ({', '.join(parts)}), of {hold['known']:,} known."
+    )
+    lines = [why]
+    if hold["examples"]:
+        lines.append(table([_describe_example(one) for one in hold["examples"]]))
+    if hold["held"] > len(hold["examples"]):
+        lines.append("  and more: cdc-sync contracts list --status held")
+    return "\n".join(lines)
+
+
+def _describe_example(one: dict[str, Any]) -> tuple[str, str]:
+    if one["gone"]:
+        return one["reference"] or one["source_id"], "gone from the source"
+    before, account = one["diff"].get("account", ("", ""))
+    if before is None:
+        return one["reference"], f"new: {value_or_dash(account)}"
+    return one["reference"], format_diff(one["diff"]) or "as CustomerGauge has it, but in doubt"

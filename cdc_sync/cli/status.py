@@ -7,8 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cdc_sync.cli.context import find_config_file, open_state, read_config
-from cdc_sync.cli.operate import describe_hold
-from cdc_sync.cli.output import Json, emit
+from cdc_sync.cli.output import Json, describe_hold, emit
 from cdc_sync.clock import utc_now
 from cdc_sync.config.model import Config
 from cdc_sync.operations.status import describe_late, find_troubles, public_document, read_status

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -11,9 +12,11 @@ from sqlalchemy.engine import URL
 
 from cdc_sync.cli.output import table
 from cdc_sync.config.fields import check_time_zone
+from cdc_sync.config.model import Config
 from cdc_sync.config.template import template_columns
 from cdc_sync.contract import Mapped, fields_of
 from cdc_sync.errors import CdcSyncError, SourceUnavailable, UserMistake
+from cdc_sync.rules.mapping import compile_mapping, mapped_columns
 from cdc_sync.setup import files
 from cdc_sync.setup.files import PASSWORD, SECRET, Answers, Place
 from cdc_sync.setup.guess import (
@@ -24,6 +27,7 @@ from cdc_sync.setup.guess import (
     suggest_reference,
 )
 from cdc_sync.source.inspection import CatalogTable, open_catalog
+from cdc_sync.source.reader import Source
 from cdc_sync.wording import format_count, format_problems, value_or_dash
 
 REGIONS = ("eu", "us", "au")
@@ -274,13 +278,24 @@ def _ask_mapping(
 
 
 def _show_samples(prompter: Prompter, answers: Answers) -> None:
-    rows = files.first_rows(files.config_from(answers), SAMPLES)
+    rows = _first_rows(files.config_from(answers), SAMPLES)
     print(describe_samples(rows))
     if rows and prompter.terminal and all(row.problems for row in rows):
         raise UserMistake(
             "None of these is a contract that CustomerGauge takes.",
             hint="Name other columns, as in: start=signed_on",
         )
+
+
+def _first_rows(config: Config, count: int) -> list[Mapped]:
+    """Returns the first rows as they would be sent. Raises SourceUnavailable, SourceMistake."""
+    few = config.source.model_copy(update={"page_size": count})
+    source = Source(few, mapped_columns(config.mapping))
+    with closing(source), source.scan() as scan:
+        map_row = compile_mapping(
+            config.mapping, zone=scan.zone, clear_end_with=config.customergauge.clear_end_with
+        )
+        return [map_row(row) for row in scan.full_page(None).rows]
 
 
 def _ask_client(prompter: Prompter, answers: Answers, place: Place) -> Answers:

@@ -11,10 +11,9 @@ from typing import Any
 from cdc_sync.config.model import Config
 from cdc_sync.config.units import Rate
 from cdc_sync.contract import Status
-from cdc_sync.operations.watermark import watermark_document
 from cdc_sync.rules.gate import ApiStatus
 from cdc_sync.rules.pace import Pace, SharedPace
-from cdc_sync.rules.watermark import lag_seconds
+from cdc_sync.rules.watermark import Watermark, lag_seconds, write_watermark
 from cdc_sync.state import contracts, control, history, holds, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.history import STOPPED
@@ -77,6 +76,21 @@ def read_status(state: Database, now: datetime, limit: Rate | None = None) -> di
             "token_expires": format_instant(presence.token_expires if presence else None),
         },
         "instances": _instances(stored.named(Presence).values(), now),
+    }
+
+
+def watermark_document(known: Watermark, horizon: HorizonReport) -> dict[str, Any]:
+    """Returns the keys that `status --json` and `watermark show --json` share."""
+    return {
+        "value": write_watermark(known.value),
+        "type": known.type and known.type.value,
+        "version": known.version,
+        "horizon": horizon.horizon,
+        "basis": horizon.basis,
+        "basis_reason": horizon.basis_reason,
+        "basis_hint": horizon.basis_hint,
+        "read_to": write_watermark(watermark.read_to(known, horizon)),
+        "held_back_by": horizon.held_back_by,
     }
 
 

@@ -15,6 +15,7 @@ from cdc_sync.config.model import Config
 from cdc_sync.config.units import parse_duration
 from cdc_sync.contract import WatermarkValue
 from cdc_sync.errors import SourceUnavailable, UserMistake
+from cdc_sync.operations.status import watermark_document
 from cdc_sync.rules.watermark import (
     Horizon,
     Watermark,
@@ -39,21 +40,6 @@ def show_watermark(state: Database) -> dict[str, Any]:
         known = watermark.read(tx)
         horizon = control.load(tx, HorizonReport) or HorizonReport()
     return {**watermark_document(known, horizon), "moved_at": known.moved_at}
-
-
-def watermark_document(known: Watermark, horizon: HorizonReport) -> dict[str, Any]:
-    """Returns the keys that `status --json` and `watermark show --json` share."""
-    return {
-        "value": write_watermark(known.value),
-        "type": known.type and known.type.value,
-        "version": known.version,
-        "horizon": horizon.horizon,
-        "basis": horizon.basis,
-        "basis_reason": horizon.basis_reason,
-        "basis_hint": horizon.basis_hint,
-        "read_to": write_watermark(watermark.read_to(known, horizon)),
-        "held_back_by": horizon.held_back_by,
-    }
 
 
 def list_moves(state: Database, limit: int) -> dict[str, Any]:

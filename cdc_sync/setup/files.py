@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -20,10 +19,7 @@ from cdc_sync.config.urls import (
     with_absolute_path,
 )
 from cdc_sync.config.write import WrittenSections
-from cdc_sync.contract import Mapped
 from cdc_sync.errors import UserMistake
-from cdc_sync.rules.mapping import compile_mapping, mapped_columns
-from cdc_sync.source.reader import Source
 
 PASSWORD, SECRET = "source_password", "client_secret"  # names of files
 
@@ -129,17 +125,6 @@ def config_as_written(answers: Answers, place: Place) -> WrittenSections:
     sections["source"]["url"] = _with_form(answers.source, place.form(PASSWORD))
     sections["customergauge"]["client_secret"] = place.form(SECRET)
     return sections
-
-
-def first_rows(config: Config, count: int) -> list[Mapped]:
-    """Returns the first rows as they would be sent. Raises SourceUnavailable, SourceMistake."""
-    few = config.source.model_copy(update={"page_size": count})
-    source = Source(few, mapped_columns(config.mapping))
-    with closing(source), source.scan() as scan:
-        map_row = compile_mapping(
-            config.mapping, zone=scan.zone, clear_end_with=config.customergauge.clear_end_with
-        )
-        return [map_row(row) for row in scan.full_page(None).rows]
 
 
 def files_of(answers: Answers, place: Place, text: str) -> dict[Path, tuple[str, int]]:

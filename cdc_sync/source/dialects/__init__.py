@@ -1,27 +1,31 @@
 """The databases that a source may be, one module for each."""
 
+from functools import cache
+from importlib import import_module
+
 from sqlalchemy.engine import URL
 
 from cdc_sync.source.dialects.base import Dialect
-from cdc_sync.source.dialects.generic import Generic
-from cdc_sync.source.dialects.mssql import MSSQL
-from cdc_sync.source.dialects.mysql import MySQL
-from cdc_sync.source.dialects.oracle import Oracle
-from cdc_sync.source.dialects.postgresql import PostgreSQL
-from cdc_sync.source.dialects.sqlite import SQLite
 
-#: By the backend's name in a SQLAlchemy URL.
-DIALECTS: dict[str, Dialect] = {
-    "postgresql": PostgreSQL(),
-    "mysql": MySQL(),
-    "mariadb": MySQL(),
-    "sqlite": SQLite(),
-    "mssql": MSSQL(),
-    "oracle": Oracle(),
+#: By the backend's name in a SQLAlchemy URL: module and class, which are imported when asked for.
+_ROOMS = {
+    "postgresql": "postgresql:PostgreSQL",
+    "mysql": "mysql:MySQL",
+    "mariadb": "mysql:MySQL",
+    "sqlite": "sqlite:SQLite",
+    "mssql": "mssql:MSSQL",
+    "oracle": "oracle:Oracle",
 }
-_OTHERS = Generic()
+_ANY_OTHER = "generic:Generic"
 
 
 def dialect_of(url: URL) -> Dialect:
     """The room of the database at a URL that the configuration allows."""
-    return DIALECTS.get(url.get_backend_name(), _OTHERS)
+    return _room(_ROOMS.get(url.get_backend_name(), _ANY_OTHER))
+
+
+@cache
+def _room(place: str) -> Dialect:
+    module, _, name = place.partition(":")
+    room: Dialect = getattr(import_module(f"{__name__}.{module}"), name)()
+    return room
