@@ -69,7 +69,7 @@ def open_sync(
             delivery = Delivery(
                 state, config.customergauge, tokens, redact, now=utc_now, measures=measures
             )
-            free_claims_at_start(state)
+            free_claims_at_start(state, utc_now())
             capture = capture_of(config, state.fenced(lease.fence))
             capture = replace(capture, measures=measures)
             try:

@@ -45,7 +45,10 @@ class Job(NamedTuple, Generic[Task]):
 
 
 class Sent(NamedTuple, Generic[Task]):
-    """Result of a job. `reply` is None if it was never sent; `began` is then its scheduled time."""
+    """Result of a job. `reply` is None if it was never sent; `began` is then its scheduled time.
+
+    `doubted_at` is its end by the clock of doubts.
+    """
 
     task: Task
     token: Token | None
@@ -53,6 +56,7 @@ class Sent(NamedTuple, Generic[Task]):
     began: datetime
     ended: datetime
     seconds: float
+    doubted_at: datetime
 
 
 class _Leaving(NamedTuple, Generic[Task]):
@@ -66,12 +70,13 @@ class _Leaving(NamedTuple, Generic[Task]):
 class Sender(Generic[Task]):
     """Owns the loop. `submit` and `collect` are for one other thread, `wake` is how it is told."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # one argument a thing that it asks for
         self,
         config: CustomerGaugeConfig,
         redact: Redaction,
         *,
         now: Callable[[], datetime],
+        doubt_now: Callable[[], datetime],
         token: Callable[[], Token | None],
         step_seconds: Callable[[], float],
         wake: Callable[[], None],
@@ -79,6 +84,7 @@ class Sender(Generic[Task]):
         self._config = config
         self._redact = redact
         self._now = now
+        self._doubt_now = doubt_now
         self._token = token  # asked when a PUT leaves: one claimed ahead may outlive its token
         self._step_seconds = step_seconds  # the least time between two PUTs
         self._wake = wake
@@ -204,7 +210,8 @@ class Sender(Generic[Task]):
             self._unsent(self._queue.popleft())
 
     def _unsent(self, job: Job[Task]) -> None:
-        self._came(Sent(job.task, None, None, job.not_before, self._now(), 0.0))
+        unsent = Sent(job.task, None, None, job.not_before, self._now(), 0.0, self._doubt_now())
+        self._came(unsent)
 
     async def _put_all(self, leaving: "_Leaving[Task] | None") -> None:
         """One after the other, as long as the next one may leave at once."""
@@ -220,7 +227,8 @@ class Sender(Generic[Task]):
             reply = NoAnswer(f"our own defect: {error!r}", doubt=True)
         departure.is_over()
         seconds = time.monotonic() - started
-        self._came(Sent(job.task, token, reply, began, self._now(), seconds))
+        now, doubt_now = self._now(), self._doubt_now()
+        self._came(Sent(job.task, token, reply, began, now, seconds, doubt_now))
         self._refused = count_refusals(self._refused, reply)
         if should_stop_sending(reply, self._refused):
             self._stops += 1  # only now that its answer can be collected

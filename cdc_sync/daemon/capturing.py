@@ -58,7 +58,7 @@ class Capturing:
         self._stop = stop = threading.Event()
         self._loops.reconciles.clear_wakes()
         self._sync.capture.reset()
-        free_claims_of_dead(self._sync.state)
+        free_claims_of_dead(self._sync.state, self._sync.capture.now())
         self._schedule = self._build_schedule()
         if self._reconcile_was_missed():
             self._loops.reconciles.wake()

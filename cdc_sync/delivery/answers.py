@@ -8,13 +8,14 @@ from typing import TypeAlias
 import structlog
 from sqlalchemy import Connection
 
-from cdc_sync.contract import Reference, payload_of
+from cdc_sync.contract import Reference, SourceId, payload_of
 from cdc_sync.customergauge.sender import Sent
 from cdc_sync.delivery.accounts import Accounts, NewAccount
 from cdc_sync.delivery.flow import Flow
 from cdc_sync.measures import Measures
 from cdc_sync.rules.outcome import Attempt, Claimed, OutcomeKind, Settlement, settle
 from cdc_sync.rules.verdict import (
+    SHORTEST,
     Accepted,
     AccountMissing,
     Answer,
@@ -45,6 +46,7 @@ class Answers:
         self._measures = measures
         self._settled: list[Settlement] = []
         self._unsent: list[Claimed] = []
+        self.resting = Resting()
         self._delays = Delays()
         self._logged_statuses: set[int | None] = set()  # unusual ones of success, once each
         self.counts: Counter[str] = Counter()
@@ -86,9 +88,11 @@ class Answers:
         elif isinstance(verdict, Accepted):
             self._accounts.is_taken(claimed.payload)
         status = reply.status if isinstance(reply, Answer) else None
-        attempt = Attempt(sent.began, sent.ended, status)
+        began = sent.doubted_at - timedelta(seconds=sent.seconds)
+        attempt = Attempt(began, sent.doubted_at, status, sent.ended)
         settlement = settle(claimed, verdict, attempt, random.random())  # noqa: S311
         self._settled.append(settlement)
+        self.resting.add(settlement)
         self._measures.record_put(sent.ended, status, sent.seconds, settlement.arrival)
         self._log(settlement, verdict, sent.seconds)
 
@@ -147,6 +151,30 @@ class Answers:
             log.debug("contract.delayed", **fields)
         else:
             log.info("contract.delayed", **fields, **({"others": others} if others else {}))
+
+
+class Resting:
+    """The contracts that were just answered and are to wait: none goes within SHORTEST again.
+
+    Their waits are stored as instants, which a system's clock that is set brings near, and that
+    of another daemon. By the clock of doubts, which goes on evenly.
+    """
+
+    def __init__(self) -> None:
+        self._since: dict[SourceId, datetime] = {}
+
+    def add(self, settlement: Settlement) -> None:
+        """Adds a contract that is to be tried again after a wait."""
+        due = settlement.next_attempt_at
+        if due is not None and due > settlement.at:
+            self._since[settlement.claimed.source_id] = settlement.doubted_at
+
+    def ids(self, now: datetime) -> set[SourceId]:
+        """Returns those that may not go now."""
+        self._since = {
+            name: since for name, since in self._since.items() if abs(now - since) < SHORTEST
+        }
+        return set(self._since)
 
 
 class Delays:

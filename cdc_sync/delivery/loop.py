@@ -7,11 +7,12 @@ back and what goes next share one transaction.
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import Connection
 
+from cdc_sync.clock import steady_clock
 from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.contract import SourceId, body_of
 from cdc_sync.customergauge.client import Request
@@ -55,6 +56,8 @@ class Delivery:
         self._state = state
         self._config = config
         self._now = now
+        self._steady_now = steady_clock(now)
+        self._to_doubt_clock = timedelta(0)
         self._flow = Flow(tokens, config.rate_limit, self.wake)
         self._accounts = Accounts(create=config.create_missing_accounts)
         self._answers = Answers(self._flow, self._accounts, measures)
@@ -66,6 +69,7 @@ class Delivery:
             config,
             redact,
             now=now,
+            doubt_now=self._doubt_now,
             token=self._flow.token,
             step_seconds=self._flow.step_seconds,
             wake=self._wakes.set,
@@ -153,7 +157,7 @@ class Delivery:
             self._flow.save(tx)
             if uncertain:
                 # A commit that failed may have claimed what was never sent.
-                outbox.free_claims_of(tx, self._owner, self._in_flight)
+                outbox.free_claims_of(tx, self._owner, self._in_flight, now)
             jobs = self._claim(tx, now, room)
         self._answers.recorded()
         self._flow.saved()
@@ -181,9 +185,15 @@ class Delivery:
         with self._state.read() as tx:
             self._flow.load(tx, self._now())
             self._accounts.learn(tx)
+        if self._state.file is None:  # all who share a state have the clock of its server
+            self._to_doubt_clock = self._flow.to_state_time(self._now()) - self._steady_now()
         if self._flow.is_paused and not was_paused:
             self._sender.take_back()
         free_expired_leases(self._state)
+
+    def _doubt_now(self) -> datetime:
+        """Returns now by the clock of doubts, which no step of the system's moves. Any thread."""
+        return self._steady_now() + self._to_doubt_clock
 
     def _free_slots(self) -> int:
         room = max(0, self._window - len(self._in_flight))
@@ -210,8 +220,16 @@ class Delivery:
         last_leave = self.last_progress + (LEASE_DEADLINES - 1) * timeout.total_seconds()
         at_random = self._flow.gate.state is ApiState.REFUSING
         most = min(room - len(accounts), GROUP)
+        claimed_at = self._doubt_now()
         claimed = outbox.claim(
-            tx, now, most, self._owner, until, exclude=self._in_flight, at_random=at_random
+            tx,
+            now,
+            most,
+            self._owner,
+            until,
+            claimed_at=claimed_at,
+            exclude=self._in_flight | self._answers.resting.ids(claimed_at),
+            at_random=at_random,
         )
         tasks: list[Task] = [*accounts, *claimed]
         return jobs_of(tasks, self._flow.schedule(tx, now, len(tasks)), last_leave)

@@ -38,7 +38,7 @@ class OutcomeKind(StrEnum):
 class Claimed(NamedTuple):
     """A contract taken for delivery; `in_doubt` is what it was before the claim.
 
-    `owner` and `claimed_at` are the claim's own: who took it, and since when it is in doubt.
+    `owner` and `claimed_at` are the claim's own: who took it, and its instant of doubt.
     """
 
     source_id: SourceId
@@ -66,6 +66,7 @@ class Settlement(NamedTuple):
     problems: tuple[Problem, ...]
     kind: OutcomeKind | None
     at: datetime
+    doubted_at: datetime  #: its end by the clock of doubts
 
     @property
     def acknowledged(self) -> bool:
@@ -83,16 +84,21 @@ class Settlement(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One request that left: when it began and was answered, and with which status, if any."""
+    """One request that left: when it began and ended, and with which status, if any.
+
+    `began` and `ended` are by the clock of doubts, which no step of the system's moves; `at` is
+    its end by the system's.
+    """
 
     began: datetime
     ended: datetime
     http_status: int | None
+    at: datetime
 
 
 def settle(claimed: Claimed, verdict: Verdict, attempt: Attempt, jitter: float) -> Settlement:
     """What the verdict on an attempt does to its contract."""
-    now = attempt.ended
+    now = attempt.at
     match verdict:
         case Accepted():
             return _accepted(claimed, verdict, attempt)
@@ -116,19 +122,27 @@ def settle(claimed: Claimed, verdict: Verdict, attempt: Attempt, jitter: float) 
 
 
 def _accepted(claimed: Claimed, verdict: Accepted, attempt: Attempt) -> Settlement:
-    doubtful = claimed.in_doubt
-    still = doubtful is not None and attempt.began - doubtful < CONFIRM_AFTER
+    # One in the future is a clock's that was wrong: it counts from now on.
+    since = min(claimed.in_doubt, attempt.began) if claimed.in_doubt else None
+    if since is not None and attempt.began - since >= CONFIRM_AFTER:
+        since = None
     return Settlement(
         claimed,
         Status.SYNCED,
         attempts=0,
-        next_attempt_at=doubtful + CONFIRM_AFTER if still and doubtful else None,
-        in_doubt=doubtful if still else None,
+        next_attempt_at=_confirm_at(since, attempt) if since else None,
+        in_doubt=since,
         http_status=attempt.http_status,
         problems=(),
         kind=_accepted_kind(claimed, verdict, attempt.http_status),
-        at=attempt.ended,
+        at=attempt.at,
+        doubted_at=attempt.ended,
     )
+
+
+def _confirm_at(since: datetime, attempt: Attempt) -> datetime:
+    left = since + CONFIRM_AFTER - attempt.ended
+    return attempt.at + max(left, timedelta(0))
 
 
 def _accepted_kind(claimed: Claimed, verdict: Accepted, http_status: int | None) -> OutcomeKind:
@@ -156,11 +170,12 @@ def _kept(  # noqa: PLR0913  # one argument a column that differs
         status,
         attempts=claimed.attempts + 1,
         next_attempt_at=due,
-        in_doubt=attempt.began if doubt else claimed.in_doubt,
+        in_doubt=attempt.ended if doubt else claimed.in_doubt,
         http_status=attempt.http_status,
         problems=problems,
         kind=kind,
-        at=attempt.ended,
+        at=attempt.at,
+        doubted_at=attempt.ended,
     )
 
 
@@ -175,7 +190,8 @@ def _blameless(claimed: Claimed, attempt: Attempt, why: str) -> Settlement:
         http_status=attempt.http_status,
         problems=(Problem("", why),),
         kind=None,
-        at=attempt.ended,
+        at=attempt.at,
+        doubted_at=attempt.ended,
     )
 
 

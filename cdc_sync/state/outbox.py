@@ -5,6 +5,7 @@ that are due and puts them in doubt; `settle` records their results, and `releas
 what was never sent. A process that dies leaves its claims, which the last part of this module ends.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, bindparam, case, s
 from cdc_sync.contract import Payload, Problem, SourceId, Status, problems_to_json
 from cdc_sync.rules.outcome import ACCOUNT_LONGEST, CONFIRM_AFTER, Claimed, Settlement
 from cdc_sync.rules.verdict import LONGEST
-from cdc_sync.state.database import Database
+from cdc_sync.state.database import Database, is_shared, state_now
 from cdc_sync.state.lease import has_ended, owner_id
 from cdc_sync.state.tables import (
     Columns,
@@ -90,10 +91,13 @@ def _as_of(now: datetime) -> dict[str, Any]:
 
 def _for_claim(due: sa.Select[Any]) -> dict[str, sa.Select[Any]]:
     """Returns the locking query by dialect. Building it costs as much as running it."""
-    # Others may have ended a claim of ours whose PUT is still on its way.
-    ours = sa.func.unnest(bindparam("exclude", type_=sa.ARRAY(sa.Text()))).column_valued("ours")
-    free = due.where(contract.c.source_id.not_in(select(ours))).with_for_update(skip_locked=True)
-    return {"sqlite": due, "postgresql": free}
+    listed = sa.func.json_each(bindparam("exclude", type_=sa.Text())).table_valued("value")
+    array = sa.func.unnest(bindparam("exclude", type_=sa.ARRAY(sa.Text()))).column_valued("id")
+    of_array = due.where(contract.c.source_id.not_in(select(array)))
+    return {
+        "sqlite": due.where(contract.c.source_id.not_in(select(listed.c.value))),
+        "postgresql": of_array.with_for_update(skip_locked=True),
+    }
 
 
 _CLAIM_BY_NEED = _for_claim(_BY_NEED)
@@ -107,20 +111,23 @@ def claim(  # noqa: PLR0913  # one argument a column
     owner: str,
     until: datetime,
     *,
+    claimed_at: datetime,
     exclude: Iterable[SourceId] = (),
     at_random: bool = False,
 ) -> list[Claimed]:
     """Takes contracts for delivery: in doubt from the commit of `tx` on, until acknowledged.
 
-    `exclude` are those that are on their way: another daemon may have ended their claim.
+    `claimed_at` is now by the clock of doubts. `exclude` are those that do not go now, though
+    they are due: on their way, as another daemon may have ended their claim, or answered just now.
     """
     if limit <= 0:
         return []
     query = (_CLAIM_AT_RANDOM if at_random else _CLAIM_BY_NEED)[tx.dialect.name]
-    asked = _as_of(now) | {"most": limit, "exclude": list(exclude)}
-    taken = [_claimed(row, owner, now) for row in tx.execute(query, asked)]
+    excluded = list(exclude) if is_shared(tx) else json.dumps(list(exclude))
+    asked = _as_of(now) | {"most": limit, "exclude": excluded}
+    taken = [_claimed(row, owner, claimed_at) for row in tx.execute(query, asked)]
     ids = [{"id": claimed.source_id} for claimed in taken]
-    _mark_claimed.execute(tx, ids, owner=owner, until=until, now=now)
+    _mark_claimed.execute(tx, ids, owner=owner, until=until, now=claimed_at)
     return taken
 
 
@@ -191,6 +198,7 @@ def _row(settlement: Settlement) -> dict[str, object]:
         "http": settlement.http_status,
         "error": problems_to_json(settlement.problems) if settlement.problems else None,
         "at": settlement.at,
+        "doubted": settlement.doubted_at,
     }
 
 
@@ -218,6 +226,7 @@ _SETTLEMENT: Columns = {
     "http": sa.Integer(),
     "error": sa.Text(),
     "at": _INSTANT,
+    "doubted": _INSTANT,
 }
 
 
@@ -272,7 +281,7 @@ def _settle_other(given: FromClause) -> sa.Update:
 @bulk_statement(_SETTLEMENT)
 def _settle_late(given: FromClause) -> sa.Update:
     return _of(given).values(
-        in_doubt=given.c.at,
+        in_doubt=given.c.doubted,
         status=case((_IS_SENDABLE, Status.PENDING.value), else_=contract.c.status),
         next_attempt_at=case((_IS_SENDABLE, given.c.at), else_=contract.c.next_attempt_at),
     )
@@ -298,7 +307,7 @@ def _as_sent(given: FromClause) -> ColumnElement[bool]:
 
 def _newer_doubt(given: FromClause) -> ColumnElement[bool]:
     """Whether another's late answer has put it in doubt since it was claimed: it is sent again."""
-    return contract.c.in_doubt > given.c.claimed
+    return contract.c.in_doubt != given.c.claimed  # no two clocks are compared
 
 
 def _doubt_after(given: FromClause) -> ColumnElement[Any]:
@@ -343,7 +352,8 @@ def resend(tx: Connection, ids: Sequence[SourceId] | None, now: datetime) -> int
     What it holds of these, and of others that are not sent now, is in doubt until it takes them: a
     source that goes back to what was acknowledged before does not end that.
     """
-    doubt = sa.func.coalesce(contract.c.in_doubt, now - CONFIRM_AFTER)  # too old to be confirmed
+    too_old = min(now, state_now(tx, now)) - CONFIRM_AFTER  # to be confirmed
+    doubt = sa.func.coalesce(contract.c.in_doubt, too_old)
     was_sent = (contract.c.reference.is_not(None), contract.c.acknowledged.is_not(None))
     change = sa.update(contract).where(*was_sent, contract.c.status != Status.GONE.value)
     if ids is not None:
@@ -389,34 +399,34 @@ def _waits_with(start: str) -> ColumnElement[bool]:
     return sa.and_(contract.c.status == Status.WAITING.value, begins)
 
 
-def free_claims_at_start(state: Database) -> None:
+def free_claims_at_start(state: Database, now: datetime) -> None:
     """At a start: ends the claims of processes that died here. Raises StateUnavailable.
 
     What was to be sent is due, and still in doubt. On SQLite there is no other process.
     """
     if state.file is None:
-        _free_claims_of_all(state, [owner_id()])  # of an earlier process with our number
-        free_claims_of_dead(state)
+        _free_claims_of_all(state, [owner_id()], now)  # of an earlier process with our number
+        free_claims_of_dead(state, now)
         return
     with state.begin() as tx:
-        free_all_claims(tx)
+        free_all_claims(tx, now)
 
 
-def free_claims_of_dead(state: Database) -> None:
+def free_claims_of_dead(state: Database, now: datetime) -> None:
     """Ends the claims of others that died on this machine. Raises StateUnavailable."""
     if state.file is None:
         query = select(contract.c.claimed_by).where(_IS_CLAIMED).distinct()
         with state.read() as tx:
             owners = [row[0] for row in tx.execute(query)]
         dead = [owner for owner in owners if owner != owner_id() and _is_dead(owner)]
-        _free_claims_of_all(state, dead)
+        _free_claims_of_all(state, dead, now)
 
 
-def _free_claims_of_all(state: Database, owners: Sequence[str]) -> None:
+def _free_claims_of_all(state: Database, owners: Sequence[str], now: datetime) -> None:
     if owners:
         with state.begin() as tx:
             for owner in owners:
-                free_claims_of(tx, owner, [])
+                free_claims_of(tx, owner, [], now)
 
 
 def _is_dead(owner: str) -> bool:
@@ -443,20 +453,26 @@ def free_expired_claims(tx: Connection) -> int:
     """Ends the claims whose lease is over by the clock of the state's server."""
     # What is being settled or freed right now is left to the one who does it.
     expired = select(contract.c.source_id).where(_IS_EXPIRED).with_for_update(skip_locked=True)
-    return _free_claims(tx, contract.c.source_id.in_(expired), _IS_EXPIRED)
+    is_expired = (contract.c.source_id.in_(expired), _IS_EXPIRED)
+    return _free_claims(tx, sa.func.clock_timestamp(), *is_expired)
 
 
-def free_all_claims(tx: Connection) -> int:
+def free_all_claims(tx: Connection, now: datetime) -> int:
     """Ends the claims of processes that died; what was to be sent is due, and still in doubt."""
-    return _free_claims(tx, _IS_CLAIMED)
+    return _free_claims(tx, state_now(tx, now), _IS_CLAIMED)
 
 
-def free_claims_of(tx: Connection, owner: str, in_flight: Iterable[SourceId]) -> int:
+def free_claims_of(tx: Connection, owner: str, in_flight: Iterable[SourceId], now: datetime) -> int:
     """Ends the claims of an owner, except those that are on their way."""
     is_in_flight = among(tx, contract.c.source_id, in_flight)
-    return _free_claims(tx, contract.c.claimed_by == owner, sa.not_(is_in_flight))
+    which = (contract.c.claimed_by == owner, sa.not_(is_in_flight))
+    return _free_claims(tx, state_now(tx, now), *which)
 
 
-def _free_claims(tx: Connection, *which: ColumnElement[bool]) -> int:
+def _free_claims(
+    tx: Connection, now: datetime | ColumnElement[datetime], *which: ColumnElement[bool]
+) -> int:
+    # Nobody knows when their requests were given up, but by now they are.
     # next_attempt_at stays as it is: what was refused, held or gone meanwhile has none.
-    return tx.execute(sa.update(contract).where(*which).values(_FREE)).rowcount
+    free = sa.update(contract).where(*which).values(_FREE | {"in_doubt": now})
+    return tx.execute(free).rowcount

@@ -34,6 +34,7 @@ def sender_of(sandbox):
                 config,
                 Redaction([]),
                 now=utc_now,
+                doubt_now=utc_now,
                 token=lambda: TOKEN,
                 step_seconds=lambda: step,
                 wake=lambda: None,

@@ -120,6 +120,12 @@ class Site:
 
 
 @pytest.fixture
+def passing_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a clock that is moved count as time that passes, and not as one that is set."""
+    monkeypatch.setattr("cdc_sync.delivery.loop.steady_clock", lambda now: now)
+
+
+@pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     made = Site(tmp_path)
     with made.stack:

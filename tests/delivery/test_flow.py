@@ -35,7 +35,7 @@ class Tokens:
 
 
 def answered(status: int, token: Token) -> Sent[str]:
-    return Sent("1", token, Answer(status, None, b""), NOW, NOW, 0.0)
+    return Sent("1", token, Answer(status, None, b""), NOW, NOW, 0.0, NOW)
 
 
 def flow_of(gate: Gate, limit: Rate | None = None) -> Flow:

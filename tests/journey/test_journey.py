@@ -129,7 +129,7 @@ def test_a_put_whose_record_was_lost_is_sent_again_after_a_revert(journey: Journ
         poll(sync.capture, STILL)
         now = datetime.now(UTC)
         with sync.state.begin() as tx:  # a process that claims and sends, and dies
-            outbox.claim(tx, now, 10, "dead", now)
+            outbox.claim(tx, now, 10, "dead", now, claimed_at=now)
     journey.puts()
 
     journey.rows.change(1, plan="Gold")

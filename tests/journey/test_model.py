@@ -7,7 +7,7 @@ nothing.
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -99,10 +99,13 @@ def a_claim_that_is_not_durable(patch: Patch) -> None:
 
 
 def a_crash_that_leaves_no_doubt(patch: Patch) -> None:
-    def free(tx: sa.Connection) -> int:
-        claimed = sa.update(contract).where(contract.c.claimed_by.is_not(None))
-        tx.execute(claimed.values(in_doubt=sa.null()))
-        return really(tx)
+    def free(tx: sa.Connection, now: datetime) -> int:
+        is_claimed = contract.c.claimed_by.is_not(None)
+        claimed = tx.execute(sa.select(contract.c.source_id).where(is_claimed)).scalars().all()
+        freed = really(tx, now)
+        which = contract.c.source_id.in_(claimed)
+        tx.execute(sa.update(contract).where(which).values(in_doubt=sa.null()))
+        return freed
 
     really = outbox.free_all_claims
     patch.setattr(outbox, "free_all_claims", free)

@@ -27,7 +27,7 @@ PROBLEMS = (Problem("start", "bad"),)
 
 
 def settled(verdict, claimed: Claimed = CLAIMED, status: int | None = 200):
-    return settle(claimed, verdict, Attempt(NOW, NOW + SECOND, status), jitter=0.0)
+    return settle(claimed, verdict, Attempt(NOW, NOW + SECOND, status, NOW + SECOND), jitter=0.0)
 
 
 def test_an_acknowledgement_ends_everything():
@@ -45,6 +45,12 @@ def test_an_acknowledgement_soon_after_a_lost_answer_is_confirmed_once_more(ago,
     assert done.in_doubt == (lost if doubt else None)
     assert done.next_attempt_at == (lost + CONFIRM_AFTER if doubt else None)
     assert done.status is Status.SYNCED
+
+
+def test_a_doubt_in_the_future_counts_from_now_on():
+    done = settled(Accepted(created=False), CLAIMED._replace(in_doubt=NOW + 180 * CONFIRM_AFTER))
+
+    assert (done.in_doubt, done.next_attempt_at) == (NOW, NOW + CONFIRM_AFTER)
 
 
 @pytest.mark.parametrize(
@@ -86,8 +92,8 @@ def test_a_missing_account_is_looked_for_on_a_slow_schedule():
 @pytest.mark.parametrize(
     ("verdict", "before", "doubt"),
     [
-        (TryLater("408", doubt=True), None, NOW),
-        (Unavailable("503", doubt=True), NOW - SECOND, NOW),
+        (TryLater("408", doubt=True), None, NOW + SECOND),
+        (Unavailable("503", doubt=True), NOW - SECOND, NOW + SECOND),
         (TryLater("409", doubt=False), None, None),
         (Unavailable("refused", doubt=False), NOW - SECOND, NOW - SECOND),
         (Refused(PROBLEMS), NOW - SECOND, NOW - SECOND),

@@ -19,7 +19,7 @@ from cdc_sync.state.schema import upgrade_tables
 from cdc_sync.state.values import Paused
 from tests.support.wait import wait_until
 
-NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+NOW = datetime.now(UTC)  # the state's server has it, too
 SECOND = timedelta(seconds=1)
 A, B = (payload_of({"account": name}) for name in "AB")
 OK = Accepted(created=False)
@@ -54,12 +54,12 @@ def see(state, payload, *, meanwhile=lambda: None):
 def claim(state, owner, now=NOW, exclude=()) -> list[Claimed]:
     with state.begin() as tx:
         until = state_now(tx, now) - SECOND  # nobody answers in time
-        return outbox.claim(tx, now, 10, owner, until, exclude=exclude)
+        return outbox.claim(tx, now, 10, owner, until, claimed_at=now, exclude=exclude)
 
 
 def answer(state, claimed, verdict: Verdict = OK, at=NOW):
     with state.begin() as tx:
-        settled = [settle(one, verdict, Attempt(at, at, 200), 0.0) for one in claimed]
+        settled = [settle(one, verdict, Attempt(at, at, 200, at), 0.0) for one in claimed]
         outbox.settle(tx, settled)
 
 

@@ -46,8 +46,8 @@ def see(state, source_id="1", payload=A, problems=()):
 
 def send(state, verdict, status):
     with state.begin() as tx:
-        claimed = outbox.claim(tx, NOW, 100, "me", NOW + timedelta(seconds=90))
-        settled = [settle(one, verdict, Attempt(NOW, NOW, status), 0.0) for one in claimed]
+        claimed = outbox.claim(tx, NOW, 100, "me", NOW + timedelta(seconds=90), claimed_at=NOW)
+        settled = [settle(one, verdict, Attempt(NOW, NOW, status, NOW), 0.0) for one in claimed]
         outbox.settle(tx, settled)
         return settled
 
@@ -149,8 +149,10 @@ def test_a_reference_never_changes_after_its_first_put(state, take):
     for source_id in "123":
         see(state, source_id)
     with state.begin() as tx:
-        in_doubt, _ = outbox.claim(tx, NOW, 2, "me", NOW)
-        outbox.settle(tx, [settle(in_doubt, Accepted(created=True), Attempt(NOW, NOW, 201), 0.0)])
+        in_doubt, _ = outbox.claim(tx, NOW, 2, "me", NOW, claimed_at=NOW)
+        outbox.settle(
+            tx, [settle(in_doubt, Accepted(created=True), Attempt(NOW, NOW, 201, NOW), 0.0)]
+        )
     done = take("1,CG-1", "2,CG-2", "3,CG-3")
 
     assert says(done) == [
@@ -253,7 +255,7 @@ def test_an_import_waits_for_a_claim_that_is_not_committed_yet(
         rows = list(outbox.list_due(tx, NOW, 10))  # what a claim does first
         thread.start()
         wait_until(lambda: waits_for_lock(ours), "the import waits")
-        assert len(outbox.claim(tx, NOW, 10, "me", NOW)) == len(rows) == 1
+        assert len(outbox.claim(tx, NOW, 10, "me", NOW, claimed_at=NOW)) == len(rows) == 1
     thread.join(20)
     theirs.close()
     ours.close()

@@ -99,19 +99,19 @@ class CustomerGauge:
     puts: int = 0
     later: list[tuple[datetime, bytes]] = field(default_factory=list)
 
-    def take(self, body: bytes, began: datetime, fate: Fate) -> Reply:
+    def take(self, body: bytes, fate: Fate) -> Reply:
         """One PUT and its answer."""
         self.puts += 1
         reply = fate.reply(created=reference_of(body) not in self.held)
         if fate.applied:
             self._apply(body)
         if fate.applied_later:
-            self.give_up(body, began)
+            self.give_up(body)
         return reply
 
-    def give_up(self, body: bytes, began: datetime) -> None:
-        """Nobody waits for this one any more; it is applied some time within its minute."""
-        self.later.append((began + APPLIED_WITHIN, body))
+    def give_up(self, body: bytes) -> None:
+        """Nobody waits for this one any more; it is applied some time within a minute."""
+        self.later.append((self.clock.now() + APPLIED_WITHIN, body))
 
     def apply_one_late(self, place: int) -> None:
         """A request that was given up is applied now."""
@@ -196,12 +196,12 @@ class ModelSender:
         now = self._api.clock.now()
         while self.queue:
             job = self.queue.popleft()
-            self._came(Sent(job.task, None, None, job.not_before, now, 0.0), None)
+            self._came(Sent(job.task, None, None, job.not_before, now, 0.0, now), None)
 
     def close(self) -> None:
         """What is on its way is cut: it may still be applied."""
         for left in self.under_way:
-            self._api.give_up(left.job.request.body, left.began)
+            self._api.give_up(left.job.request.body)
         self.under_way.clear()
 
     def leave(self) -> None:
@@ -219,10 +219,10 @@ class ModelSender:
     def answer(self, place: int, fate: Fate) -> None:
         """One that is on its way meets its fate."""
         job, token, began = self.under_way.pop(place % len(self.under_way))
-        reply = self._api.take(job.request.body, began, fate)
+        reply = self._api.take(job.request.body, fate)
         now = self._api.clock.now()
         seconds = (now - began).total_seconds()
-        self._came(Sent(job.task, token, reply, began, now, seconds), fate)
+        self._came(Sent(job.task, token, reply, began, now, seconds, now), fate)
         self._refused = count_refusals(self._refused, reply)
         if should_stop_sending(reply, self._refused):
             self._shut += 1

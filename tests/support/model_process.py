@@ -100,6 +100,7 @@ class Process:
         for name, value in {
             "cdc_sync.sync.utc_now": self.clock.now,
             "cdc_sync.sync.steady_clock": lambda now: now,
+            "cdc_sync.delivery.loop.steady_clock": lambda now: now,
             "cdc_sync.sync.TokenKeeper": lambda config, _file, *rest: _Keeper(config, None, *rest),
             "cdc_sync.customergauge.token.request_token": self._issue,
             "cdc_sync.delivery.loop.Sender": self._make_sender,
@@ -114,6 +115,7 @@ class Process:
         """The parts, opened where they are not."""
         if self._sync is None:
             sync = self._opened.enter_context(open_sync(self.config, redaction_of(self.config)))
+            self.witness.restarted()
             self.commit = sync.state.begin
             for state in (sync.state, sync.capture.state):
                 vars(state)["begin"] = self._watched(state.begin)

@@ -33,6 +33,7 @@ class ModelWitness:
     tracks: dict[str, Track] = field(default_factory=dict)
     flying: dict[str, datetime] = field(default_factory=dict)
     collected_only: list[tuple[ClaimedSent, Fate | None]] = field(default_factory=list)
+    left_behind: Mapping[str, datetime] = field(default_factory=dict)  #: by a process that died
     paused: bool = False
     pause_seen: bool = False  #: delivery has had the time to look
     waits_until: datetime | None = None  #: so long a 429 has asked everybody to wait
@@ -88,10 +89,16 @@ class ModelWitness:
 
     def died(self, claims: Mapping[str, datetime]) -> None:
         """The process is gone: what was claimed, or not recorded, is in doubt."""
-        self.in_doubt({**self.flying, **claims})
+        self.left_behind = {**self.flying, **claims}
+        self.in_doubt(self.left_behind)
         self.flying.clear()
         self.collected_only.clear()
         self.waits_until = None
+
+    def restarted(self) -> None:
+        """A new process ends the claims of the one that died: their minute runs from now on."""
+        self.in_doubt(dict.fromkeys(self.left_behind, self.source.clock.now()))
+        self.left_behind = {}
 
     def in_doubt(self, claims: Mapping[str, datetime]) -> None:
         """Nobody knows what became of these claims."""
@@ -129,7 +136,7 @@ class ModelWitness:
             track.confirms = within
             track.doubt_at = track.doubt_at if within else None
         elif fate.doubt:
-            track.doubt_at, track.confirms = sent.began, False
+            track.doubt_at, track.confirms = sent.ended, False
         elif fate.refuses:
             track.refused, track.refused_place = fields, track.place
             track.asked_again = False
