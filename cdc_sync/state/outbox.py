@@ -214,6 +214,7 @@ def _unsent(claimed: Claimed) -> dict[str, object]:
 _FREE: dict[str, object] = {"claimed_by": sa.null(), "claimed_until": sa.null()}
 _SENDABLE = (Status.PENDING, Status.WAITING, Status.SYNCED)
 _IS_SENDABLE = contract.c.status.in_([status.value for status in _SENDABLE])
+_IS_JUDGED = contract.c.held_run.is_(None)  # the guard's run goes on, or a person is to decide
 _INSTANT = contract.c.in_doubt.type
 _SETTLEMENT: Columns = {
     "id": sa.Text(),
@@ -280,10 +281,11 @@ def _settle_other(given: FromClause) -> sa.Update:
 
 @bulk_statement(_SETTLEMENT)
 def _settle_late(given: FromClause) -> sa.Update:
+    goes = sa.and_(_IS_SENDABLE, _IS_JUDGED)
     return _of(given).values(
         in_doubt=given.c.doubted,
-        status=case((_IS_SENDABLE, Status.PENDING.value), else_=contract.c.status),
-        next_attempt_at=case((_IS_SENDABLE, given.c.at), else_=contract.c.next_attempt_at),
+        status=case((goes, Status.PENDING.value), else_=contract.c.status),
+        next_attempt_at=case((goes, given.c.at), else_=contract.c.next_attempt_at),
     )
 
 
@@ -302,7 +304,7 @@ def _release(given: FromClause) -> sa.Update:
 
 def _as_sent(given: FromClause) -> ColumnElement[bool]:
     """Whether nothing newer was seen in the source while this payload was on its way."""
-    return sa.and_(contract.c.payload == given.c.sent, contract.c.held_run.is_(None), _IS_SENDABLE)
+    return sa.and_(contract.c.payload == given.c.sent, _IS_JUDGED, _IS_SENDABLE)
 
 
 def _newer_doubt(given: FromClause) -> ColumnElement[bool]:
@@ -323,7 +325,7 @@ def _is_back(given: FromClause) -> ColumnElement[bool]:
         contract.c.payload != given.c.sent,
         contract.c.payload == contract.c.acknowledged,
         contract.c.status == Status.PENDING.value,
-        contract.c.held_run.is_(None),
+        _IS_JUDGED,
         contract.c.gone_at.is_(None),
         _doubt_after(given).is_(None),
     )

@@ -23,7 +23,7 @@ from cdc_sync.rules.compare import Change
 from cdc_sync.rules.outcome import Claimed, Settlement
 from cdc_sync.source import horizon
 from cdc_sync.state import contracts, outbox, watermark
-from cdc_sync.state.tables import contract
+from cdc_sync.state.tables import BulkStatement, contract
 from tests.support.model_machine import Pipeline
 from tests.support.model_process import prepare
 
@@ -150,6 +150,15 @@ def an_answer_that_counts_for_a_newer_payload(patch: Patch) -> None:
     patch.setattr(outbox, "settle", settle)
 
 
+def a_late_answer_that_releases_what_the_guard_has_not_judged(patch: Patch) -> None:
+    patch.setattr(outbox, "_settle_late", BulkStatement(outbox._SETTLEMENT, _settle_late))
+
+
+def _settle_late(given: sa.FromClause) -> sa.Update:
+    values = {"in_doubt": given.c.doubted, "status": "pending", "next_attempt_at": given.c.at}
+    return sa.update(contract).where(contract.c.source_id == given.c.id).values(values)
+
+
 def a_payload_of_the_past(patch: Patch) -> None:
     first: dict[str, Payload] = {}
 
@@ -187,6 +196,7 @@ def a_refusal_that_is_tried_again(patch: Patch) -> None:
         a_diff_that_always_sends,
         a_reference_chosen_anew,
         an_answer_that_counts_for_a_newer_payload,
+        a_late_answer_that_releases_what_the_guard_has_not_judged,
         a_payload_of_the_past,
         a_refusal_that_is_tried_again,
     ],

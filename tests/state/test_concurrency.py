@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -42,12 +43,13 @@ def other(postgresql_url: str, state: Database) -> Iterator[Database]:
     opened.close()
 
 
-def see(state, payload, *, meanwhile=lambda: None):
+def see(state, payload, *, meanwhile=lambda: None, held_run=None):
     """Capture meets the row; something happens after it has looked at what is known."""
     row = Mapped(SourceId("1"), False, Reference("erp-1"), payload, ())
     with state.begin() as tx:
         changes = compare_page(tx, [row])
         meanwhile()
+        changes = [replace(change, held_run=held_run) for change in changes]
         contracts.record_changes(tx, changes, NOW)
 
 
@@ -129,6 +131,18 @@ def test_a_late_answer_does_not_send_what_was_refused_meanwhile(state):
     answer(state, frozen, OK, NOW + 2 * SECOND)
 
     assert facts(state, "status", "in_doubt") == ("rejected", NOW + 2 * SECOND)
+
+
+@pytest.mark.parametrize("verdict", [OK, LOST])
+def test_a_late_answer_does_not_send_what_the_guard_has_not_judged(state, verdict):
+    frozen, taken = lost_claim(state, taken_by="other")
+    answer(state, taken, OK, NOW + SECOND)
+    see(state, B, held_run=1)
+    answer(state, frozen, verdict, NOW + 2 * SECOND)
+
+    assert facts(state, "status", "held_run", "next_attempt_at") == ("pending", 1, None)
+    assert facts(state, "in_doubt") == (NOW + 2 * SECOND,)
+    assert claim(state, "other", NOW + 3 * SECOND) == []
 
 
 def test_one_that_lost_a_claim_does_not_take_it_anew_while_its_put_is_on_its_way(state):

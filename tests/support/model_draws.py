@@ -9,6 +9,7 @@ from tests.support.model_source import DELETED, LOOKBACK, STARTS, Column
 
 CODES = ("c1", "c2", "c3")
 IDS = st.integers(1, len(CODES))
+PLANS = st.sampled_from(("Gold", "Silver"))
 COLUMNS: st.SearchStrategy[Column] = st.one_of(
     st.tuples(st.just("plan"), st.sampled_from(("Gold", "Silver"))),
     st.tuples(st.just("plan"), st.sampled_from(("Gold", "Silver", DELETED))),

@@ -102,6 +102,37 @@ class Pipeline(RuleBasedStateMachine):
             self.process.sender.answer(place, fate)
             self.process.point()
 
+    @precondition(lambda self: self._under_way())
+    @rule(fate=draw.ANSWERS)
+    def answer_late(self, fate: Fate) -> None:
+        """Another daemon has ended the claims of what is on its way, and then it is answered."""
+        self.process.crash_in = self.process.state_fails_in = None
+        self.process.lose_claims()
+        self.witness.lost_claims()
+        while self._under_way():
+            self.answer(0, fate)
+        self.turn()
+        self.nothing_is_due_that_the_guard_has_not_judged()
+
+    @rule(row_id=draw.IDS, plan=draw.PLANS, fate=draw.ANSWERS)
+    def answer_late_beside_a_run_that_is_not_judged(
+        self, row_id: int, plan: str, fate: Fate
+    ) -> None:
+        self.process.crash_in = self.process.state_fails_in = None
+        self.insert(row_id, 0)
+        self._capture(reconcile, [])  # the first one is under no guard
+        self.deliver([])
+        self.update(row_id, ("plan", plan), 0)
+        self.time_passes(BEYOND_LOOKBACK)
+        self.poll([])
+        self.turn()
+        if self._under_way():
+            self.update_without_stamp(row_id, ("plan", f"{plan} Plus"))
+            self.process.between = [lambda: None, lambda: self.answer_late(fate)]
+            with self.process.alive() as sync:
+                reconcile(sync.capture, STILL)
+            self.process.between = []
+
     @rule(events=draw.EVENTS)
     def deliver(self, events: list[Event]) -> None:
         for _ in range(QUIET_TURNS):
@@ -202,6 +233,13 @@ class Pipeline(RuleBasedStateMachine):
         assert self.references.items() <= found.items(), f"{self.references} became {found}"
         assert len(set(found.values())) == len(found), f"two share a reference: {found}"
         self.references = found
+
+    @invariant()
+    def nothing_is_due_that_the_guard_has_not_judged(self) -> None:
+        if self.process.running:
+            due = [row for row in self.process.rows().values() if row.next_attempt_at]
+            unjudged = [row for row in due if row.held_run is not None]
+            assert not unjudged, f"{unjudged} go before the end of their run"
 
     @invariant()
     def the_watermark_passes_only_what_is_recorded(self) -> None:

@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,12 +17,16 @@ from structlog.testing import capture_logs
 
 from cdc_sync.config.load import load_config
 from cdc_sync.config.model import Config
+from cdc_sync.contract import SourceId
 from cdc_sync.customergauge.token import TokenKeeper
 from cdc_sync.customergauge.token_request import Issued
 from cdc_sync.errors import StateUnavailable, TokenUnavailable
+from cdc_sync.rules.guard import Held
+from cdc_sync.rules.outcome import Claimed
 from cdc_sync.source.reader import RowPage, Scan
-from cdc_sync.state import watermark
+from cdc_sync.state import outbox, watermark
 from cdc_sync.state.database import open_state
+from cdc_sync.state.lease import owner_id
 from cdc_sync.state.schema import upgrade_tables
 from cdc_sync.state.tables import contract
 from cdc_sync.sync import Sync, open_sync, redaction_of
@@ -61,6 +65,7 @@ def prepare(folder: Path) -> Config:
         "http://127.0.0.1:1",
         source={"lookback": f"{LOOKBACK.seconds}s", "page_size": 2, "deleted_when": _GONE},
         mapping={"reference": "{code}", "account": "account", "start": "start", "end": "end"},
+        guard={"min_contracts": 0},
         customergauge={"concurrency": CONCURRENCY, "timeout": f"{TIMEOUT.seconds}s"},
     )
     config = load_config(file, {})
@@ -104,6 +109,8 @@ class Process:
             "cdc_sync.sync.TokenKeeper": lambda config, _file, *rest: _Keeper(config, None, *rest),
             "cdc_sync.customergauge.token.request_token": self._issue,
             "cdc_sync.delivery.loop.Sender": self._make_sender,
+            "cdc_sync.state.outbox._still_ours": _still_ours,
+            "cdc_sync.capture.guard.judge_run": lambda *_: Held(),  # it defers, and holds nothing
             "cdc_sync.delivery.loop.time": SimpleNamespace(monotonic=self.clock.monotonic),
             "cdc_sync.source.reader.Scan.changed_page": self._paged(Scan.changed_page),
             "cdc_sync.source.reader.Scan.full_page": self._paged(Scan.full_page),
@@ -166,6 +173,11 @@ class Process:
         """The contract table as it stands, by source id."""
         with self.sync.state.read() as tx:
             return {row.source_id: row for row in tx.execute(sa.select(contract))}
+
+    def lose_claims(self) -> None:
+        """Another daemon takes this one for dead, and ends its claims."""
+        with self.commit() as tx:
+            outbox.free_claims_of(tx, owner_id(), [], self.clock.now())
 
     def watermark(self) -> datetime | None:
         """The stored watermark."""
@@ -253,6 +265,12 @@ class Process:
             return self.clock.now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
         connection.create_function("strftime", 2, strftime)
+
+
+def _still_ours(tx: Connection, claims: Sequence[Claimed]) -> set[SourceId]:
+    """As where several daemons share a state: another may have ended a claim."""
+    query = sa.select(contract.c.source_id).where(contract.c.claimed_by == owner_id())
+    return {SourceId(row[0]) for row in tx.execute(query)} & {one.source_id for one in claims}
 
 
 def _instant(tx: Connection) -> datetime | None:

@@ -34,6 +34,7 @@ class ModelWitness:
     flying: dict[str, datetime] = field(default_factory=dict)
     collected_only: list[tuple[ClaimedSent, Fate | None]] = field(default_factory=list)
     left_behind: Mapping[str, datetime] = field(default_factory=dict)  #: by a process that died
+    late: set[str] = field(default_factory=set)  #: their claims were ended by another daemon
     paused: bool = False
     pause_seen: bool = False  #: delivery has had the time to look
     waits_until: datetime | None = None  #: so long a 429 has asked everybody to wait
@@ -84,8 +85,11 @@ class ModelWitness:
         """Delivery has committed: what was collected counts."""
         collected, self.collected_only = self.collected_only, []
         for sent, fate in collected:
-            if fate is not None:
+            if fate is not None and sent.task.source_id in self.late:
+                self._count_late(sent, fate)
+            elif fate is not None:
                 self._count(sent, fate)
+            self.late.discard(sent.task.source_id)
 
     def died(self, claims: Mapping[str, datetime]) -> None:
         """The process is gone: what was claimed, or not recorded, is in doubt."""
@@ -94,6 +98,11 @@ class ModelWitness:
         self.flying.clear()
         self.collected_only.clear()
         self.waits_until = None
+
+    def lost_claims(self) -> None:
+        """Another daemon has ended the claims of what is on its way: their answers come late."""
+        self.late = set(self.flying)
+        self.in_doubt(dict.fromkeys(self.flying, self.source.clock.now()))
 
     def restarted(self) -> None:
         """A new process ends the claims of the one that died: their minute runs from now on."""
@@ -126,6 +135,10 @@ class ModelWitness:
     def _changed(self, source_id: str, place: int) -> bool:
         """Whether the row was anything else since."""
         return place + 1 < len(self.source.states[source_id])
+
+    def _count_late(self, sent: ClaimedSent, fate: Fate) -> None:
+        if fate.status == 200 or fate.doubt or sent.task.in_doubt is not None:
+            self.in_doubt({sent.task.source_id: sent.doubted_at})
 
     def _count(self, sent: ClaimedSent, fate: Fate) -> None:
         track = self.tracks[sent.task.source_id]
