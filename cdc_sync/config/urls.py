@@ -19,7 +19,9 @@ _DATABASE_URL = re.compile(
     re.DOTALL,
 )
 _SECRET_PARAMETER = re.compile(
-    r"(?P<name>[?&][^=&]*(?:password|passwd|pwd|secret|token|private_key|credentials_base64|odbc_connect)[^=&]*=)[^&]*"
+    r"(?P<name>[?&][^=&]*(?:password|passwd|pwd|secret|token|private_key|credentials_base64"
+    r"|odbc_connect)[^=&]*=)[^&]*",
+    re.IGNORECASE,
 )
 
 POSTGRESQL, MYSQL, SQLITE = "postgresql+psycopg", "mysql+pymysql", "sqlite"

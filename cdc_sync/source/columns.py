@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -29,13 +29,15 @@ class WatermarkColumn:
     """The watermark column: its type, the zone of its times, and how the driver gives them.
 
     `zone` is the one people write and read its times in; `naive_zone` that of the values that
-    come without one (None: they come with one). `form` is set where the values are texts.
+    come without one (None: they come with one, and instants are sent in `sent_zone`). `form` is set
+    where the values are texts.
     """
 
     type: WatermarkType
     zone: ZoneInfo
     naive_zone: ZoneInfo | None
     form: TextForm | None = None
+    sent_zone: tzinfo = UTC
 
     def value_of(self, raw: object) -> WatermarkValue | None:
         """A value of the column as an instant or a number; None for one that is neither."""
@@ -63,7 +65,7 @@ class WatermarkColumn:
             return value
         whole = value.replace(microsecond=0)
         if self.naive_zone is None:
-            return whole
+            return whole.astimezone(self.sent_zone)
         wall = _wall_clock(whole, self.naive_zone)
         if self.form is not None:
             return wall.isoformat(sep=self.form.separator)[: self.form.length]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -43,6 +43,8 @@ _NO_KEYS = {
     ColumnKind.REAL: "it shows fewer digits than it compares by",
     ColumnKind.BIT: "it shows bytes, and compares as a number",
 }
+# Of a value that is none of its column's; some drivers say so themselves.
+_NO_VALUE = (exc.DataError, ValueError, OverflowError)
 _TYPES = {
     ColumnKind.TIMESTAMPTZ: WatermarkType.TIMESTAMPTZ,
     ColumnKind.TIMESTAMP: WatermarkType.TIMESTAMP,
@@ -198,7 +200,7 @@ class Scan:
         forms = [forms for source_id in ids if (forms := self._stored_forms(source_id))]
         try:
             found = self._read(self.statements.by_id(forms))
-        except exc.DataError:
+        except _NO_VALUE:
             # One that is no value of the id's column, which was another, is no row's.
             half = len(ids) // 2
             return self._with_ids(ids[:half]) + self._with_ids(ids[half:]) if half else []
@@ -229,7 +231,7 @@ class Scan:
         statement = self.statements.anywhere([forms] if forms else [])
         try:
             rows = self.connection.execute(statement).all()
-        except exc.DataError:
+        except _NO_VALUE:
             return None  # a reference, or a typing error: no value of the id's column at all
         for raw in map(tuple, rows):
             row = self._row(raw[:-1])
@@ -350,8 +352,12 @@ class Scan:
         return types, (*declared, *kinds[len(declared) :])
 
     def _watermark_column(self, kind: ColumnKind) -> WatermarkColumn:
+        sent_zone: tzinfo = UTC
         if kind in (ColumnKind.ANY, ColumnKind.TIME):
-            kind = self._kind_of_value(kind)
+            value = self.connection.execute(self.statements.some_watermarks(1)).scalar()
+            kind = _kind_of_value(value, kind)
+            # Some drivers take no other zone than the one that they give.
+            sent_zone = getattr(value, "tzinfo", None) or UTC
         if kind is ColumnKind.ANY:
             return detect_watermark_column(self.connection, self.statements, self.zone)
         if kind not in _TYPES:
@@ -360,15 +366,15 @@ class Scan:
                 hint="Name one in `source.watermark` that grows with every change.",
             )
         naive = None if kind is ColumnKind.TIMESTAMPTZ else self.zone
-        return WatermarkColumn(_TYPES[kind], self.zone, naive)
+        return WatermarkColumn(_TYPES[kind], self.zone, naive, sent_zone=sent_zone)
 
-    def _kind_of_value(self, kind: ColumnKind) -> ColumnKind:
-        """The kind of the watermark column by a value of it, as far as that says more."""
-        value = self.connection.execute(self.statements.some_watermarks(1)).scalar()
-        if isinstance(value, datetime):
-            return ColumnKind.TIMESTAMPTZ if value.tzinfo else ColumnKind.TIMESTAMP
-        if isinstance(value, date):
-            return ColumnKind.DATE
-        if isinstance(value, Decimal):
-            return ColumnKind.NUMBER
-        return ColumnKind.TIMESTAMP if kind is ColumnKind.TIME else kind
+
+def _kind_of_value(value: object, kind: ColumnKind) -> ColumnKind:
+    """The kind of the watermark column by a value of it, as far as that says more."""
+    if isinstance(value, datetime):
+        return ColumnKind.TIMESTAMPTZ if value.tzinfo else ColumnKind.TIMESTAMP
+    if isinstance(value, date):
+        return ColumnKind.DATE
+    if isinstance(value, Decimal):
+        return ColumnKind.NUMBER
+    return ColumnKind.TIMESTAMP if kind is ColumnKind.TIME else kind

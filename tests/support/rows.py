@@ -7,13 +7,27 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, oracle
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+FIREBIRD = "firebird.firebird"  # its dialect's name
+
+
+class _InUTC(TypeDecorator[datetime]):
+    """A time without zone: Firebird's driver takes no zone but its own."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        return value and value.astimezone(UTC).replace(tzinfo=None)
+
 
 #: With digits of a second, and with a zone where the database has one (MySQL: an instant).
 INSTANT = (
     sa.DateTime(timezone=True)
     .with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
     .with_variant(oracle.TIMESTAMP(timezone=True), "oracle")
+    .with_variant(_InUTC(), FIREBIRD)
 )
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)  # a stamp that every horizon has passed
 
@@ -59,7 +73,8 @@ class Rows:
             return
         if self._engine.dialect.name == "duckdb":  # it cannot in a table with an index
             self.execute(f"DROP INDEX IF EXISTS ix_{self.table.name}_updated_at")
-        self.execute(f"ALTER TABLE {self.table.name} RENAME COLUMN {old} TO {new}")
+        verb = "ALTER" if self._engine.dialect.name == FIREBIRD else "RENAME"
+        self.execute(f"ALTER TABLE {self.table.name} {verb} COLUMN {old} TO {new}")
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:

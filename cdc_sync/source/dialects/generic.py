@@ -83,11 +83,11 @@ class Generic(Dialect):
                 method()
 
     def server_name(self, connection: Connection) -> str:
-        # A dialect that is made from another's says the other's version.
-        return connection.dialect.name
+        # Not its version: a dialect that is made from another's says the other's.
+        return connection.engine.url.get_backend_name()
 
     def remark(self, connection: Connection) -> Remark:
-        name = connection.dialect.name
+        name = self.server_name(connection)
         return Remark(
             f"cdc-sync does not know {name}: it sees no open transactions there, sets no time-out"
             " and cannot make its sessions read-only",
@@ -112,11 +112,14 @@ class Generic(Dialect):
         return as_utc(value)
 
     def open_transactions(self, connection: Connection, rows: Select[Any]) -> TransactionSnapshot:
-        why = f"cdc-sync cannot ask {connection.dialect.name} for its open transactions"
+        why = f"cdc-sync cannot ask {self.server_name(connection)} for its open transactions"
         return TransactionSnapshot(self.clock(connection), unavailable_reason=why)
 
     def index_statement(self, index: str, table: str, columns: str) -> None:
         return None  # the database may have none, or the dialect does not read them
+
+    def error_message(self, error: BaseException | None) -> str:
+        return " ".join(str(error).split())  # some say what is wrong in the lines that follow
 
     def error_meaning(self, error: BaseException | None) -> ErrorMeaning | None:
         state = _sqlstate(error)
