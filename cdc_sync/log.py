@@ -21,7 +21,6 @@ _QUIET = (
     "requests_oauthlib",
     "oauthlib",
     "urllib3",
-    "aiohttp",
     "asyncio",
     "apscheduler",
     "alembic",

@@ -3,14 +3,14 @@
 Every request has one deadline as a whole.
 """
 
-import ssl
 from collections import deque
-from collections.abc import Callable
-from types import SimpleNamespace
+from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
-import aiohttp
-from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession
+from pyreqwest.client import ClientBuilder
+from pyreqwest.exceptions import DetailedPyreqwestError, RequestError, RequestTimeoutError
+from pyreqwest.request import StreamRequest
+from pyreqwest.response import Response
 
 from cdc_sync import __version__
 from cdc_sync.config.model import CustomerGaugeConfig
@@ -19,32 +19,8 @@ from cdc_sync.log import Redaction
 from cdc_sync.rules.verdict import Answer, NoAnswer, Reply
 
 BODY_READ = 64 * 1024  # bytes of an answer that are read
-
-
-class _Broken(Exception):  # a name for a state, not an error of ours
-    """The connection died under a request."""
-
-
-async def _never_twice(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    # aiohttp repeats a PUT by itself, once, on a kept connection that dies under it, and has no
-    # switch for that; an exception that it does not know stops it.
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise  # nothing was sent
-    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-        raise _Broken(type(error).__name__) from error
-
-
-async def _tell(_: ClientSession, request: SimpleNamespace, __: object) -> None:
-    departure: Departure = request.trace_request_ctx
-    departure.went_out()
-
-
-def _traces() -> list[aiohttp.TraceConfig]:
-    trace = aiohttp.TraceConfig()
-    trace.on_request_headers_sent.append(_tell)
-    return [trace]
+# Of the library's errors only this one proves that nothing left; its ConnectError does not.
+_NOT_CONNECTED = "client error (Connect)"
 
 
 class Request(NamedTuple):
@@ -83,51 +59,48 @@ class Client:
         self._base = config.imports_url
         self._redact = redact
         self._headers: tuple[str, dict[str, str]] = ("", {})
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=config.concurrency + 1,
-                ssl=ssl.create_default_context() if self._base.startswith("https") else True,
-            ),
-            timeout=aiohttp.ClientTimeout(total=config.timeout.total_seconds()),
-            middlewares=(_never_twice,),
-            auto_decompress=True,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # It costs each request a tenth, so only where a rate is to be kept.
-            trace_configs=_traces() if config.rate_limit else None,
+        # To tell the departure costs each request a tenth, so only where a rate is to be kept.
+        self._tells_departures = config.rate_limit is not None
+        self._client = (
+            ClientBuilder()
+            .timeout(config.timeout)
+            .follow_redirects(False)
+            .no_proxy()
+            .pool_max_idle_per_host(config.concurrency)
+            .build()
         )
 
     async def put(self, request: Request, token: Token, departure: Departure) -> Reply:
         """What came back for one PUT; `departure` is told when it goes out."""
         try:
-            async with self._session.put(
-                f"{self._base}/{request.path}",
-                data=request.body,
-                headers=self._headers_of(token),
-                allow_redirects=False,
-                trace_request_ctx=departure,
-            ) as response:
-                return Answer(
-                    response.status, response.headers.get("Retry-After"), await self._body(response)
-                )
-        except aiohttp.ClientConnectorError as error:
-            return NoAnswer(self._redact(f"no connection ({_reason(error)})"), doubt=False)
-        except TimeoutError:
+            async with self._built(request, token, departure) as response:
+                return Answer(response.status, _wait_in(response), await self._body(response))
+        except RequestTimeoutError:
             return NoAnswer("no answer in time", doubt=True)
-        except (_Broken, aiohttp.ClientError, OSError) as error:
-            return NoAnswer(f"the connection broke ({_reason(error)})", doubt=True)
+        except RequestError as error:
+            causes = _causes(error)
+            reason = self._redact(causes[-1][:200])
+            if _NOT_CONNECTED in causes:
+                return NoAnswer(f"no connection ({reason})", doubt=False)
+            return NoAnswer(f"the connection broke ({reason})", doubt=True)
 
     async def close(self) -> None:
         """Closes every connection."""
-        await self._session.close()
+        await self._client.close()
 
-    async def _body(self, response: ClientResponse) -> bytes:
+    def _built(self, request: Request, token: Token, departure: Departure) -> StreamRequest:
+        builder = self._client.put(f"{self._base}/{request.path}").headers(self._headers_of(token))
+        builder = builder.streamed_read_buffer_limit(0)  # the status counts, whatever follows
+        if not self._tells_departures:
+            return builder.body_bytes(request.body).build_streamed()
+        # A body is asked for once its connection is there, and goes out at once.
+        length = str(len(request.body))
+        body = _departing(request.body, departure)
+        return builder.header("Content-Length", length).body_stream(body).build_streamed()
+
+    async def _body(self, response: Response) -> bytes:
         # 2xx speaks by its status alone; the body is read so that the connection can be kept.
-        length = response.content_length
-        if length is not None and length > BODY_READ:
-            body = await _first(response, BODY_READ)
-            response.close()
-        else:
-            body = await _first(response, BODY_READ)
+        body = await _first(response, BODY_READ)
         return (
             body
             if response.status < 300
@@ -147,24 +120,33 @@ class Client:
         return self._headers[1]
 
 
-async def _first(response: ClientResponse, limit: int) -> bytes:
+async def _departing(body: bytes, departure: Departure) -> AsyncIterator[bytes]:
+    departure.went_out()
+    yield body
+
+
+def _wait_in(response: Response) -> str | None:
+    try:
+        return response.get_header("Retry-After")
+    except ValueError:
+        return None  # bytes that are no text
+
+
+async def _first(response: Response, limit: int) -> bytes:
     """At most `limit` bytes of a body; a body that breaks off has said what it had said."""
     chunks: list[bytes] = []
     try:
-        while limit > 0 and not response.content.at_eof():
-            chunk = await response.content.read(limit)
-            chunks.append(chunk)
+        while limit > 0 and (chunk := await response.body_reader.read_chunk()) is not None:
+            chunks.append(bytes(chunk[:limit]))
             limit -= len(chunk)
-    except (TimeoutError, aiohttp.ClientError, OSError):
-        response.close()
-    if limit <= 0:
-        response.close()
+    except RequestError:
+        pass
     return b"".join(chunks)
 
 
-def _reason(error: BaseException) -> str:
-    words = str(error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error)
-    return " ".join(words.split())[:200] or type(error).__name__
+def _causes(error: DetailedPyreqwestError) -> list[str]:
+    """What the library says, the outermost first."""
+    return [cause["message"] for cause in error.details["causes"] or ()] or [error.message]
 
 
 class Window:

@@ -8,7 +8,15 @@ import pytest
 from cdc_sync.cli.app import COMMANDS, click_command
 from tests.support.bench import Bench
 
-SERVERS_AND_CLIENTS = {"aiohttp", "requests", "starlette", "uvicorn", "alembic", "apscheduler"}
+SERVERS_AND_CLIENTS = {
+    "pyreqwest",
+    "uvloop",
+    "requests",
+    "starlette",
+    "uvicorn",
+    "alembic",
+    "apscheduler",
+}
 FOR_THE_STATE = {*SERVERS_AND_CLIENTS, "cdc_sync.source", "cdc_sync.capture", "structlog"}
 FOR_HELP = {*FOR_THE_STATE, "sqlalchemy", "pydantic", "cdc_sync.config"}
 
