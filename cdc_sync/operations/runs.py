@@ -8,7 +8,13 @@ from typing import Any
 from cdc_sync.capture.loop import Loops, save_last_poll
 from cdc_sync.contract import Status
 from cdc_sync.errors import CdcSyncError
-from cdc_sync.operations.status import HELD, REJECTED, WAITING, describe_late
+from cdc_sync.operations.status import (
+    HELD,
+    REJECTED,
+    describe_late,
+    describe_waiting,
+    missing_accounts,
+)
 from cdc_sync.state import contracts, control, history
 from cdc_sync.state.history import Run
 from cdc_sync.state.values import Balance
@@ -17,6 +23,7 @@ from cdc_sync.wording import format_count
 
 _FOR_PEOPLE = (
     "why",
+    "missing_accounts",
     "adopted",
     "there",
     "recreated",
@@ -78,6 +85,7 @@ def build_report(sync: Sync, run: Run, before: Counter[str]) -> dict[str, Any]:
     adopted = delivered["adopted"]
     with sync.state.read() as tx:
         counts = contracts.count_by_status(tx)
+        accounts = missing_accounts(tx) if counts[Status.WAITING] else []
         why = contracts.find_example_error(tx, Status.PENDING) if counts[Status.PENDING] else None
     return {
         "rows": run.rows,
@@ -92,6 +100,7 @@ def build_report(sync: Sync, run: Run, before: Counter[str]) -> dict[str, Any]:
         "unchanged": run.unchanged,
         "rejected": counts[Status.REJECTED],
         "waiting": counts[Status.WAITING],
+        "missing_accounts": accounts,
         "held": counts[Status.HELD],
         "gone": run.gone,
         "left": counts[Status.PENDING],
@@ -123,7 +132,7 @@ def describe_report(report: dict[str, Any], limit: int | None = None) -> str:
         report["gone"] and f"{report['gone']:,} gone from the source.",
         balance and describe_balance(balance),
         report["rejected"] and f"{report['rejected']:,} {REJECTED}",
-        waiting and f"{format_count(waiting, 'waits for its', 'wait for their')} {WAITING}",
+        waiting and describe_waiting(waiting, report["missing_accounts"]),
         report["late"] and f"{describe_late(report['late'], report['late_seconds'])}.",
         missed
         and f"{format_count(missed, 'change')} found that no poll had seen, with stamps"

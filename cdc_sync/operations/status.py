@@ -8,13 +8,15 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import Connection
+
 from cdc_sync.config.model import Config
 from cdc_sync.config.units import Rate
-from cdc_sync.contract import Status
+from cdc_sync.contract import Payload, Status, fields_of
 from cdc_sync.rules.gate import ApiStatus
 from cdc_sync.rules.pace import Pace, SharedPace
 from cdc_sync.rules.watermark import Watermark, lag_seconds, write_watermark
-from cdc_sync.state import contracts, control, history, holds, watermark
+from cdc_sync.state import contracts, control, history, holds, lookup, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.history import STOPPED
 from cdc_sync.state.lease import has_ended
@@ -49,6 +51,7 @@ def read_status(state: Database, now: datetime, limit: Rate | None = None) -> di
         mark = watermark.read(tx)
         counts = contracts.count_by_status(tx)
         examples = holds.list_examples(tx) if counts[Status.HELD] else []
+        accounts = missing_accounts(tx) if counts[Status.WAITING] else []
         late = history.count_late(tx, now - LATE_FOR)
     horizon = stored.load(HorizonReport) or HorizonReport()
     presence = stored.load(Presence)
@@ -62,6 +65,7 @@ def read_status(state: Database, now: datetime, limit: Rate | None = None) -> di
                 watermark.read_to(mark, horizon), horizon.clock, horizon.taken_at, now
             ),
         },
+        "missing_accounts": accounts,
         "contracts": {status.value: counts[status] for status in Status},
         "last_poll": _poll(stored.load(PollReport), now),
         "last_reconcile": document_of(stored.load(ReconcileReport)),
@@ -92,6 +96,26 @@ def watermark_document(known: Watermark, horizon: HorizonReport) -> dict[str, An
         "read_to": write_watermark(watermark.read_to(known, horizon)),
         "held_back_by": horizon.held_back_by,
     }
+
+
+def missing_accounts(tx: Connection) -> list[str]:
+    """Returns the accounts that contracts wait for, of so many contracts as are looked at."""
+    stuck = lookup.list_stuck(tx, Status.WAITING, ACCOUNTS_READ)
+    names = (fields_of(Payload(one.payload)).get("account") for one in stuck)
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def describe_waiting(count: int, accounts: list[str]) -> str:
+    """Says how many contracts wait for which accounts, and the ways on."""
+    waits = format_count(count, "contract waits", "contracts wait")
+    many = "at least " if count > ACCOUNTS_READ else ""
+    lack = format_count(
+        len(accounts), "account that CustomerGauge lacks", "accounts that CustomerGauge lacks"
+    )
+    names = ", ".join(accounts[:ACCOUNTS_NAMED])
+    more = len(accounts) - ACCOUNTS_NAMED
+    rest = f" and {more:,} more" if more > 0 else ""
+    return f"{waits} for {many}{lack}: {names}{rest}. {_CREATE}"
 
 
 def _slowed_to(pace: SharedPace | None, now: datetime, limit: Rate | None) -> float | None:
@@ -187,7 +211,8 @@ def hold_document(
 
 def public_document(document: dict[str, Any]) -> dict[str, Any]:
     """Returns the document with the keys of `status --json` alone."""
-    public = {name: value for name, value in document.items() if name != "hold"}
+    internal = ("hold", "missing_accounts")
+    public = {name: value for name, value in document.items() if name not in internal}
     private = (("daemon", "age_seconds"), ("last_poll", "good_age_seconds"), ("api", "since"))
     for section, extra in private:
         keys = document[section]
@@ -212,12 +237,16 @@ _HINTS = {
     "forbidden": "Have CustomerGauge let this client PUT contracts.",
 }
 REJECTED = "rejected: cdc-sync contracts list --status rejected"
-WAITING = "account: cdc-sync contracts list --status waiting"
+_CREATE = (
+    "Create them there, and then: cdc-sync retry --all; or set"
+    " `customergauge.create_missing_accounts`. Each: cdc-sync contracts list --status waiting"
+)
+ACCOUNTS_NAMED = 3
+ACCOUNTS_READ = 1000  # contracts, of whose accounts status knows
 HELD = "held by the guard: cdc-sync approve, or cdc-sync discard"
 #: What is said of one contract and of many.
 _STUCK = {
     "rejected": (f"contract is {REJECTED}", f"contracts are {REJECTED}"),
-    "waiting": (f"contract waits for its {WAITING}", f"contracts wait for their {WAITING}"),
     "held": (f"contract is {HELD}", f"contracts are {HELD}"),
 }
 
@@ -243,6 +272,8 @@ def find_troubles(
     for status, (one, many) in _STUCK.items():
         if count := document["contracts"][status]:
             yield Trouble(status, format_count(count, one, many), count)
+    if count := document["contracts"]["waiting"]:
+        yield Trouble("waiting", describe_waiting(count, document["missing_accounts"]), count)
     if unexplained := (document["balance"] or {}).get("unexplained"):
         message = f"Unexplained: {format_count(unexplained, 'row')} of the source."
         yield Trouble("unexplained", message, unexplained)

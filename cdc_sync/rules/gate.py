@@ -23,6 +23,7 @@ from cdc_sync.rules.verdict import (
     Unavailable,
     Verdict,
     backoff,
+    is_about_account,
     meaning_of,
 )
 from cdc_sync.wording import format_problems
@@ -103,9 +104,11 @@ class Gate:
         match verdict:
             case Accepted():
                 return OPEN
-            case Refused() | AccountMissing():
+            case Refused():
                 return self._after_refusal(verdict, now, who)
-            case TryLater():
+            case AccountMissing() if self.state is ApiState.REFUSING:
+                return self._shut(self.state, self.reason or "", now, REFUSING_PROBE)
+            case AccountMissing() | TryLater():
                 return self._opened()
             case Throttled(asked):
                 return self._shut(
@@ -137,7 +140,7 @@ class Gate:
     def _opened(self) -> "Gate":
         return replace(Gate(), refused=self.refused)
 
-    def _after_refusal(self, verdict: Refused | AccountMissing, now: datetime, who: str) -> "Gate":
+    def _after_refusal(self, verdict: Refused, now: datetime, who: str) -> "Gate":
         # One that is refused again and again says nothing of the others.
         is_known = len(self.refused) >= REFUSING_AFTER
         refused = self.refused if is_known else self.refused | {who}
@@ -184,13 +187,9 @@ OPEN = Gate()
 
 def count_refusals(refused: int, reply: Reply) -> int:
     """Returns how many contracts in a row are refused after this reply; failures are skipped."""
-    match meaning_of(reply):
-        case Meaning.ACCEPTED:
-            return 0
-        case Meaning.INVALID | Meaning.REFUSED:
-            return refused + 1
-        case _:
-            return refused
+    if meaning_of(reply) is Meaning.ACCEPTED:
+        return 0
+    return refused + 1 if _is_refusal(reply) else refused
 
 
 def should_stop_sending(reply: Reply, refused: int) -> bool:
@@ -198,7 +197,11 @@ def should_stop_sending(reply: Reply, refused: int) -> bool:
 
     For the loop that sends: the gate judges likewise, but only once answers are collected.
     """
-    meaning = meaning_of(reply)
-    if meaning in (Meaning.INVALID, Meaning.REFUSED):
+    if _is_refusal(reply):
         return refused >= REFUSING_AFTER
-    return meaning in STOPS_ALL
+    return meaning_of(reply) in STOPS_ALL
+
+
+def _is_refusal(reply: Reply) -> bool:
+    is_refused = meaning_of(reply) in (Meaning.INVALID, Meaning.REFUSED)
+    return is_refused and not is_about_account(reply)

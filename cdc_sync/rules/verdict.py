@@ -2,7 +2,8 @@
 
 status                 for the contract (rules.outcome)       for all others (rules.gate)
 200 201 202 204        synced                                 go on
-400 422                rejected, or waits for its account     stop after 20 in a row
+400 422                rejected                               stop after 20 in a row
+400 422, account alone waits for its account                  go on
 413 414 415            rejected                               stop after 20 in a row
 401 403                goes again                             a new token; then stop
 404 405, any 3xx       goes again                             stop: the address is wrong
@@ -240,14 +241,28 @@ def _quote(answer: Answer) -> str:
     return f"{answer.status} {_shown(words)}".rstrip()
 
 
-def _refusal(answer: Answer, sent: Payload) -> Refused | AccountMissing:
+def is_about_account(reply: Reply) -> bool:
+    """Whether a reply refuses nothing but the account, which says nothing of other contracts."""
+    return (
+        isinstance(reply, Answer)
+        and meaning_of(reply) is Meaning.INVALID
+        and set(_errors(reply)) == {"account"}
+    )
+
+
+def _errors(answer: Answer) -> dict[str, object]:
     errors = json_object(answer.body).get("errors")
-    if not isinstance(errors, dict) or not errors:
+    return errors if isinstance(errors, dict) else {}
+
+
+def _refusal(answer: Answer, sent: Payload) -> Refused | AccountMissing:
+    errors = _errors(answer)
+    if not errors:
         return Refused((Problem("", _quote(answer)),))
     problems = tuple(Problem(_shown(field), _words(texts)) for field, texts in errors.items())
     account = fields_of(sent).get("account")
     sound = account is not None and 0 < len(account) <= ACCOUNT_MAX
-    return AccountMissing(problems) if sound and set(errors) == {"account"} else Refused(problems)
+    return AccountMissing(problems) if sound and is_about_account(answer) else Refused(problems)
 
 
 def _words(texts: object) -> str:

@@ -65,6 +65,27 @@ def test_what_nobody_can_reach_is_the_reason_why_contracts_wait(
     assert "See: cdc-sync contracts list --status pending" in said
 
 
+def test_missing_accounts_are_counted_and_named_with_the_ways_on(tmp_path: Path) -> None:
+    with running_sandbox(strict_accounts=True) as strict:
+        bench = Bench.with_contracts(tmp_path, strict, customergauge={"base_url": strict.url})
+        values = ", ".join(f"({n}, 'Firm {n % 5}', '2026-01-01', {NOW})" for n in range(100, 140))
+        bench.source(
+            "DELETE FROM contracts",
+            "INSERT INTO contracts (id, account_name, start_date, updated_at) VALUES " + values,
+        )
+        ran = bench.run("once")
+        status = bench.run("status").out
+
+    says = (
+        "40 contracts wait for 5 accounts that CustomerGauge lacks: Firm 0, Firm 1, Firm 2 and 2 more."
+        " Create them there, and then: cdc-sync retry --all; or set"
+        " `customergauge.create_missing_accounts`."
+    )
+    assert says in ran.out
+    assert f"NOT WELL: {says}" in status
+    assert ran.code == 1
+
+
 def test_a_first_few_are_sent_with_their_accounts(tmp_path: Path) -> None:
     with running_sandbox(strict_accounts=True) as strict:
         keys = {"create_missing_accounts": True}

@@ -72,6 +72,18 @@ def test_what_waits_for_an_account_goes_when_another_contract_of_it_is_taken(sit
     assert site.statuses() == {"synced": 3, "waiting": 1}
 
 
+def test_contracts_whose_accounts_are_missing_hold_up_no_others(site):
+    site.open(ACCOUNTS)
+    make(site, "ACME")
+    site.rows.add(*({"id": n, "account_name": f"Missing {n}"} for n in range(60)))
+    site.rows.add(*({"id": n, "account_name": "ACME"} for n in range(60, 80)))
+    site.capture()
+    site.deliver()
+
+    assert site.statuses() == {"waiting": 60, "synced": 20}
+    assert site.sync.delivery.stopped_by() is None
+
+
 def test_no_account_is_made_where_nobody_wants_it(site):
     site.open(ACCOUNTS).add(2)
     site.deliver()

@@ -122,6 +122,16 @@ def test_twenty_refusals_in_a_row_make_us_suspect_the_set_up():
     assert after(OK, gate=gate) == gate.resumed(NOW) == Gate()
 
 
+def test_a_missing_account_is_its_contracts_affair():
+    missing = AccountMissing(BAD.problems)
+    assert after(*[missing] * 5 * REFUSING_AFTER).room(NOW, 50) == 50
+
+    suspected = after(*[BAD] * REFUSING_AFTER)
+    probed = after(missing, gate=suspected.claimed(), now=suspected.shut_until)
+    assert (probed.state, probed.reason) == (ApiState.REFUSING, "start: is bad")
+    assert probed.room(probed.shut_until, 50) == 1
+
+
 def test_one_contract_that_is_refused_again_and_again_says_nothing_of_the_set_up():
     gate = Gate()
     for number in range(5 * REFUSING_AFTER):
