@@ -76,6 +76,12 @@ def check_watermark(facts: SourceFacts, config: Config) -> Iterator[Finding]:
             " texts compare letter by letter, so that a poll may pass some",
             hint="Write them all as 2026-01-31 12:00:00.",
         )
+    if facts.whole_days and facts.rows >= MANY and facts.least != facts.greatest:
+        yield Finding(
+            "watermark",
+            f"{name} seems to hold whole days: polls do not see what changes later on such a day",
+            hint="Name a column in `source.watermark` with a time of day.",
+        )
     if facts.ahead:
         yield _ahead(name, facts)
 

@@ -39,6 +39,11 @@ class WatermarkColumn:
     form: TextForm | None = None
     sent_zone: tzinfo = UTC
 
+    @property
+    def is_in_days(self) -> bool:
+        """Whether a bound is the start of a day."""
+        return self.type is WatermarkType.DATE or (self.form is not None and self.form.length == 10)
+
     def value_of(self, raw: object) -> WatermarkValue | None:
         """A value of the column as an instant or a number; None for one that is neither."""
         if isinstance(raw, str):

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, exc
@@ -31,7 +32,8 @@ class SourceFacts:
 
     `least` and `greatest` are of the watermark column, which is without zone where `naive`; None
     for one that no calendar has; `forms` are texts of it that are written in different ways, where
-    it holds texts. `ahead` rows are stamped later than `AHEAD` after `clock`.
+    it holds texts. `whole_days`: its times are midnights. `ahead` rows are stamped later than
+    `AHEAD` after `clock`.
     """
 
     rows: int
@@ -44,6 +46,7 @@ class SourceFacts:
     ahead: int
     forms: tuple[str, ...]
     naive: bool
+    whole_days: bool
     clock: datetime
 
 
@@ -65,8 +68,14 @@ def count_facts(scan: Scan, clock: datetime) -> SourceFacts:
         ahead=0 if is_number else scan.count_after(column.bound(clock + AHEAD)),
         forms=written_forms(scan.connection, statements) if column.form else (),
         naive=column.naive_zone is not None,
+        whole_days=not column.is_in_days
+        and all(_is_midnight(column.value_of(raw), scan.zone) for raw in (least, greatest)),
         clock=clock,
     )
+
+
+def _is_midnight(value: WatermarkValue | None, zone: ZoneInfo) -> bool:
+    return isinstance(value, datetime) and value.astimezone(zone).time() == time()
 
 
 def missing_index(scan: Scan) -> str | None:

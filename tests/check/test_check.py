@@ -217,3 +217,13 @@ def test_the_index_that_is_advised_has_names_that_are_quoted(
     bench.source('ALTER TABLE contracts RENAME TO "my contracts"')
 
     assert "ON `my contracts` (updated_at, id);" in bench.run("check").out
+
+
+@pytest.mark.parametrize("hour", [0, 9])
+def test_a_column_of_times_that_holds_whole_days_is_told(bench: Bench, hour: int):
+    bench.rows.add(*({"id": n, "updated_at": datetime(2026, 1, n, hour)} for n in range(1, 15)))
+
+    found = findings(bench)
+
+    told = "updated_at seems to hold whole days" in found.get("watermark", {}).get("says", "")
+    assert told is (hour == 0)

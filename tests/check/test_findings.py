@@ -23,6 +23,7 @@ FACTS = SourceFacts(
     greatest=NOW - timedelta(minutes=3),
     ahead=0,
     forms=(),
+    whole_days=False,
     naive=True,
     clock=NOW,
 )

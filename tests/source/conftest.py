@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from cdc_sync.config.model import SourceConfig
-from cdc_sync.source.dialects import dialect_of
 from cdc_sync.source.reader import Source
 
 COLUMNS = ("id", "account_name", "start_date")
+TELL_THEIR_ZONE = ("postgresql", "mysql", "mariadb", "sqlite")
 Open = Callable[..., Source]
 
 
@@ -23,8 +23,8 @@ def open_source() -> Iterator[Open]:
         def opened(url: str, columns: tuple[str, ...] = COLUMNS, **config: Any) -> Source:
             table = {} if "query" in config else {"table": "contracts"}
             keys = {"url": url, "id": "id", "watermark": "updated_at", **table, **config}
-            if not dialect_of(make_url(url)).has_autocommit:
-                keys = {"time_zone": "UTC", **keys}  # which such a database does not tell
+            if make_url(url).get_backend_name() not in TELL_THEIR_ZONE:
+                keys = {"time_zone": "UTC", **keys}
             source = Source(SourceConfig.model_validate(keys), columns)
             closing.callback(source.close)
             return source

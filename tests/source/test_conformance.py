@@ -94,10 +94,10 @@ def test_pages_over_many_equal_instants_miss_and_repeat_nothing(rows, open_sourc
 def test_a_query_is_read_like_a_table(rows, open_source):
     rows.add({"id": 1}, {"id": 2, "account_name": "10:30"}, {"id": 3, "account_name": "50%"})
     query = (
-        "SELECT id AS number, account_name AS name, updated_at FROM contracts"
+        "SELECT id AS contract_no, account_name AS name, updated_at FROM contracts"
         " WHERE account_name <> '10:30' AND account_name LIKE '%' -- all others\n ;"
     )
-    source = open_source(rows.url, ("name",), query=query, id="number", where="name <> ':x'")
+    source = open_source(rows.url, ("name",), query=query, id="contract_no", where="name <> ':x'")
 
     assert full(source) == changed(source) == ["1", "3"]
 
@@ -187,7 +187,8 @@ def test_a_key_of_any_type_is_paged_and_looked_up(source_url, open_source, kind,
         rows.add(*({"id": key, "updated_at": NOON} for key in keys))
         source = open_source(rows.url, page_size=page_size)
 
-        expected = [printable(key) for key in keys]
+        midnight = "T00:00:00" if kind == "date" and source_url.startswith("oracle") else ""
+        expected = [printable(key) + midnight for key in keys]
         assert full(source) == changed(source) == expected
         with source.scan() as scan:
             assert sorted(row.source_id for row in scan.existing(expected)) == sorted(expected)
@@ -282,6 +283,8 @@ def test_a_fraction_is_no_watermark(source_url, open_source):
 
 
 def test_a_day_can_be_the_watermark(source_url, open_source):
+    if source_url.startswith("oracle"):
+        pytest.skip("an Oracle DATE has a time of day")
     with rows_in(source_url, sa.Column("updated_at", sa.Date)) as rows:
         rows.add(*({"id": n, "updated_at": date(2026, 7, n)} for n in range(1, 5)))
         source = open_source(rows.url, page_size=1, time_zone="Europe/Berlin")

@@ -4,6 +4,7 @@ Errors are as Microsoft's ODBC driver 18 writes them. With CDC_SYNC_TEST_MSSQL_U
 suite runs against a server.
 """
 
+import sqlite3
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from types import SimpleNamespace
@@ -199,3 +200,27 @@ def test_init_prefers_a_rowversion_to_a_time():
 
     assert catalog[2].type is DeclaredType.VERSION
     assert propose(CatalogTable("contracts", tuple(catalog), (("id",),))).watermark == "version"
+
+
+class Cursor(sqlite3.Cursor):
+    cancelled = 0
+
+    def cancel(self):
+        Cursor.cancelled += 1
+
+
+class Connection(sqlite3.Connection):
+    def cursor(self, *_):
+        return super().cursor(Cursor)
+
+
+def test_a_statement_is_cancelled_by_its_cursor():
+    engine = sa.create_engine("sqlite://", connect_args={"factory": Connection})
+    ROOM.prepare_engine(engine)
+    with engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        connection.exec_driver_sql("SELECT 1")
+        ROOM.cancel(engine, driver)
+    engine.dispose()
+
+    assert Cursor.cancelled == 1

@@ -12,7 +12,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Inspector, Select
@@ -70,7 +70,7 @@ _AWAY = ErrorMeaning(
 _HELD = ErrorMeaning(
     "The next poll tries again. No reader waits after:"
     " ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON;",
-    f"The source at {{where}} has rows that a writer held for {LOCK_TIMEOUT_SECONDS} s.",
+    "The source at {where} has rows that a writer holds.",
     is_mistake=False,
 )
 _SECONDARY = ErrorMeaning(
@@ -130,6 +130,16 @@ class MSSQL(Dialect):
             url = url.update_query_dict({"driver": driver})
         return url, {"timeout": base.CONNECT_TIMEOUT_SECONDS}
 
+    def prepare_engine(self, engine: Engine) -> None:
+        def remember(_: Connection, cursor: Any, *__: Any) -> None:
+            cursors[id(cursor.connection)] = cursor
+
+        # ODBC cancels by the cursor; by the connection there is no way.
+        dialect: Any = engine.dialect
+        cursors: dict[int, Any] = {}
+        dialect.last_cursors = cursors
+        sa.event.listen(engine, "before_cursor_execute", remember)
+
     def prepare_session(self, connection: Any) -> str:
         connection.timeout = base.STATEMENT_TIMEOUT_SECONDS
         with connection.cursor() as cursor:
@@ -143,8 +153,9 @@ class MSSQL(Dialect):
         return "UTC" if edition == _AZURE else ""
 
     def cancel(self, engine: Engine, connection: Any) -> None:
-        # ODBC cancels by the cursor, which is not at hand: the time-outs end it.
-        return
+        cursors: dict[int, Any] = cast("Any", engine.dialect).last_cursors
+        if (cursor := cursors.get(id(connection))) is not None:
+            cursor.cancel()
 
     def remark(self, connection: Connection) -> Remark:
         server = connection.execute(_SERVER).one()
