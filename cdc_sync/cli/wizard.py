@@ -357,7 +357,7 @@ def _describe_count(count: int | None, is_exact: bool) -> str:  # noqa: FBT001
 
 
 def _describe_index(one: Proposal, no_horizon: Collection[str]) -> str:
-    index = "indexed" if one.indexed else "" if one.is_view else "no index"
+    index = "indexed" if one.indexed else "" if one.is_view or one.indexed is None else "no index"
     notes = [note for note in (index, "no horizon" if one.table in no_horizon else "") if note]
     return f"({', '.join(notes)})" if notes else ""
 

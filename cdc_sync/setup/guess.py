@@ -25,7 +25,7 @@ class Proposal:
     start: str | None
     end: str | None
     description: str | None
-    indexed: bool  #: whether an index begins with the watermark
+    indexed: bool | None  #: whether an index begins with the watermark; None: nobody can tell
     is_view: bool
 
 
@@ -83,7 +83,9 @@ def propose(table: CatalogTable) -> Proposal:
         start=start,
         end=end,
         description=_find_column(table.columns, _DESCRIPTION, _TEXTS),
-        indexed=any(index[0] == watermark for index in (*table.indexes, *table.keys)),
+        indexed=None
+        if table.indexes is None
+        else any(index[0] == watermark for index in (*table.indexes, *table.keys)),
         is_view=table.is_view,
     )
 
@@ -112,7 +114,7 @@ def _score(one: Proposal) -> int:
     rank = _match_rank(name, _CONTRACTS)
     points = 0 if rank is None else 8 - 2 * rank
     points += 3 * sum(guess is not None for guess in (one.account, one.start))
-    points += sum((one.end is not None, one.indexed))
+    points += sum((one.end is not None, bool(one.indexed)))
     return points - (10 if _ARCHIVE.fullmatch(name) else 0)
 
 

@@ -142,12 +142,13 @@ class CatalogTable:
     """A table of the catalog; `name` is schema-qualified where it must be.
 
     `keys` are the sets of columns that are unique, the primary key first; a view has none.
+    `indexes` is None where nobody can tell them.
     """
 
     name: str
     columns: tuple[CatalogColumn, ...]
     keys: tuple[tuple[str, ...], ...] = ()
-    indexes: tuple[tuple[str, ...], ...] = ()
+    indexes: tuple[tuple[str, ...], ...] | None = ()
     is_view: bool = False
 
 
@@ -183,6 +184,7 @@ class Catalog:
         """Returns every table and view outside the system's schemas."""
         inspector = sa.inspect(self._connection)
         found: list[CatalogTable] = []
+        tells_indexes = self._dialect.index_statement("", "", "") is not None
         for schema in self._dialect.schemas(inspector):
             columns = inspector.get_multi_columns(schema=schema, kind=sa.engine.ObjectKind.ANY)
             primary = inspector.get_multi_pk_constraint(schema=schema)
@@ -201,7 +203,7 @@ class Catalog:
                             for column in its_columns
                         ),
                         keys=_keys(key, its_columns, over),
-                        indexes=tuple(names for names, _ in over),
+                        indexes=tuple(names for names, _ in over) if tells_indexes else None,
                         is_view=place[1] in views,
                     )
                 )

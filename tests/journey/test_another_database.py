@@ -41,6 +41,7 @@ def test_init_and_check_say_what_follows(duckdb: Bench, sandbox: Sandbox):
     made = run_command([*init, "--time-zone", "UTC"])
     assert made.code == 0, made.err
     assert "contracts" in made.out
+    assert "index" not in made.out  # which its dialect does not read
     assert "cdc-sync does not know duckdb: it sees no open transactions there" in made.out
     assert "lookback of 5m in force" in made.out
 
