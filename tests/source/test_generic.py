@@ -1,5 +1,6 @@
 """What is known of a database that is not known: types, errors and the clock, as drivers give them."""
 
+import sys
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
@@ -8,9 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from cdc_sync.config.urls import mask_url
-from cdc_sync.errors import SourceMistake
+from cdc_sync.errors import SourceMistake, SourceUnavailable
 from cdc_sync.source.dialects.base import ColumnKind
 from cdc_sync.source.dialects.generic import Generic
+from cdc_sync.source.engine import open_source as open_source_at
 from tests.support.rows import rows_in
 from tests.support.servers import mariadb_database
 
@@ -47,12 +49,28 @@ def test_a_type_is_known_by_its_name(codes, kind):
     [
         (Exception("42S02", "no such table"), "`source.table`"),
         (Exception("28000", "login failed"), "`source.url`"),
-        (Exception("08001", "no answer"), "is up"),
+        (Exception("08001", "no answer"), "`source.url`"),
         (type("ProgrammingError", (Exception,), {})("wrong"), "every column"),
     ],
 )
 def test_an_error_is_known_by_its_sqlstate_or_its_class(error, says):
     assert says in ROOM.error_meaning(error).hint
+
+
+@pytest.mark.parametrize(
+    ("url", "driver", "command"),
+    [
+        ("mssql+pyodbc://reader@db.example.com/erp", "pyodbc", "pip install 'cdc-sync[mssql]'"),
+        ("oracle+oracledb://reader@db.example.com/", "oracledb", "pip install 'cdc-sync[oracle]'"),
+        ("mysql+pymysql://reader@db.example.com/erp", "pymysql", "pip install 'cdc-sync[mysql]'"),
+    ],
+)
+def test_a_driver_that_is_missing_is_named_with_its_extra(monkeypatch, url, driver, command):
+    monkeypatch.setitem(sys.modules, driver, None)
+    with pytest.raises(SourceUnavailable, match="is not installed") as raised:
+        open_source_at(url)
+
+    assert command in raised.value.hint
 
 
 def test_any_other_error_is_shown_as_it_is():

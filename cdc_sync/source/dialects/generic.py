@@ -46,7 +46,9 @@ _STATES = {
     "42501": base.GRANT_SELECT,
     "42": ErrorMeaning(_WHAT),
     "28": base.LOGIN_REFUSED,
-    "08": base.UNREACHABLE,
+    "08": ErrorMeaning(
+        base.CHECK_URL, "The source at {where} cannot be reached: {text}", is_mistake=False
+    ),
 }
 _SQLSTATE = re.compile(r"[0-9A-Z]{5}")
 
