@@ -27,12 +27,14 @@ from cdc_sync.contract import (
 from cdc_sync.rules.compare import Change
 from cdc_sync.state.database import Database, is_for_reading
 from cdc_sync.state.tables import (
+    IS_NOT_SYNCED,
     Columns,
     among,
     bulk_statement,
     contract,
     fetch_dicts,
     has_contract,
+    has_status,
     in_one_order,
     listed,
     page_by_id,
@@ -52,7 +54,6 @@ KNOWN = (
 KnownRow: TypeAlias = Any  # a raw row of the columns above
 #: The contracts that CustomerGauge holds, or may hold.
 MAY_BE_SENT = sa.or_(contract.c.acknowledged.is_not(None), contract.c.in_doubt.is_not(None))
-_NOT_SYNCED = sa.text("status <> 'synced'")  # as the partial index has it
 _SEEN = sa.table("seen", sa.column("source_id", sa.Text))  #: temporary, of `SeenIds`
 
 
@@ -252,16 +253,20 @@ class SeenIds:
 
     def missing(self, page_size: int) -> Iterator[list[KnownRow]]:
         """Yields pages of the known contracts that are not gone and were not seen."""
+        with self._state.translating_errors():
+            self._connection.exec_driver_sql("ANALYZE seen")  # no server does it by itself
+            self._connection.commit()
         after: SourceId | None = None
         while page := self._missing_page(after, page_size):
             after = page[-1].source_id
             yield page
 
     def _missing_page(self, after: SourceId | None, limit: int) -> list[KnownRow]:
-        unseen = select(*KNOWN).where(
-            contract.c.status != Status.GONE.value,
-            contract.c.source_id.not_in(select(_SEEN.c.source_id)),
-        )
+        # Not NOT IN: beyond its work_mem PostgreSQL would compare each with each.
+        is_seen = select(_SEEN.c.source_id).where(_SEEN.c.source_id == contract.c.source_id)
+        if after is not None:  # else each page would begin with the first that was seen
+            is_seen = is_seen.where(_SEEN.c.source_id > after)
+        unseen = select(*KNOWN).where(contract.c.status != Status.GONE.value, ~is_seen.exists())
         with self._state.translating_errors():
             page = list(self._connection.execute(page_by_id(unseen, after, limit)))
             self._connection.rollback()  # no view of the state is held open between pages
@@ -299,15 +304,14 @@ def list_page(
     """Returns all columns of the contracts after a cursor, in order of their id."""
     query = page_by_id(select(contract), after, limit)
     if status is not None:
-        query = query.where(contract.c.status == status.value)
-    if status not in (None, Status.SYNCED):
-        query = query.where(_NOT_SYNCED)
+        is_synced = contract.c.status == Status.SYNCED.value
+        query = query.where(is_synced if status is Status.SYNCED else has_status(status))
     return fetch_dicts(tx, query)
 
 
 def find_example_error(tx: Connection, status: Status) -> str | None:
     """Returns why one of the contracts of this status has it; None where none says."""
-    has_error = (contract.c.status == status.value, contract.c.last_error.is_not(None))
+    has_error = (has_status(status), contract.c.last_error.is_not(None))
     text = tx.execute(select(contract.c.last_error).where(*has_error).limit(1)).scalar()
     return "; ".join(problem.message for problem in problems_from_json(text)) or None
 
@@ -328,12 +332,12 @@ def count_departing(tx: Connection) -> dict[Status, int]:
 
 def count_with_status(tx: Connection, status: Status) -> int:
     """Returns how many contracts have this status, which is not synced."""
-    return _count_in_index(tx, contract.c.status == status.value).get(status, 0)
+    return _count_in_index(tx, has_status(status)).get(status, 0)
 
 
 def _count_in_index(tx: Connection, *where: ColumnElement[bool]) -> dict[Status, int]:
     """Counts by status by the small index, which has all contracts but the synced ones."""
-    query = select(contract.c.status, sa.func.count()).where(_NOT_SYNCED, *where)
+    query = select(contract.c.status, sa.func.count()).where(IS_NOT_SYNCED, *where)
     rows = tx.execute(query.group_by(contract.c.status))
     return {Status(row[0]): int(row[1]) for row in rows}
 

@@ -17,20 +17,20 @@ from cdc_sync.contract import SourceId, Status, changed_fields
 from cdc_sync.rules.compare import compare_gone
 from cdc_sync.rules.guard import Held, Tally
 from cdc_sync.state import contracts, control
-from cdc_sync.state.tables import contract, has_contract, page_by_id
+from cdc_sync.state.tables import contract, has_contract, has_status, page_by_id
 from cdc_sync.state.values import GuardRunNumber, HoldReport, UnjudgedRuns
 
 EXAMPLES = 5
 PAGE = 1000
 
-_IS_HELD = contract.c.status == Status.HELD.value
+_IS_HELD = has_status(Status.HELD)
 _IS_GONE = contract.c.gone_at.is_not(None)
 _IS_NEW = sa.and_(contract.c.gone_at.is_(None), contract.c.acknowledged.is_(None))
 
 
 def is_unjudged(runs: Iterable[int]) -> ColumnElement[bool]:
     """Returns the condition that a change waits until one of these runs is judged."""
-    return sa.and_(contract.c.status == Status.PENDING.value, contract.c.held_run.in_(list(runs)))
+    return sa.and_(has_status(Status.PENDING), contract.c.held_run.in_(list(runs)))
 
 
 def is_held_until(until_run: int) -> ColumnElement[bool]:

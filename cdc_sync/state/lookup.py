@@ -12,7 +12,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from cdc_sync.contract import Problem, Reference, SourceId, Status, problems_to_json
 from cdc_sync.rules.compare import IMPORTED
 from cdc_sync.state.contracts import MAY_BE_SENT
-from cdc_sync.state.tables import among, contract, fetch_dicts
+from cdc_sync.state.tables import among, contract, fetch_dicts, has_status
 
 _KEY_LENGTH = 60  # characters of an account that the index knows, with its first quote
 _GREATEST = "\U0010ffff"
@@ -65,12 +65,7 @@ def find_by_account(
 def list_stuck(tx: Connection, status: Status, limit: int) -> Iterator[Stuck]:
     """Yields contracts of this status in order of their id, with what refusals are grouped by."""
     columns = (getattr(contract.c, name) for name in Stuck._fields)
-    query = (
-        select(*columns)
-        .where(contract.c.status == status.value, sa.text("status <> 'synced'"))
-        .order_by(contract.c.source_id)
-        .limit(limit)
-    )
+    query = select(*columns).where(has_status(status)).order_by(contract.c.source_id).limit(limit)
     for row in tx.execute(query):
         yield Stuck(*row)
 

@@ -24,6 +24,7 @@ from cdc_sync.state.tables import (
     bulk_statement,
     contract,
     has_contract,
+    has_status,
     in_one_order,
 )
 
@@ -46,11 +47,12 @@ _IS_DUE = sa.or_(
 )
 _DUE = select(*_COLUMNS).where(*_WAITS, _IS_DUE).limit(bindparam("most"))
 _BY_NEED = _DUE.order_by(contract.c.next_attempt_at, contract.c.source_id)
-_COUNT_DUE = select(sa.func.count()).select_from(contract).where(*_WAITS, _IS_DUE)
-_COUNT_LEFT = (
-    select(sa.func.count())
-    .select_from(contract)
-    .where(contract.c.next_attempt_at <= bindparam("now"))
+_COUNT = select(sa.func.count()).select_from(contract)
+_COUNT_LEFT = select(  # two, for there is an index of either
+    _COUNT.where(*_WAITS, contract.c.next_attempt_at <= bindparam("now")).scalar_subquery()
+    + _COUNT.where(
+        contract.c.claimed_by.is_not(None), contract.c.next_attempt_at <= bindparam("now")
+    ).scalar_subquery()
 )
 _NEXT_DUE = (
     select(contract.c.next_attempt_at).where(*_WAITS).order_by(contract.c.next_attempt_at).limit(1)
@@ -64,7 +66,7 @@ def list_due(tx: Connection, now: datetime, limit: int) -> Iterable[sa.Row[Any]]
 
 def count_due(tx: Connection, now: datetime) -> int:
     """Returns how many contracts are to be sent now."""
-    return int(tx.execute(_COUNT_DUE, _as_of(now)).scalar_one())
+    return int(tx.execute(_COUNT.where(*_WAITS, _IS_DUE), _as_of(now)).scalar_one())
 
 
 def count_left(tx: Connection, now: datetime) -> int:
@@ -74,7 +76,7 @@ def count_left(tx: Connection, now: datetime) -> int:
 
 def list_postponed(tx: Connection, now: datetime) -> list[SourceId]:
     """Returns the pending contracts that wait for their next attempt."""
-    is_pending = contract.c.status == Status.PENDING.value
+    is_pending = has_status(Status.PENDING)
     query = select(contract.c.source_id).where(*_WAITS, is_pending, sa.not_(_IS_DUE))
     return [SourceId(row[0]) for row in tx.execute(query, _as_of(now))]
 
@@ -340,12 +342,13 @@ def retry(tx: Connection, ids: Sequence[SourceId] | None, now: datetime) -> int:
 
     One that our own rules refuse has nothing that could be sent, and stays as it is.
     """
-    stuck = sa.or_(
-        contract.c.status == Status.WAITING.value,
-        sa.and_(contract.c.status == Status.REJECTED.value, contract.c.http_status.is_not(None)),
-        sa.and_(contract.c.status == Status.PENDING.value, contract.c.attempts > 0),
+    is_stuck = case(
+        (contract.c.status == Status.REJECTED.value, contract.c.http_status.is_not(None)),
+        (contract.c.status == Status.PENDING.value, contract.c.attempts > 0),
+        else_=sa.true(),
     )
-    return _make_due(tx, ids, now, stuck)
+    stuck = has_status(Status.WAITING, Status.REJECTED, Status.PENDING)
+    return _make_due(tx, ids, now, sa.and_(stuck, is_stuck))
 
 
 def resend(tx: Connection, ids: Sequence[SourceId] | None, now: datetime) -> int:
@@ -379,7 +382,7 @@ def _make_due(
 
 def list_waiting_payloads(tx: Connection) -> Iterable[Payload]:
     """Returns the payloads of the contracts that wait for their account."""
-    query = select(contract.c.payload).where(contract.c.status == Status.WAITING.value)
+    query = select(contract.c.payload).where(has_status(Status.WAITING))
     return (Payload(row[0]) for row in tx.execute(query))
 
 
@@ -398,7 +401,7 @@ def record_account_refusal(tx: Connection, start: str, problems: Sequence[Proble
 def _waits_with(start: str) -> ColumnElement[bool]:
     # Not LIKE, to which ACME and acme are one on SQLite.
     begins = sa.func.substr(contract.c.payload, 1, len(start)) == start
-    return sa.and_(contract.c.status == Status.WAITING.value, begins)
+    return sa.and_(has_status(Status.WAITING), begins)
 
 
 def free_claims_at_start(state: Database, now: datetime) -> None:

@@ -30,6 +30,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from cdc_sync.contract import Status
+
 REVISION = "0003"  #: the newest migration; compared before Alembic is imported at all
 metadata = MetaData(
     naming_convention={
@@ -88,6 +90,9 @@ contract = Table(
 )
 
 
+_NOT_SYNCED = "status <> 'synced'"
+
+
 def _partial_index(name: str, condition: str, *columns: Column[Any]) -> None:
     """Adds an index of some rows: it stays small, however many contracts there are."""
     where = sa.text(condition)
@@ -99,7 +104,7 @@ _partial_index(
     "next_attempt_at IS NOT NULL AND claimed_by IS NULL",
     contract.c.next_attempt_at,
 )
-_partial_index("ix_contract_status", "status <> 'synced'", contract.c.status, contract.c.source_id)
+_partial_index("ix_contract_status", _NOT_SYNCED, contract.c.status, contract.c.source_id)
 _partial_index("ix_contract_claimed", "claimed_by IS NOT NULL", contract.c.claimed_by)
 
 watermark = Table(
@@ -160,6 +165,18 @@ control = Table(
 def fetch_dicts(tx: Connection, query: sa.Select[Any]) -> list[dict[str, Any]]:
     """Returns the rows of a query, each by the names of its columns."""
     return [dict(row) for row in tx.execute(query).mappings()]
+
+
+#: The condition that a contract is not synced, as the small index of these has it.
+IS_NOT_SYNCED = sa.text(_NOT_SYNCED)
+
+
+def has_status(*statuses: Status) -> ColumnElement[bool]:
+    """Returns the condition that a contract has one of these statuses, none of which is synced.
+
+    SQLite takes the index of what is not synced only where the statement says so, too.
+    """
+    return sa.and_(contract.c.status.in_([status.value for status in statuses]), IS_NOT_SYNCED)
 
 
 def has_contract(tx: Connection, which: ColumnElement[bool]) -> bool:
