@@ -5,7 +5,7 @@ waits in the state (`pending` with `held_run`), and is judged in one transaction
 together with what a run cut short left waiting.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -79,18 +79,22 @@ class RunGuard:
             self.end(tx, now)
         return changes
 
-    def end(self, tx: Connection, now: datetime) -> None:
+    def end(
+        self, tx: Connection, now: datetime, progress: Callable[[], None] = lambda: None
+    ) -> None:
         """Judges the deferred changes: each becomes what it would have been, or is held."""
         runs = self._unjudged(tx)
         if not runs:
             return
         which = holds.is_unjudged(runs)
         held = judge_run(tx, self._capture, holds.count_changes(tx, which))
+        progress()
         if held:
             self.number = self.number or max(runs)
             holds.hold(tx, which, held, self.number)
             self.save_hold(tx, now)
-        holds.release(tx, which, ends=self._capture.ends_on() is not None, now=now)
+        ends = self._capture.ends_on() is not None
+        holds.release(tx, which, ends=ends, now=now, progress=progress)
         holds.save_unjudged_runs(tx, holds.unjudged_runs(tx) - runs)
 
     def hold_gone(self, tx: Connection, changes: list[Change], now: datetime) -> None:

@@ -58,7 +58,7 @@ def reconcile(capture: Capture, stop: threading.Event, progress: Progress = igno
         restart = before is not None and before.watermark not in (None, now_configured.watermark)
         _finish(capture, known, horizon, scan, restart=restart, due=due)
         _count_as_sweeps(capture, run)
-        full.save_balance()
+        full.save_balance(progress)
         return run.ended(capture.now())
 
 
@@ -86,12 +86,13 @@ class _FullScan:
             progress(self.run)
 
         self.before = RowCount.of(self.scan)
+        progress(self.run)
         each_page(self.take_turn, self.scan.full_page, record, stop.is_set)
         if not stop.is_set():
             self._recheck_unmet(stop, progress)
         if not stop.is_set():
             with self.capture.state.begin() as tx:
-                self.guard.end(tx, self.capture.now())
+                self.guard.end(tx, self.capture.now(), lambda: progress(self.run))
                 add_to_totals(tx, self.run)
         return self.run
 
@@ -135,10 +136,13 @@ class _FullScan:
             with self.capture.state.begin() as tx:
                 self.guard.save_hold(tx, self.capture.now())
 
-    def save_balance(self) -> None:
+    def save_balance(self, progress: Progress) -> None:
         """Stores the arithmetic of the scan: every row in scope is accounted for by a status."""
+        progress(self.run)
         nulls, rows = self.scan.count_null_ids(), self.run.rows
+        progress(self.run)
         uncounted = self.before.unexplained(RowCount.of(self.scan, self.before.since), rows)
+        progress(self.run)
         with self.capture.state.begin() as tx:
             counts, departing = contracts.count_by_status(tx), contracts.count_departing(tx)
             by_status = {

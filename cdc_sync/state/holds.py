@@ -5,19 +5,19 @@ guard judged too much is `held` until a person approves or discards it. A contra
 gone has `gone_at` in both.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, FromClause, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from cdc_sync.contract import SourceId, Status, changed_fields
 from cdc_sync.rules.compare import compare_gone
 from cdc_sync.rules.guard import Held, Tally
 from cdc_sync.state import contracts, control
-from cdc_sync.state.tables import contract, has_contract, has_status, page_by_id
+from cdc_sync.state.tables import bulk_statement, contract, has_contract, has_status, page_by_id
 from cdc_sync.state.values import GuardRunNumber, HoldReport, UnjudgedRuns
 
 EXAMPLES = 5
@@ -83,14 +83,22 @@ def hold(tx: Connection, which: ColumnElement[bool], what: Held, run: int) -> No
     tx.execute(change)
 
 
-def release(tx: Connection, which: ColumnElement[bool], *, ends: bool, now: datetime) -> None:
+def release(
+    tx: Connection,
+    which: ColumnElement[bool],
+    *,
+    ends: bool,
+    now: datetime,
+    progress: Callable[[], None] = lambda: None,
+) -> None:
     """Gives these contracts the status that they would have without the guard: due now, or gone.
 
     With `ends` contracts that are gone are first ended in CustomerGauge (`deletes.policy: end`).
-    A contract whose payload is the acknowledged one again is synced.
+    A contract whose payload is the acknowledged one again is synced. `progress` is called now and
+    then, for there may be very many.
     """
     if ends:
-        _end(tx, which, now)
+        _end(tx, which, now, progress)
     else:
         tx.execute(sa.update(contract).where(which, _IS_GONE).values(_as(Status.GONE)))
     is_synced = sa.and_(
@@ -98,6 +106,7 @@ def release(tx: Connection, which: ColumnElement[bool], *, ends: bool, now: date
     )
     synced = sa.update(contract).where(which, contract.c.gone_at.is_(None), is_synced)
     tx.execute(synced.values(_as(Status.SYNCED)))
+    progress()
     due = sa.update(contract).where(which, contract.c.gone_at.is_(None))
     tx.execute(due.values({**_as(Status.PENDING), "next_attempt_at": now}))
 
@@ -106,21 +115,50 @@ def _as(status: Status) -> dict[str, Any]:
     return {"status": status.value, "held_run": None, "attempts": 0, "next_attempt_at": None}
 
 
-def _end(tx: Connection, which: ColumnElement[bool], now: datetime) -> None:
+def _end(
+    tx: Connection, which: ColumnElement[bool], now: datetime, progress: Callable[[], None]
+) -> None:
     """Ends contracts that are gone, each on the day on which it was found so."""
     found = page_by_id(select(*contracts.KNOWN).where(which, _IS_GONE), None, PAGE)
     while rows := tx.execute(found).all():  # every one of them leaves `which`
-        for row in rows:
-            known = contracts.to_known(row)
-            change = compare_gone(known, ends_on=row.gone_at.date(), ignore_previous=True)
-            if change is None:
-                raise AssertionError("a contract that is not gone yet can go")
-            values = {**_as(change.status), "payload": change.payload}
-            if change.status is Status.PENDING:
-                values["next_attempt_at"] = now
-            tx.execute(
-                sa.update(contract).where(contract.c.source_id == row.source_id).values(values)
-            )
+        _end_page.execute(tx, [_ended(row, now) for row in rows])
+        progress()
+
+
+def _ended(row: contracts.KnownRow, now: datetime) -> dict[str, object]:
+    known = contracts.to_known(row)
+    change = compare_gone(known, ends_on=row.gone_at.date(), ignore_previous=True)
+    if change is None:
+        raise AssertionError("a contract that is not gone yet can go")
+    due = now if change.status is Status.PENDING else None
+    return {
+        "id": row.source_id,
+        "payload": change.payload,
+        "status": change.status,
+        "due": due,
+    }
+
+
+@bulk_statement(
+    {
+        "id": sa.Text(),
+        "payload": sa.Text(),
+        "status": sa.Text(),
+        "due": contract.c.next_attempt_at.type,
+    }
+)
+def _end_page(given: FromClause) -> sa.Update:
+    return (
+        sa.update(contract)
+        .where(contract.c.source_id == given.c.id)
+        .values(
+            payload=given.c.payload,
+            status=given.c.status,
+            next_attempt_at=given.c.due,
+            held_run=None,
+            attempts=0,
+        )
+    )
 
 
 def page_of_held(
