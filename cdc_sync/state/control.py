@@ -5,6 +5,7 @@ those that are missing their defaults, so that processes of two versions can sha
 with a single field is stored as that field alone.
 """
 
+import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -21,11 +22,13 @@ from cdc_sync.errors import StateUnreadable
 from cdc_sync.rules.gate import ApiStatus
 from cdc_sync.rules.pace import SharedPace
 from cdc_sync.rules.watermark import HorizonState, Sample
+from cdc_sync.state.database import Database
 from cdc_sync.state.tables import control
 from cdc_sync.state.values import (
     PAUSED,
     AlertMemory,
     Balance,
+    CookieKey,
     DeliveryReport,
     Fingerprint,
     GuardRunNumber,
@@ -51,6 +54,7 @@ _KEYS: Final[Mapping[type, str]] = {
     AlertMemory: "alerts",
     ApiStatus: "api",
     Balance: "balance",
+    CookieKey: "cookie_key",
     DeliveryReport: "last_delivery",
     Fingerprint: "shape",
     GuardRunNumber: "guard_last_run",
@@ -203,6 +207,17 @@ def add_to_totals(tx: Connection, more: Mapping[str, int]) -> None:
 def is_paused(tx: Connection) -> bool:
     """Returns whether a person has paused delivery."""
     return load(tx, Paused) == PAUSED
+
+
+def cookie_key(state: Database) -> bytes:
+    """Returns the key of the page's cookies, which is made once for a state."""
+    with state.read() as tx:
+        found = load(tx, CookieKey)
+    if found is None:
+        with state.begin() as tx:
+            found = load_locked(tx, CookieKey) or CookieKey(secrets.token_hex(32))
+            save(tx, found)
+    return bytes.fromhex(found.key)
 
 
 def remove_presences(tx: Connection, before: datetime) -> None:

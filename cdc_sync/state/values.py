@@ -215,6 +215,13 @@ class HolderNumber:
 
 
 @dataclass(frozen=True, slots=True)
+class CookieKey:
+    """The random key of the page's cookies, as hexadecimal digits."""
+
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class KnownTrouble:
     """What is remembered of a trouble. `degree` None: that it is there was not told."""
 

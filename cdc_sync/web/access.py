@@ -58,10 +58,14 @@ class Visitor:
 
 
 class Secret:
-    """The token of the page, and the cookies that only its owner can have made."""
+    """The token of the page, and the cookies that were given for it.
 
-    def __init__(self, token: str | None) -> None:
+    They are signed with a random `key` too: from a guessed token alone no cookie can be computed.
+    """
+
+    def __init__(self, token: str | None, key: bytes = b"") -> None:
         self._token = None if token is None else token.encode()
+        self._cookie_key = hmac.digest(key, self._token or b"", "sha256")
 
     @property
     def is_set(self) -> bool:
@@ -83,19 +87,24 @@ class Secret:
     def is_cookie(self, value: str, now: datetime) -> bool:
         """Whether this is the value of a cookie of ours that has not expired."""
         ends, _, signature = value.partition(".")
-        if self._token is None or not (ends.isascii() and ends.isdecimal()) or len(ends) > 12:
-            return False
         expected = self._signature(ends).encode()
         is_ours = hmac.compare_digest(expected, signature.encode("utf-8", "replace"))
-        return is_ours and now.timestamp() < int(ends)
+        return is_ours and self._is_current(ends, now)
+
+    def is_wrong_cookie(self, value: str, now: datetime) -> bool:
+        """Whether this would be a cookie, by its end, and was not given for this token."""
+        return self._is_current(value.partition(".")[0], now) and not self.is_cookie(value, now)
+
+    def _is_current(self, ends: str, now: datetime) -> bool:
+        is_time = ends.isascii() and ends.isdecimal() and len(ends) <= 12
+        return self._token is not None and is_time and now.timestamp() < int(ends)
 
     def _signature(self, ends: str) -> str:
-        key = hashlib.sha256(b"cdc-sync page\0" + (self._token or b"")).digest()
-        return hmac.new(key, ends.encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self._cookie_key, ends.encode("utf-8", "replace"), "sha256").hexdigest()
 
 
 class LoginThrottle:
-    """Delays answers to wrong tokens and logs their number; a right token is never delayed."""
+    """Delays answers to wrong tokens and cookies and logs their number; right ones never wait."""
 
     def __init__(self) -> None:
         self._limiter = CapacityLimiter(AT_A_TIME)
@@ -131,10 +140,16 @@ class AccessMiddleware:
             return
         request = Request(scope)
         visitor = request.state.visitor = self._identify(request)
-        if _bearer_token(request) is not None and not visitor.may_act:
+        has_wrong_cookie = self._has_wrong_cookie(request)
+        if (_bearer_token(request) is not None or has_wrong_cookie) and not visitor.may_act:
             await self._throttle.failed(client_address(request))
         refusal = self._refuse_foreign(request) or self._refuse_unauthorized(request, visitor)
-        await (refusal or self._app)(scope, receive, self._answering(request, send))
+        stale = cookie_name(request) if has_wrong_cookie else None
+        await (refusal or self._app)(scope, receive, self._answering(request, send, stale))
+
+    def _has_wrong_cookie(self, request: Request) -> bool:
+        cookie = request.cookies.get(cookie_name(request))
+        return cookie is not None and self._secret.is_wrong_cookie(cookie, self._now())
 
     def _identify(self, request: Request) -> Visitor:
         token, cookie = _bearer_token(request), request.cookies.get(cookie_name(request))
@@ -172,8 +187,11 @@ class AccessMiddleware:
             return RedirectResponse(f"{LOGIN}?next={quote(requested_path(request))}", 303)
         return _refusal(401, f"This needs the token: log in at {LOGIN}, or send it as bearer.")
 
-    def _answering(self, request: Request, send: Send) -> Send:
-        """Returns `send` with our headers, and with a delay after a wrong token in the form."""
+    def _answering(self, request: Request, send: Send, stale: str | None) -> Send:
+        """Returns `send` with our headers, and with a delay after a wrong token in the form.
+
+        A `stale` cookie, as from before the token was changed, is deleted: it delays one page only.
+        """
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -182,6 +200,10 @@ class AccessMiddleware:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+                if stale and not any(
+                    given.startswith(f"{stale}=") for given in headers.getlist("set-cookie")
+                ):
+                    headers.append("set-cookie", f"{stale}=; Max-Age=0; Path=/; HttpOnly")
             await send(message)
 
         return answer

@@ -16,6 +16,7 @@ from cdc_sync.errors import SourceUnavailable
 from cdc_sync.log import RecentLog
 from cdc_sync.measures import Measures
 from cdc_sync.operations.status import POLLS_MISSED, end_sentence, read_status
+from cdc_sync.state.control import cookie_key
 from cdc_sync.state.database import Database
 from cdc_sync.web.access import Form, Secret, Visitor
 
@@ -147,7 +148,9 @@ class PageContext:
         limit = self.config.customergauge.rate_limit
         self.snapshots = Snapshots(self.state, self.now, limit)
         token = self.config.web.token
-        self.secret = Secret(None if token is None else token.get_secret_value())
+        self.secret = Secret(None)
+        if token is not None:
+            self.secret = Secret(token.get_secret_value(), cookie_key(self.state))
 
     def acted(self) -> None:
         """Wakes delivery and outdates what was rendered: a person's action is in the state."""

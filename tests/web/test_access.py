@@ -1,6 +1,8 @@
 """Who may read and who may act, over real HTTP."""
 
 import asyncio
+import hashlib
+import hmac
 import re
 import socket
 from datetime import UTC, datetime, timedelta
@@ -88,7 +90,14 @@ def test_wrong_tokens_are_slowed_and_logged_once_a_minute(monkeypatch):
     assert slowed == [1.0] * 61
 
 
-@pytest.mark.parametrize("by", ["form", "bearer"])
+def guessed_cookie(token: str) -> str:
+    """A cookie as anybody can compute it from a token."""
+    ends = str(int((datetime.now(UTC) + timedelta(days=1)).timestamp()))
+    key = hashlib.sha256(b"cdc-sync page\0" + token.encode()).digest()
+    return f"{ends}.{hmac.new(key, ends.encode(), hashlib.sha256).hexdigest()}"
+
+
+@pytest.mark.parametrize("by", ["form", "bearer", "cookie"])
 def test_a_wrong_token_is_counted_however_it_is_sent(daemon, monkeypatch, by):
     seen = []
 
@@ -102,6 +111,9 @@ def test_a_wrong_token_is_counted_however_it_is_sent(daemon, monkeypatch, by):
     visit.log_in()
     if by == "form":
         visit.log_in("wrong")
+    elif by == "cookie":
+        port = daemon.url.rpartition(":")[2]
+        daemon.visit().get("/healthz", headers={"Cookie": f"cdc_sync_{port}={guessed_cookie('x')}"})
     else:
         daemon.visit().get("/healthz", headers={"Authorization": "Bearer wrong"})
 
@@ -117,6 +129,22 @@ def test_the_cookie_is_for_this_page_alone_and_not_for_scripts(daemon):
     assert "HttpOnly" in cookie
     assert "SameSite=lax" in cookie
     assert TOKEN not in cookie
+
+
+def test_a_cookie_cannot_be_computed_from_the_token(daemon):
+    visit, port = daemon.visit(), daemon.url.rpartition(":")[2]
+    visit.session.cookies.set(f"cdc_sync_{port}", guessed_cookie(TOKEN), domain="127.0.0.1")
+
+    assert visit.post("/logout").status_code == 401
+    assert not visit.session.cookies, "it is taken back, and delays nothing more"
+
+
+def test_who_has_a_wrong_cookie_can_log_in(daemon):
+    visit, port = daemon.visit(), daemon.url.rpartition(":")[2]
+    visit.session.cookies.set(f"cdc_sync_{port}", guessed_cookie("old"), domain="127.0.0.1")
+
+    assert visit.log_in().status_code == 303
+    assert visit.post("/logout").status_code == 303
 
 
 def test_logging_out_ends_it(daemon):
@@ -221,12 +249,13 @@ def test_the_log_in_outlives_a_restart_of_the_daemon(bench, start):
 
 @pytest.mark.quick
 def test_a_cookie_expires_and_is_of_one_token_alone():
-    secret = Secret(TOKEN)
+    secret = Secret(TOKEN, b"key")
     cookie = secret.cookie(NOON)
 
     assert secret.is_cookie(cookie, NOON)
     assert not secret.is_cookie(cookie, NOON + SESSION_LIFETIME + timedelta(seconds=1))
-    assert not Secret("another").is_cookie(cookie, NOON)
+    assert not Secret("another", b"key").is_cookie(cookie, NOON)
+    assert not Secret(TOKEN, b"another key").is_cookie(cookie, NOON)
     assert not Secret(None).is_cookie(Secret(None).cookie(NOON), NOON)
     ends, _, signature = cookie.partition(".")
     assert not secret.is_cookie(f"{int(ends) + 1}.{signature}", NOON)
@@ -234,8 +263,11 @@ def test_a_cookie_expires_and_is_of_one_token_alone():
 
 @pytest.mark.quick
 @pytest.mark.parametrize("value", ["", ".", "1", "9" * 5000 + ".x", "²²².x", "-1.x", "1.é"])
-def test_a_malformed_cookie_is_refused(value):
-    assert not Secret(TOKEN).is_cookie(value, NOON)
+def test_a_malformed_cookie_is_refused_and_counts_as_no_guess(value):
+    secret = Secret(TOKEN)
+
+    assert not secret.is_cookie(value, NOON)
+    assert not secret.is_wrong_cookie(value, NOON)
 
 
 @pytest.mark.quick
