@@ -146,7 +146,7 @@ def claimed(state: State, owner: str | None = None) -> dict[str, float]:
     return {
         reference: _instant(since).timestamp() + ahead
         for reference, since, by in state.claims()
-        if owner in (None, by)
+        if owner is None or by.startswith(f"{owner}:")
     }
 
 

@@ -44,7 +44,7 @@ from cdc_sync.errors import CdcSyncError, StateUnavailable
 from cdc_sync.log import RecentLog
 from cdc_sync.source.dialects.base import STATEMENT_TIMEOUT_SECONDS
 from cdc_sync.state import control
-from cdc_sync.state.lease import owner_id
+from cdc_sync.state.lease import owner_id, pid_place
 from cdc_sync.state.values import HorizonReport, PollReport, Presence
 from cdc_sync.sync import Sync, redaction_of
 from cdc_sync.web.app import status_app
@@ -260,6 +260,7 @@ class Daemon:
             beat_at=self._sync.capture.now(),
             role=self._role,
             token_expires=self._sync.delivery.token_expires(),
+            place=pid_place(),
         )
 
     def _last_presence(self) -> Presence:

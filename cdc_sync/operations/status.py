@@ -154,7 +154,7 @@ def _instances(presences: Iterable[Presence], now: datetime) -> list[dict[str, A
 def _is_running(presence: Presence, now: datetime) -> bool:
     has_left = presence.ended_at is not None or presence.error is not None
     is_fresh = now - presence.beat_at < PRESENCE_GOOD_FOR
-    return is_fresh and not has_left and not has_ended(presence.host, presence.pid)
+    return is_fresh and not has_left and not has_ended(presence.place, presence.pid)
 
 
 def _poll(poll: PollReport | None, now: datetime) -> dict[str, Any] | None:

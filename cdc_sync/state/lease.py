@@ -6,9 +6,11 @@ then. So on PostgreSQL every holder takes a number, and a write by an earlier nu
 
 import fcntl
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -169,13 +171,43 @@ def _stored_number(tx: Connection) -> int | None:
 
 
 def owner_id() -> str:
-    """Returns the name of this process: its host and number."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    """Returns the name of this process, which no other one has: host, number, place and chance."""
+    return _owner_of(os.getpid())
 
 
-def has_ended(host: str | None, pid: int) -> bool:
-    """Returns whether a process has ended; False where it is another host's."""
-    if host != socket.gethostname():
+@cache
+def _owner_of(pid: int) -> str:  # a process that was forked has a number of its own
+    return f"{socket.gethostname()}:{pid}:{pid_place()}:{secrets.token_hex(4)}"
+
+
+@cache
+def pid_place() -> str:
+    """Returns within what a process's number means one process: this boot and PID namespace.
+
+    Two containers may have the same host name and numbers. Empty where the system does not say.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return ""
+    return f"{boot}/{namespace}"
+
+
+def is_dead_owner(owner: str) -> bool:
+    """Returns whether the process of an `owner_id` has ended; False where that is not known."""
+    _, *parts = owner.split(":")
+    if len(parts) != 3 or not parts[0].isdigit() or owner == owner_id():
+        return False
+    pid, place = int(parts[0]), parts[1]
+    if place == pid_place() and pid == os.getpid():
+        return bool(place)  # an earlier process, which had our number
+    return has_ended(place, pid)
+
+
+def has_ended(place: str | None, pid: int) -> bool:
+    """Returns whether a process has ended; False where its number is of another place."""
+    if not place or place != pid_place():
         return False
     try:
         os.kill(pid, 0)

@@ -17,7 +17,7 @@ from cdc_sync.contract import Payload, Problem, SourceId, Status, problems_to_js
 from cdc_sync.rules.outcome import ACCOUNT_LONGEST, CONFIRM_AFTER, Claimed, Settlement
 from cdc_sync.rules.verdict import LONGEST
 from cdc_sync.state.database import Database, is_shared, state_now
-from cdc_sync.state.lease import has_ended, owner_id
+from cdc_sync.state.lease import is_dead_owner
 from cdc_sync.state.tables import (
     Columns,
     among,
@@ -410,7 +410,6 @@ def free_claims_at_start(state: Database, now: datetime) -> None:
     What was to be sent is due, and still in doubt. On SQLite there is no other process.
     """
     if state.file is None:
-        _free_claims_of_all(state, [owner_id()], now)  # of an earlier process with our number
         free_claims_of_dead(state, now)
         return
     with state.begin() as tx:
@@ -423,20 +422,10 @@ def free_claims_of_dead(state: Database, now: datetime) -> None:
         query = select(contract.c.claimed_by).where(_IS_CLAIMED).distinct()
         with state.read() as tx:
             owners = [row[0] for row in tx.execute(query)]
-        dead = [owner for owner in owners if owner != owner_id() and _is_dead(owner)]
-        _free_claims_of_all(state, dead, now)
-
-
-def _free_claims_of_all(state: Database, owners: Sequence[str], now: datetime) -> None:
-    if owners:
-        with state.begin() as tx:
-            for owner in owners:
-                free_claims_of(tx, owner, [], now)
-
-
-def _is_dead(owner: str) -> bool:
-    host, _, pid = owner.rpartition(":")
-    return pid.isdigit() and has_ended(host, int(pid))
+        if dead := [owner for owner in owners if is_dead_owner(owner)]:
+            with state.begin() as tx:
+                for owner in dead:
+                    free_claims_of(tx, owner, [], now)
 
 
 def free_expired_leases(state: Database) -> None:

@@ -174,6 +174,7 @@ class Presence:
     token_expires: datetime | None = None
     error: str | None = None
     ended_at: datetime | None = None
+    place: str | None = None  #: within which `pid` means this process
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,14 @@
 """Several daemons on one state in PostgreSQL: lost claims, late answers, the lease's number."""
 
+import os
+import socket
+import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
 
 import psycopg
 import pytest
@@ -15,7 +20,7 @@ from cdc_sync.rules.outcome import Attempt, Claimed, settle
 from cdc_sync.rules.verdict import Accepted, Refused, Throttled, Unavailable, Verdict
 from cdc_sync.state import contracts, control, outbox
 from cdc_sync.state.database import Database, open_state, state_now
-from cdc_sync.state.lease import SILENT_SECONDS, Lease, instance_lock
+from cdc_sync.state.lease import SILENT_SECONDS, Lease, instance_lock, owner_id, pid_place
 from cdc_sync.state.schema import upgrade_tables
 from cdc_sync.state.values import Paused
 from tests.support.wait import wait_until
@@ -177,6 +182,41 @@ def test_what_another_claims_while_capture_looks_is_judged_as_a_doubt(state, oth
 
     payload, acknowledged, status = facts(state, "payload", "acknowledged", "status")
     assert payload == acknowledged or status == "pending"
+
+
+def ended_process() -> int:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+@pytest.mark.parametrize(
+    ("owner", "is_freed"),
+    [
+        (lambda: f"{socket.gethostname()}:{ended_process()}:{pid_place()}:1f", True),
+        (lambda: f"{socket.gethostname()}:{os.getpid()}:{pid_place()}:1f", True),
+        (lambda: f"{socket.gethostname()}:{os.getppid()}:{pid_place()}:1f", False),
+        (lambda: f"{socket.gethostname()}:{ended_process()}:another/1:1f", False),
+        (lambda: f"{socket.gethostname()}:{os.getpid()}:another/1:1f", False),
+        (lambda: f"{socket.gethostname()}:{ended_process()}", False),  # of an older version
+        (owner_id, False),
+    ],
+    ids=["ended", "had our number", "lives", "of a container", "of one like us", "older", "ours"],
+)
+def test_only_a_process_of_our_own_boot_and_pid_namespace_is_taken_for_dead(state, owner, is_freed):
+    """Two containers may have one host name and the same numbers: else the lease decides."""
+    see(state, A)
+    claim(state, owner())
+    outbox.free_claims_at_start(state, NOW)
+
+    assert (facts(state, "claimed_by") == (None,)) is is_freed
+
+
+def test_a_process_that_is_forked_is_another_owner():
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+        forked = pool.submit(owner_id).result(20)
+
+    assert forked != owner_id() == owner_id()
 
 
 @pytest.fixture
