@@ -14,13 +14,13 @@ from cdc_sync.log import Redaction
 from cdc_sync.measures import Measures
 from cdc_sync.source.reader import source_of
 from cdc_sync.state.database import Database, open_memory, open_state, state_file
-from cdc_sync.state.lease import Lease, instance_lock
+from cdc_sync.state.lease import Lease
 from cdc_sync.state.outbox import free_claims_at_start
 from cdc_sync.state.schema import (
-    await_current,
     current_revision,
     expect_current,
     expect_own,
+    take_lease,
     upgrade_tables,
 )
 
@@ -56,12 +56,7 @@ def open_sync(
     """
     state = open_state(config.state.url.get_secret_value())
     try:
-        with instance_lock(state, standby=standby) as lease:
-            if lease.held:
-                upgrade_tables(state)
-            else:
-                await_current(state)
-            lease.keep()
+        with take_lease(state, standby=standby) as lease:
             expect_own(state, config.customergauge)
             measures = Measures()
             file = token_file(config, token_folder)

@@ -6,7 +6,7 @@ Tables are made and upgraded with Alembic, under the instance lock.
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -16,11 +16,14 @@ from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.errors import InstanceRunning, StateRefused, StateUnavailable
 from cdc_sync.state import contracts, control
 from cdc_sync.state.database import Database, give_to_owner_of_folder, open_state, state_file
-from cdc_sync.state.lease import instance_lock
+from cdc_sync.state.lease import Lease, instance_lock
 from cdc_sync.state.tables import REVISION
 from cdc_sync.state.values import Identity
 
+PAUSE_SECONDS = 0.1
 MADE_WITHIN_SECONDS = 30.0
+UPGRADED_WITHIN_SECONDS = 5.0  # else it is a daemon of an older version that has the lock
+FREED_WITHIN_SECONDS = 1.0  # by a command that has just made the tables
 
 
 @contextmanager
@@ -32,15 +35,58 @@ def open_for_command(url: str) -> Iterator[Database]:
     """
     state = open_state(url)
     try:
-        if current_revision(state) != REVISION:
+        revision = current_revision(state)
+        until = time.monotonic() + _made_within(revision)
+        while revision != REVISION:
             try:
                 with instance_lock(state):
                     upgrade_tables(state)
             except InstanceRunning:
-                expect_current(state)
+                if time.monotonic() >= until:
+                    expect_current(state)
+                time.sleep(PAUSE_SECONDS)
+            revision = current_revision(state)
         yield state
     finally:
         state.close()
+
+
+@contextmanager
+def take_lease(state: Database, *, standby: bool) -> Iterator[Lease]:
+    """Takes the lease of a state and brings its tables up to date, or waits for who does that.
+
+    Raises InstanceRunning where another process captures (with `standby` only on SQLite),
+    StateUnavailable, StateRefused.
+    """
+    with ExitStack() as stack:
+        lease = _lock_when_made(state, stack, standby=standby)
+        if lease.held:
+            upgrade_tables(state)
+        else:
+            await_current(state)
+        lease.keep()
+        yield lease
+
+
+def _lock_when_made(state: Database, stack: ExitStack, *, standby: bool) -> Lease:
+    """Takes the instance lock, which a command may have while it makes the tables."""
+    until = time.monotonic() + _made_within(current_revision(state))
+    while True:
+        try:
+            return stack.enter_context(instance_lock(state, standby=standby))
+        except InstanceRunning:
+            now = time.monotonic()
+            if current_revision(state) == REVISION:
+                until = min(until, now + FREED_WITHIN_SECONDS)
+            if now >= until:
+                raise
+            time.sleep(PAUSE_SECONDS)
+
+
+def _made_within(revision: str | None) -> float:
+    if revision == REVISION:
+        return FREED_WITHIN_SECONDS
+    return MADE_WITHIN_SECONDS if revision is None else UPGRADED_WITHIN_SECONDS
 
 
 def current_revision(state: Database) -> str | None:
@@ -129,7 +175,7 @@ def await_current(state: Database) -> None:
     """Waits while another process makes the tables; raises as `expect_current`."""
     until = time.monotonic() + MADE_WITHIN_SECONDS
     while current_revision(state) != REVISION and time.monotonic() < until:
-        time.sleep(0.2)
+        time.sleep(PAUSE_SECONDS)
     expect_current(state)
 
 

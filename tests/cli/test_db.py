@@ -1,5 +1,9 @@
 """db current, upgrade and adopt, as a process."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
 from cdc_sync.state.tables import REVISION
 from tests.support.bench import Bench
 
@@ -17,6 +21,23 @@ def test_an_upgrade_makes_the_tables_once(fresh: Bench) -> None:
     assert (first.code, second.code) == (0, 0)
     assert f"to revision {REVISION}" in first.out
     assert "already" in second.out
+    assert fresh.run("db", "current", "--json").document["current"] == REVISION
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+def test_commands_that_meet_where_there_is_no_state_yet_all_succeed(
+    fresh: Bench, backend: str, request: pytest.FixtureRequest
+) -> None:
+    """The first makes the tables, and the others wait for it."""
+    if backend == "postgresql":
+        fresh.configure(state={"url": request.getfixturevalue("postgresql_url")})
+    commands = (["status"], ["db", "upgrade"], ["once"], ["status"], ["contracts", "list"])
+    with ThreadPoolExecutor(len(commands)) as pool:
+        ran = list(pool.map(lambda command: fresh.run(*command), commands))
+
+    assert not [one.err for one in ran if "older version" in one.err or "at work" in one.err]
+    assert [ran[1].code, ran[4].code] == [0, 0]
+    assert len(fresh.sandbox.contracts()) == 3, "once has delivered"
     assert fresh.run("db", "current", "--json").document["current"] == REVISION
 
 
