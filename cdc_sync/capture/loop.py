@@ -251,17 +251,17 @@ class SweepLoop:
                 stop.wait(LONGEST_BACKOFF_SECONDS)
 
     def sweep_shortest(self, stop: threading.Event) -> Run | None:
-        """Sweeps the shortest window now; None where none is configured."""
+        """Sweeps the shortest window now; None where there is nothing to sweep."""
         windows = self._capture.config.source.sweeps
         return self.sweep(windows[0], stop) if windows else None
 
-    def sweep(self, window: timedelta, stop: threading.Event) -> Run:
-        """Sweeps one window, and saves that it did. Raises what `sweep` raises."""
+    def sweep(self, window: timedelta, stop: threading.Event) -> Run | None:
+        """Sweeps one window, and saves that it did. Returns and raises what `sweep` does."""
         self.last_progress = time.monotonic()
         try:
             began = time.monotonic()
             run = sweep(self._capture, window, stop, self._page_recorded)
-            if not stop.is_set():
+            if run is not None and not stop.is_set():
                 self._save(run, LastSweep(window, run.started, time.monotonic() - began))
             return run
         finally:

@@ -288,6 +288,13 @@ def add_to_totals(tx: Connection, run: Run) -> None:
     control.add_to_totals(tx, {name: number for name, number in found.items() if number})
 
 
+def is_full_scan_due(capture: Capture, tx: Connection) -> bool:
+    """Whether everything is to be read: at first, after an edit of the mapping, or as was asked."""
+    known, before = watermark.read(tx), control.load(tx, Fingerprint)
+    is_edited = before not in (None, config_fingerprint(capture.config))
+    return known.value is None or is_edited or control.load(tx, ReconcileDue) is not None
+
+
 def config_fingerprint(config: Config) -> Fingerprint:
     """Returns the hashes of all that shapes payloads, and of the watermark column alone."""
     source = config.source

@@ -13,8 +13,8 @@ from cdc_sync.capture.page import (
     Capture,
     compare_absent,
     compare_page,
-    config_fingerprint,
     each_page,
+    is_full_scan_due,
 )
 from cdc_sync.capture.sweep import read_bounds
 from cdc_sync.contract import FieldDiff, Status, WatermarkValue, changed_fields
@@ -78,18 +78,18 @@ def plan(capture: Capture, *, full: bool, limit: int | None) -> Plan:
     with capture.state.read() as tx, capture.source.scan() as scan:
         builder = _PlanBuilder(capture, tx, scan, limit)
         known = watermark.read(tx)
-        before = control.load(tx, Fingerprint)
-        is_changed = before not in (None, config_fingerprint(capture.config))
-        everything = full or known.value is None or is_changed
+        everything = full or is_full_scan_due(capture, tx)
         if everything and any(contracts.count_by_status(tx).values()):
             builder.read_everything()
         else:
             builder.read_from(None if everything else known.value)
             if not everything:
+                builder.judge()
                 builder.read_late(known)
+        builder.judge()
         builder.add_due()
         builder.count_later()
-        return builder.finish(is_first=before is None)
+        return builder.plan
 
 
 class _PlanBuilder:
@@ -102,7 +102,7 @@ class _PlanBuilder:
         self._limit = limit
         self._map = capture.mapper(scan.zone)
         self._ends_on = capture.ends_on()
-        self._plan = Plan()
+        self.plan = Plan()
         self._seen: set[str] = set()  # what has changed
         self._is_empty = False  # a full scan found no row at all
         self._met: set[str] | None = set()  # what a poll would read; None: everything
@@ -129,7 +129,7 @@ class _PlanBuilder:
             rows = [self._map(row) for row in page.rows]
             changes = compare_page(self._tx, rows, ends_on=self._ends_on)
             late = [change for change in changes if change.source_id not in self._seen]
-            self._plan.rows += len(late)
+            self.plan.rows += len(late)
             self._add(late)
             self._is_done = page.end is None or not is_before(page.end, bounds.end)
 
@@ -162,25 +162,27 @@ class _PlanBuilder:
                 action = Action.CREATE if row.acknowledged is None else Action.UPDATE
                 diff = changed_fields(row.acknowledged, row.payload)
                 planned = PlannedChange(row.source_id, row.reference, action, diff, None)
-                self._plan.rows += self._met is not None and row.source_id not in self._met
-                self._sends[None] += 1
+                self.plan.rows += self._met is not None and row.source_id not in self._met
+                self.plan.sends += 1
                 self._show(planned)
 
     def count_later(self) -> None:
         """Counts what is pending and not due yet: it goes by itself when its time comes."""
         later = outbox.list_postponed(self._tx, self._capture.now())
-        self._plan.later = sum(source_id not in self._seen for source_id in later)
+        self.plan.later = sum(source_id not in self._seen for source_id in later)
 
-    def finish(self, *, is_first: bool) -> Plan:
-        """Returns the plan, with what of it the guard would hold."""
+    def judge(self) -> None:
+        """Adds what the guard would hold of one run, and what that would send."""
         tally = Tally(*(self._effects[effect] for effect in Effect))
+        is_first = control.load(self._tx, Fingerprint) is None
         known = 0 if is_first else contracts.count_known(self._tx)
         held = judge(self._capture.config.guard, tally, known)
-        if self._is_empty and self._plan.counts[Action.GONE]:
+        if self._is_empty and self.plan.counts[Action.GONE]:
             held = Held(changes=True)  # such a source is held whatever the share
-        self._plan.held = sum(n for effect, n in self._effects.items() if effect in held)
-        self._plan.sends = sum(n for effect, n in self._sends.items() if effect not in held)
-        return self._plan
+        self.plan.held += sum(n for effect, n in self._effects.items() if effect in held)
+        self.plan.sends += sum(n for effect, n in self._sends.items() if effect not in held)
+        self._effects.clear()
+        self._sends.clear()
 
     def _each_page(
         self, read: Callable[[Row | None], RowPage], add: Callable[[RowPage], None]
@@ -190,8 +192,8 @@ class _PlanBuilder:
     def _add_page(self, page: RowPage) -> None:
         rows = [self._map(row) for row in page.rows]
         changes = compare_page(self._tx, rows, ends_on=self._ends_on)
-        self._plan.rows += len(rows)
-        self._plan.departed += sum(change.action is Action.GONE for change in changes)
+        self.plan.rows += len(rows)
+        self.plan.departed += sum(change.action is Action.GONE for change in changes)
         if self._met is not None:
             self._met.update(row.source_id for row in page.rows)
         self._add(changes)
@@ -206,9 +208,9 @@ class _PlanBuilder:
                 self._show(_of_change(change))
 
     def _show(self, one: PlannedChange) -> None:
-        self._plan.counts[one.action] += 1
-        if self._limit is None or len(self._plan.changes) < self._limit:
-            self._plan.changes.append(one)
+        self.plan.counts[one.action] += 1
+        if self._limit is None or len(self.plan.changes) < self._limit:
+            self.plan.changes.append(one)
 
 
 def _of_change(change: Change) -> PlannedChange:

@@ -13,11 +13,11 @@ from cdc_sync.capture.page import (
     Progress,
     add_to_totals,
     compare_page,
-    config_fingerprint,
     count_page,
     differing_rows,
     each_page,
     ignore_progress,
+    is_full_scan_due,
     restart_from,
     update_horizon,
 )
@@ -32,9 +32,8 @@ from cdc_sync.rules.watermark import (
     next_watermark,
 )
 from cdc_sync.source.reader import RowPage, Scan
-from cdc_sync.state import control, watermark
+from cdc_sync.state import watermark
 from cdc_sync.state.history import Run
-from cdc_sync.state.values import Fingerprint, ReconcileDue
 
 STILL_FOR_SECONDS = 60  # an idle poll leaves a stored watermark alone that is younger than this
 
@@ -47,10 +46,9 @@ def poll(capture: Capture, stop: threading.Event, progress: Progress = ignore_pr
     """
     with capture.state.read() as tx:
         known = watermark.read(tx)
-        before = control.load(tx, Fingerprint)
-        due = control.load(tx, ReconcileDue)
+        is_due = is_full_scan_due(capture, tx)
         leftovers = interrupted_runs(tx, capture)
-    if known.value is None or due or before not in (None, config_fingerprint(capture.config)):
+    if is_due:
         return reconcile(capture, stop, progress)
     with capture.source.scan() as scan:
         if known.fits(scan.column.type):

@@ -18,6 +18,7 @@ from cdc_sync.capture.page import (
     differing_rows,
     each_page,
     ignore_progress,
+    is_full_scan_due,
     stamps_of,
 )
 from cdc_sync.contract import Mapped, WatermarkValue
@@ -36,17 +37,20 @@ def sweep(
     window: timedelta,
     stop: threading.Event,
     progress: Progress = ignore_progress,
-) -> Run:
+) -> Run | None:
     """Reads again what is stamped within `window` and was passed by polls; records what differs.
 
-    Raises SourceUnavailable, SourceMistake and StateUnavailable.
+    Returns None, and reads nothing, where the next poll reads everything. Raises
+    SourceUnavailable, SourceMistake and StateUnavailable.
     """
     run = Run("sweep", capture.now())
     with capture.state.read() as tx:
         known = watermark.read(tx)
+        if is_full_scan_due(capture, tx):
+            return None
     with capture.source.scan() as scan:
-        if known.value is None or not known.fits(scan.column.type):
-            return run.ended(capture.now())  # everything is to be read
+        if not known.fits(scan.column.type):
+            return None
         bounds = read_bounds(capture, scan, known, window)
         if bounds is None:
             return run.ended(capture.now())
@@ -56,7 +60,7 @@ def sweep(
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Where a sweep starts and ends; what is stamped before `passed` polls do not read again."""
+    """Where a sweep starts and ends; what is stamped before `passed` is not read by polls."""
 
     start: WatermarkValue
     end: WatermarkValue
@@ -84,7 +88,9 @@ def read_bounds(
         end = read_to.value
     if start is None or not is_before(start, end):
         return None
-    return Bounds(start, end, known.value, clock, window, samples or ())
+    # Of a DATE polls read the whole day of the watermark again.
+    passed = scan.column.value_of(scan.column.bound(known.value))
+    return Bounds(start, end, passed or known.value, clock, window, samples or ())
 
 
 def _sampled(capture: Capture, scan: Scan, *, save: bool) -> tuple[Sample, ...]:

@@ -165,6 +165,56 @@ def test_the_daemon_sweeps_by_itself(room: Bench, monkeypatch: pytest.MonkeyPatc
 
 
 @any_source
+def test_nothing_is_late_where_the_next_poll_reads_everything(room: Bench):
+    room.rows.add({"id": 2, "updated_at": datetime.now(UTC) - timedelta(minutes=30)})
+    room.configure(mapping={"description": "another {plan}"})
+
+    with room.sync.state.read() as tx:
+        before = control.load(tx, Sweeps)
+    assert sweep(room) is None
+    with room.sync.state.read() as tx:
+        assert control.load(tx, Sweeps) == before  # it is due as it was
+    assert room.poll().kind == "reconcile"
+    assert read_status(room.sync.state, datetime.now(UTC))["late"] is None
+
+
+@pytest.mark.parametrize("source_url", ["postgresql", "mariadb"], indirect=True)
+def test_a_change_of_today_is_not_late_where_the_watermark_is_a_date(
+    tmp_path: Path, sandbox: Sandbox, source_url: str
+):
+    source = {"clock_margin": "2s", "lookback": "2s", "time_zone": "UTC"}
+    with Bench(tmp_path, sandbox, source_url, source=source) as bench:
+        bench.rows = Rows(bench.rows_url, sa.Column("updated_at", sa.Date))
+        today = datetime.now(UTC).date()
+        bench.rows.add({"id": 1, "updated_at": today})
+        bench.poll()
+        bench.poll()
+        bench.rows.add({"id": 2, "updated_at": today})
+
+        run = sweep(bench, DAY)
+        assert (run.created, run.late) in ((1, 0), (0, 0))  # the next poll reads it, too
+        assert bench.poll().created + run.created == 1
+
+
+@any_source
+def test_plan_knows_that_the_guard_judges_polls_and_sweeps_by_themselves(room: Bench):
+    room.configure(guard={"max_changes": "30%", "min_contracts": 5})
+    room.rows.add(*({"id": number} for number in range(2, 12)))
+    room.poll()
+    room.deliver()
+    passed = datetime.now(UTC) - timedelta(minutes=30)
+    for number in (2, 3, 4):
+        room.rows.change(number, plan="new")
+        room.rows.change(number + 3, plan="late", updated_at=passed)
+    room.close()
+    planned = room.run("plan", "--json").document
+    report = room.run("once", "--json").document
+
+    assert (planned["update"], planned["held"]) == (6, 0)
+    assert (report["updated"], report["held"]) == (6, 0)
+
+
+@any_source
 def test_none_switches_sweeps_off(room: Bench):
     room.configure(source={"sweeps": "none"})
     late_rows(room, 20, 2)

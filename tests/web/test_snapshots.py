@@ -21,7 +21,7 @@ class Clock:
         monkeypatch.setattr(context.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(context, "read_status", self._read)
 
-    def _read(self, _state, _now) -> dict[str, int]:
+    def _read(self, _state, _now, _limit) -> dict[str, int]:
         if self.fails:
             raise StateUnavailable("away")
         self.now += self.cost
