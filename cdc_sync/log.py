@@ -1,12 +1,14 @@
 """structlog set-up, the redaction of secrets, and the recent lines that the page shows."""
 
+import base64
 import logging
 import os
 import re
+import string
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,6 +32,10 @@ MOST_LINES = 2000
 LONGEST = 500  # characters of a value
 _APART = {"event", "level", "timestamp"}
 MASK = "***"
+SHORTEST = 4  # characters of a secret: those of a shorter one stand in every line
+_PLAIN = frozenset(string.ascii_letters + string.digits + "_")  # no encoding changes these
+_ENCODED = re.compile(r"(?i)(?:%(?:25){0,4}|\\{1,8}u00|&#x0{0,6})([0-9a-f]{2});?")
+_ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 _BEARER = re.compile(r"(?i)(bearer\s+)[^\s\"',;}]+")
 
 
@@ -75,23 +81,74 @@ class RecentLog:
 
 
 class Redaction:
-    """Masks the secrets it was told of, and whatever follows `Bearer`."""
+    """Masks the secrets it was told of, in every spelling, and whatever follows `Bearer`.
+
+    A server may repeat a secret percent-encoded, as a form, escaped for JSON or HTML, or in base64.
+    """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._secrets = sorted({s for s in secrets if len(s) >= 4}, key=len, reverse=True)
+        given = {secret.strip() for secret in secrets if len(secret.strip()) >= SHORTEST}
+        forms = given | {form for secret in given for form in _base64_forms(secret)}
+        self._secrets = [_spellings(form) for form in sorted(forms, key=len, reverse=True)]
+        self._tokens: deque[re.Pattern[str]] = deque(maxlen=16)
 
     def learn(self, secret: str) -> None:
-        """Adds a secret that came later: a token."""
-        if secret not in self._secrets:
-            # The last few tokens are enough; the configured secrets come first for ever.
-            self._secrets = [*self._secrets[:64], secret]
+        """Adds a secret that came later, a token; the last few are enough."""
+        pattern = _spellings(secret)
+        if pattern not in self._tokens:
+            self._tokens.append(pattern)
 
     def __call__(self, text: str) -> str:
         """The text without them."""
-        for secret in self._secrets:
-            if secret in text:
-                text = text.replace(secret, MASK)
+        masked = self._mask(text)
+        plain = _ENCODED.sub(_decoded, masked)
+        found = self._mask(plain)
+        return masked if found == plain else found
+
+    def _mask(self, text: str) -> str:
+        for pattern in (*self._secrets, *tuple(self._tokens)):
+            text = pattern.sub(MASK, text)
         return _BEARER.sub(rf"\1{MASK}", text)
+
+
+def _spellings(secret: str) -> re.Pattern[str]:
+    """Returns what finds a secret however its special characters are encoded."""
+    parts = re.findall(r"\s+|.", secret)
+    return re.compile("".join(part if part in _PLAIN else _spelling(part) for part in parts))
+
+
+def _spelling(part: str) -> str:
+    """Returns the pattern of one special character, or of a run of blanks."""
+    character = " " if part.isspace() else part
+    code, units = ord(character), character.encode("utf-16-be").hex()
+    percent = "".join(f"%(?:25){{0,4}}{byte:02x}" for byte in character.encode("utf-8", "replace"))
+    escaped = "".join(rf"\\{{1,8}}u{units[at : at + 4]}" for at in range(0, len(units), 4))
+    number = f"#0{{0,6}}{code}|#x0{{0,6}}{code:x}"
+    entity = f"&(?:amp;){{0,4}}(?:{number}|{_ENTITIES.get(character, number)});"
+    forms = [percent, escaped, entity]
+    # Each alternative begins otherwise and is bounded, so that no text makes the search slow.
+    if part.isspace():
+        return rf"(?i:{'|'.join(forms)}|\\{{0,8}}\s|\\{{1,8}}[nrt]|\+|&nbsp;)+"
+    forms.append(r"\\{1,16}" if part == "\\" else rf"\\{{0,8}}{re.escape(part)}")
+    if part == "+":
+        forms.append(" ")  # as a form is decoded
+    return f"(?i:{'|'.join(forms)})"
+
+
+def _base64_forms(secret: str) -> Iterator[str]:
+    """Yields the base64 of a secret wherever in a text it stands, as in that of `id:secret`."""
+    for before in range(3):
+        encoded = base64.b64encode(b"\0" * before + secret.encode("utf-8", "replace")).decode()
+        own = encoded.rstrip("=")[(0, 2, 3)[before] :]  # what is before changes so many of them
+        own = own if (before + len(secret.encode("utf-8", "replace"))) % 3 == 0 else own[:-1]
+        yield own
+        yield own.replace("+", "-").replace("/", "_")
+
+
+def _decoded(found: re.Match[str]) -> str:
+    """Returns a character that needs no encoding; of others the encoding."""
+    character = chr(int(found[1], 16))
+    return character if character in _PLAIN else found[0]
 
 
 def configure_log(

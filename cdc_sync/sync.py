@@ -8,6 +8,7 @@ from pathlib import Path
 from cdc_sync.capture.page import Capture
 from cdc_sync.clock import steady_clock, utc_now
 from cdc_sync.config.model import Config
+from cdc_sync.config.urls import secrets_in_url
 from cdc_sync.customergauge.token import TokenKeeper
 from cdc_sync.delivery.loop import Delivery
 from cdc_sync.log import Redaction
@@ -92,17 +93,14 @@ def token_file(config: Config, folder: Path | None) -> Path | None:
 
 def redaction_of(config: Config) -> Redaction:
     """Masks every secret of a configuration."""
-    from sqlalchemy.engine import make_url  # noqa: PLC0415  # only where there is a configuration
-
-    urls = (config.source.url, config.state.url)
-    passwords = [
-        make_url(url.get_secret_value()).password for url in urls if url.get_secret_value()
-    ]
     secrets = [config.customergauge.client_secret.get_secret_value()]
     if config.web.token is not None:
         secrets.append(config.web.token.get_secret_value())
     secrets += [url.get_secret_value() for url in config.alerts.urls]
-    return Redaction([*secrets, *(password for password in passwords if password)])
+    for url in (config.source.url, config.state.url):
+        if text := url.get_secret_value():
+            secrets += secrets_in_url(text)
+    return Redaction(secrets)
 
 
 @contextmanager

@@ -52,3 +52,15 @@ def test_it_keeps_from_info_on_without_secrets_also_where_less_is_printed(capsys
     assert dict(recent.lines()[1].fields) == {"says": "it was ***"}
     printed = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
     assert printed == ["state.unavailable"]
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("text", ["50%25 of %41", "C:\\u0061", "a+b & c", "Basic plan", "&#x41;"])
+def test_encodings_without_a_secret_stay_as_they_are(text):
+    assert Redaction(["hush-hush"])(text) == text
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("text", [" " * 50_000, "\\" * 50_000, "%25" * 50_000, "a \\ " * 20_000])
+def test_no_text_makes_the_search_for_secrets_slow(text):
+    assert Redaction(["a  b", "\\a/b c", "% a&b"])(text) == text

@@ -125,6 +125,18 @@ def with_absolute_path(url: str, folder: Path) -> str:
     return f"{scheme}:///{base}/{path.removeprefix('./')}{mark}{query}"
 
 
+def secrets_in_url(text: str) -> list[str]:
+    """Returns the password of a database URL, and the secrets among its parameters, decoded."""
+    from sqlalchemy.engine import make_url  # noqa: PLC0415  # only where there is a configuration
+
+    url = make_url(text)
+    found = [] if url.password is None else [str(url.password)]
+    for name, values in url.normalized_query.items():
+        if _SECRET_PARAMETER.match(f"?{name}="):
+            found += values
+    return found
+
+
 def mask_url(url: str) -> str:
     """Replaces the password of a URL, also one among its parameters, by `***`."""
     start, end = userinfo_span(url)

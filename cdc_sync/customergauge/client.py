@@ -79,7 +79,7 @@ class Client:
             return NoAnswer("no answer in time", doubt=True)
         except RequestError as error:
             causes = _causes(error)
-            reason = self._redact(causes[-1][:200])
+            reason = self._redact(causes[-1])[:200]
             if _NOT_CONNECTED in causes:
                 return NoAnswer(f"no connection ({reason})", doubt=False)
             return NoAnswer(f"the connection broke ({reason})", doubt=True)

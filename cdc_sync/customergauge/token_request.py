@@ -130,7 +130,7 @@ class _Session(OAuth2Session):
     def _looked_at(self, response: requests.Response) -> requests.Response:
         code = json_object(response.content).get("error")  # RFC 6749, 5.2
         said = code if isinstance(code, str) else _TOKEN.sub(r"\1***", response.text)
-        words = self._redact(" ".join(said.split()))[:200]
+        words = " ".join(self._redact(said).split())[:200]
         if response.status_code in (400, 401, 403):
             raise TokenRefused(
                 f"CustomerGauge refuses our client ({response.status_code} {words}).",

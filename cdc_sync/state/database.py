@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, exc
 from sqlalchemy.engine import URL, Engine, make_url
 
+from cdc_sync.config.urls import mask_url
 from cdc_sync.errors import StateUnavailable
 
 BUSY_TIMEOUT_SECONDS = 30
@@ -41,7 +42,7 @@ class Database:
         """Returns the file, or the address without its password."""
         if self.file is not None:
             return str(self.file)
-        return self.engine.url.render_as_string(hide_password=True)
+        return mask_url(self.engine.url.render_as_string(hide_password=False))
 
     @property
     def backend(self) -> str:

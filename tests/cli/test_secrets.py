@@ -2,14 +2,17 @@
 
 import json
 import re
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import psycopg
 import pytest
 import requests
 
+from cdc_sync.sandbox.faults import Fault, FaultKind
 from tests.support.bench import Bench
 from tests.support.rows import rows_in
 from tests.support.sandbox import Sandbox, running_sandbox
@@ -62,7 +65,25 @@ def bench(tmp_path: Path, postgresql_url: str, sandbox: Sandbox) -> Iterator[Ben
 
 
 def forms(secret: str) -> set[str]:
-    return {secret, quote(secret, safe=""), quote(secret)}
+    """A secret in every spelling in which a server may repeat it."""
+    utf_16 = secret.encode("utf-16-be").hex()
+    pair = f"id:{secret}".encode()
+    return {
+        secret,
+        quote(secret, safe=""),
+        quote(secret),
+        quote(quote(secret, safe="")),
+        quote_plus(secret),
+        "".join(f"%{byte:02x}" for byte in secret.encode()),
+        "".join(f"\\u{utf_16[at : at + 4]}" for at in range(0, len(utf_16), 4)),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1].replace("/", "\\/"),
+        json.dumps(json.dumps(secret)[1:-1])[1:-1],
+        escape(secret),
+        b64encode(pair).decode(),
+        urlsafe_b64encode(pair).decode(),
+        quote(b64encode(pair).decode(), safe=""),
+    }
 
 
 def test_secrets_are_nowhere_but_in_their_files(bench: Bench, sandbox: Sandbox) -> None:
@@ -108,3 +129,46 @@ def test_no_secret_and_no_token_is_in_any_output_or_in_the_state(tmp_path: Path)
     for secret in ("hush-hush-hush", token):
         assert not [one for one in ran if secret in one.out + one.err]
         assert secret.encode() not in held
+
+
+def test_a_server_may_repeat_a_secret_in_any_spelling(tmp_path: Path) -> None:
+    secret = 'hu/sh+hu=sh%41"hu\\sh  hü&<sh'
+    (tmp_path / "client").write_text(secret)
+    said = []
+    with running_sandbox(client_secret=secret) as sandbox:
+        bench = Bench.with_contracts(
+            tmp_path,
+            sandbox,
+            customergauge={"client_secret": "${file:client}"},
+            log={"level": "debug"},
+        )
+        repeated = f"no {', '.join(sorted(forms(secret)))}."
+        in_json = json.dumps({"message": repeated})
+        sandbox.faults.replace(
+            [
+                Fault(FaultKind.STATUS, status=401, body=repeated, path="token", times=1),
+                Fault(FaultKind.STATUS, status=422, body=in_json, times=1),
+                Fault(FaultKind.STATUS, status=400, body=repeated, times=1),
+            ]
+        )
+        commands = ("check", "once", "retry --all", "once", "contracts list --json", "status")
+        ran = [bench.run(*command.split()) for command in commands]
+        said += [text for one in ran for text in (one.out, one.err)]
+    said += [file.read_bytes().decode("utf-8", "replace") for file in tmp_path.glob("state.db*")]
+    everything = "\n".join(said)
+
+    assert "no ***, ***, " in everything
+    # A secret that was decoded is none of its spellings; one that lost its blanks is found by part.
+    assert not [form for form in (*forms(secret), "hu/sh+hu", 'sh%41"') if form in everything]
+
+
+def test_a_password_among_the_parameters_of_a_url_is_masked(tmp_path: Path) -> None:
+    hidden = "hush/hush=%41"
+    url = f"postgresql+psycopg://127.0.0.1:1/state?user=me&password={quote(hidden, safe='')}"
+    with running_sandbox() as sandbox:
+        bench = Bench.with_contracts(tmp_path, sandbox, state={"url": url})
+        ran = [bench.run(command) for command in ("status", "once", "check")]
+
+    said = "\n".join(one.out + one.err for one in ran)
+    assert "127.0.0.1:1/state?" in said
+    assert not [form for form in forms(hidden) if form in said]
