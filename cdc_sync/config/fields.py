@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from functools import partial
 from typing import Annotated, Any
@@ -287,6 +287,20 @@ def read_cron_or_interval(text: str) -> str:
             "such as `6h`, or `never`."
         ) from None
     return line
+
+
+def second_due(text: str, since: datetime) -> datetime | None:
+    """Returns the second time after `since` that is due by such a text; None for `never`."""
+    if text == NEVER:
+        return None
+    if re.fullmatch(units.DURATION_PATTERN, text):
+        return since + 2 * units.parse_duration(text)
+    from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415  # only a cron line needs it
+
+    trigger = CronTrigger.from_crontab(text, timezone=UTC)
+    first = trigger.get_next_fire_time(since, since)
+    second: datetime | None = first and trigger.get_next_fire_time(first, first)
+    return second
 
 
 def _with_named_weekdays(line: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from cdc_sync.config.fields import second_due
 from cdc_sync.config.model import Config
 from cdc_sync.config.units import Rate
 from cdc_sync.contract import Payload, Status, fields_of
@@ -68,7 +69,7 @@ def read_status(state: Database, now: datetime, limit: Rate | None = None) -> di
         "missing_accounts": accounts,
         "contracts": {status.value: counts[status] for status in Status},
         "last_poll": _poll(stored.load(PollReport), now),
-        "last_reconcile": document_of(stored.load(ReconcileReport)),
+        "last_reconcile": _reconcile(stored.load(ReconcileReport), now),
         "late": _late(*late, stored.load(LateReport)),
         "last_delivery": document_of(stored.load(DeliveryReport)),
         "hold": hold_document(stored.load(HoldReport), counts[Status.HELD], examples),
@@ -155,6 +156,13 @@ def _is_running(presence: Presence, now: datetime) -> bool:
     has_left = presence.ended_at is not None or presence.error is not None
     is_fresh = now - presence.beat_at < PRESENCE_GOOD_FOR
     return is_fresh and not has_left and not has_ended(presence.place, presence.pid)
+
+
+def _reconcile(last: ReconcileReport | None, now: datetime) -> dict[str, Any] | None:
+    if last is None:
+        return None
+    age = (now - last.started).total_seconds()  # below 0 once the clock was set back
+    return {**document_of(last), "age_seconds": round(age, 3)}
 
 
 def _poll(poll: PollReport | None, now: datetime) -> dict[str, Any] | None:
@@ -269,6 +277,8 @@ def find_troubles(
     error = (document["last_reconcile"] or {}).get("error")
     if error and error != STOPPED:
         yield Trouble("reconcile", f"The last reconcile failed: {error}")
+    elif overdue := _describe_overdue(daemon, document["last_reconcile"], config):
+        yield Trouble("reconcile", f"{overdue} Run: cdc-sync reconcile")
     for status, (one, many) in _STUCK.items():
         if count := document["contracts"][status]:
             yield Trouble(status, format_count(count, one, many), count)
@@ -279,6 +289,23 @@ def find_troubles(
         yield Trouble("unexplained", message, unexplained)
     if document["paused"]:
         yield Trouble("paused", "Delivery is paused by a person: cdc-sync resume")
+
+
+def _describe_overdue(
+    daemon: dict[str, Any], last: dict[str, Any] | None, config: Config
+) -> str | None:
+    """Returns what to say where two reconciles were due, while the daemon ran, and none came."""
+    if last is None or not daemon["running"]:
+        return None
+    age, daemon_age = last["age_seconds"], daemon["age_seconds"]
+    quiet = timedelta(seconds=daemon_age if age < 0 else min(age, daemon_age))
+    now = datetime.fromisoformat(daemon["since"]) + timedelta(seconds=daemon_age)
+    second = second_due(config.schedule.reconcile, now - quiet)
+    if second is None or second >= now:
+        return None
+    if age < 0:
+        return f"The last reconcile is of {last['started']}, which is yet to come."
+    return f"The last reconcile began {format_seconds(age)} ago, and two were due since."
 
 
 def _seconds_without_poll(daemon: dict[str, Any], poll: dict[str, Any] | None) -> float:

@@ -1,8 +1,10 @@
 """`status`: what is said of a sync, and what it is told to do about it."""
 
+import os
 import re
 import signal
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from cdc_sync.operations.status import find_troubles, read_status
 from cdc_sync.rules.verdict import ApiState
 from cdc_sync.setup.host import Host
 from cdc_sync.setup.service import installed_unit
+from cdc_sync.state import control
+from cdc_sync.state.values import Presence, ReconcileReport
 from tests.support.bench import Bench
 from tests.support.sandbox import Sandbox
 from tests.support.wait import wait_until
@@ -148,6 +152,29 @@ def test_a_unit_that_is_installed_is_missed_when_it_does_not_run(
     messages = {one.key: one.message for one in find_troubles(document, synced.sync.config, unit)}
     assert messages["daemon"].startswith("No daemon runs")
     assert "systemctl start cdc-sync@crm; its log: journalctl -u cdc-sync@crm" in messages["daemon"]
+
+
+@pytest.mark.parametrize("schedule", ["6h", "0 */6 * * *"])
+@pytest.mark.parametrize(
+    ("began", "daemon_began", "is_told"),
+    [(13, 48, True), (13, 5, False), (5, 48, False), (-3, 48, True), (-3, 1, False)],
+)
+def test_a_reconcile_that_does_not_come_is_not_well(
+    bench: Bench, schedule: str, began: int, daemon_began: int, is_told: bool
+) -> None:
+    """As after a clock that was set ahead and back: its next time is far away."""
+    bench.configure(schedule={"reconcile": schedule})
+    now = datetime(2026, 11, 24, 13, tzinfo=UTC)
+    with bench.open() as sync:
+        started, since = (now - timedelta(hours=hours) for hours in (began, daemon_began))
+        with sync.state.begin() as tx:
+            control.save(tx, Presence(os.getpid(), "here", since, now, role="active"))
+            control.save(tx, ReconcileReport(started, started))
+        troubles = find_troubles(read_status(sync.state, now), sync.config)
+        told = [trouble.message for trouble in troubles if trouble.key == "reconcile"]
+
+    assert bool(told) is is_told
+    assert all("cdc-sync reconcile" in message for message in told)
 
 
 def test_the_lag_grows_while_the_source_is_away(bench: Bench) -> None:
