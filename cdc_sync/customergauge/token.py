@@ -14,6 +14,7 @@ from typing import IO
 from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.customergauge.token_request import Issued, request_token
 from cdc_sync.errors import TokenRefused, TokenUnavailable
+from cdc_sync.files import open_private
 
 RENEW_BEFORE = timedelta(minutes=1)
 DEFAULT_LIFE = timedelta(hours=1)  # documented; used where `expires_in` is missing or absurd
@@ -163,7 +164,7 @@ class TokenKeeper:
             yield
             return
         try:
-            handle: IO[str] | None = open(f"{self._file}.lock", "a", opener=_private)  # noqa: SIM115
+            handle: IO[str] | None = open(f"{self._file}.lock", "a", opener=open_private)  # noqa: SIM115
         except OSError:
             handle = None
         try:
@@ -182,23 +183,11 @@ def _renewal_of(token: Token | None, now: datetime) -> datetime:
     return max(token.expires_at - RENEW_BEFORE, now + (token.expires_at - now) / 2)
 
 
-def _private(path: str, flags: int) -> int:
-    descriptor = os.open(path, flags, 0o600)
-    _give_away(Path(path))
-    return descriptor
-
-
 def _replace(path: Path, text: str) -> None:
     new = path.with_name(f"{path.name}.new")
-    with open(new, "w", opener=_private) as handle:  # pathlib knows no opener
+    new.unlink(missing_ok=True)
+    with os.fdopen(open_private(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as handle:
         handle.write(text)
         handle.flush()
         os.fsync(handle.fileno())
     new.replace(path)
-
-
-def _give_away(path: Path) -> None:
-    # What root's commands make in the daemon's folder must stay readable for the daemon.
-    if os.geteuid() == 0:
-        folder = path.parent.stat()
-        os.chown(path, folder.st_uid, folder.st_gid)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cdc_sync.errors import CdcSyncError, UserMistake
+from cdc_sync.files import give_folder
 from cdc_sync.setup.files import write_whole
 
 _EXPOSURE = re.compile(r"exposure level for \S+: ([\d.]+)")
@@ -94,13 +95,18 @@ class Host:
         file.chmod(mode)
         return True
 
-    def give_content(self, folder: Path, owner: Owner) -> bool:
-        """Sets the owner of all in a folder; returns whether anything was another's."""
-        found = [(path, path.lstat()) for path in self.path(folder).rglob("*")]
-        others = [path for path, stat in found if (stat.st_uid, stat.st_gid) != owner]
-        for path in others:
-            os.chown(path, *owner, follow_symlinks=False)
-        return bool(others)
+    def give_folder(self, folder: Path, owner: Owner, mode: int) -> bool:
+        """Sets a folder's owner and mode, and the owner of all in it; returns whether it changed.
+
+        Raises UserMistake where the folder is a link.
+        """
+        try:
+            return give_folder(self.path(folder), *owner, mode)
+        except OSError as error:
+            raise UserMistake(
+                f"{self.path(folder)} cannot be the state folder: {error.strerror}.",
+                hint="It must be a folder, and no link: move away what is there.",
+            ) from None
 
     def find_owner(self, user: str) -> Owner | None:
         """Returns the numbers of a user; None where there is no such user yet."""

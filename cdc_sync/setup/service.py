@@ -182,8 +182,7 @@ def _make_state(service: Service, host: Host, owner: Owner | None) -> Step:
     if not host.dry:
         folder.mkdir(parents=True, exist_ok=True)
         if owner:
-            is_changed |= host.give(service.state, owner, 0o750)
-            is_changed |= host.give_content(service.state, owner)
+            is_changed |= host.give_folder(service.state, owner, 0o750)
     return Step("state", f"{service.state} (0750 {USER}{'' if is_changed else ', unchanged'})")
 
 

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL, Engine, make_url
 
 from cdc_sync.config.urls import mask_url
 from cdc_sync.errors import StateUnavailable
+from cdc_sync.files import expect_no_links, give_to_owner_of_folder, open_private
 
 BUSY_TIMEOUT_SECONDS = 30
 OLDEST_SQLITE = (3, 35)  # of 2021: UPDATE … FROM, MATERIALIZED
@@ -139,13 +140,6 @@ def state_file(url_text: str) -> Path | None:
     return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
 
 
-def give_to_owner_of_folder(path: Path) -> None:
-    """Gives a file that root has made to the folder's owner, as whom the daemon runs."""
-    if os.geteuid() == 0:
-        folder = path.parent.stat()
-        os.chown(path, folder.st_uid, folder.st_gid)
-
-
 def _open_file(url: URL) -> Database:
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise StateUnavailable(
@@ -154,9 +148,13 @@ def _open_file(url: URL) -> Database:
         )
     path = Path(url.database or "")
     try:
+        files = [path, *(Path(f"{path}{end}") for end in ("-wal", "-shm", "-journal"))]
+        for file in files:
+            expect_no_links(file.absolute())
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            path.touch(0o600)  # SQLite gives the files that it makes beside it the same mode
+            # SQLite gives the files that it makes beside it the same mode and owner.
+            os.close(open_private(path, os.O_RDWR | os.O_CREAT))
         engine = sa.create_engine(
             url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, pool_size=5, poolclass=sa.QueuePool
         )
@@ -165,9 +163,9 @@ def _open_file(url: URL) -> Database:
         database = Database(engine, path)
         with database.read() as tx:
             tx.exec_driver_sql("PRAGMA schema_version")  # fails where this is not a database
-        for made in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
-            if made.exists():
-                give_to_owner_of_folder(made)
+        for file in files:
+            with suppress(FileNotFoundError):
+                give_to_owner_of_folder(file)
     except OSError as error:
         raise StateUnavailable(
             f"The state folder {path.parent} cannot be used: {error.strerror}.",

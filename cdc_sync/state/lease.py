@@ -18,8 +18,9 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from cdc_sync.errors import InstanceRunning, StateUnavailable
+from cdc_sync.files import open_private
 from cdc_sync.state import control
-from cdc_sync.state.database import Database, give_to_owner_of_folder
+from cdc_sync.state.database import Database
 from cdc_sync.state.values import HolderNumber
 
 ADVISORY_LOCK = 0x6364635F73796E63  # "cdc_sync"
@@ -66,14 +67,13 @@ def instance_lock(state: Database, *, standby: bool = False) -> Iterator[Lease]:
 def _file_lock(file: Path) -> Iterator[None]:
     path = file.with_name(f"{file.name}.lock")
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise StateUnavailable(
             f"The lock file {path} cannot be opened: {error.strerror}.",
             hint="Give it to the user that runs cdc-sync.",
         ) from error
     try:
-        give_to_owner_of_folder(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -3,6 +3,7 @@
 Tables are made and upgraded with Alembic, under the instance lock.
 """
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from sqlalchemy import Connection
 
 from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.errors import InstanceRunning, StateRefused, StateUnavailable
+from cdc_sync.files import open_private
 from cdc_sync.state import contracts, control
-from cdc_sync.state.database import Database, give_to_owner_of_folder, open_state, state_file
+from cdc_sync.state.database import Database, open_state, state_file
 from cdc_sync.state.lease import Lease, instance_lock
 from cdc_sync.state.tables import REVISION
 from cdc_sync.state.values import Identity
@@ -130,11 +132,17 @@ def _copy(state: Database, file: Path, revision: str) -> None:
     copy = file.with_name(f"{file.name}.before-{revision}")
     with state.begin() as tx:  # nobody writes meanwhile, and the log is in the file
         tx.exec_driver_sql("SELECT 1")
-        shutil.copy2(file, copy)
+        _copy_file(file, copy)
         wal = Path(f"{file}-wal")
         if wal.exists():
-            shutil.copy2(wal, f"{copy}-wal")
-    give_to_owner_of_folder(copy)
+            _copy_file(wal, Path(f"{copy}-wal"))
+
+
+def _copy_file(file: Path, copy: Path) -> None:
+    copy.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with file.open("rb") as original, os.fdopen(open_private(copy, flags), "wb") as to:
+        shutil.copyfileobj(original, to)
 
 
 def _run_alembic(tx: Connection) -> None:
