@@ -16,7 +16,7 @@ from cdc_sync.config.model import Config
 from cdc_sync.config.template import template_columns
 from cdc_sync.contract import Mapped, fields_of
 from cdc_sync.errors import CdcSyncError, SourceUnavailable, UserMistake
-from cdc_sync.rules.mapping import compile_mapping, mapped_columns
+from cdc_sync.rules.mapping import compile_mapping, mapped_fields
 from cdc_sync.setup import files
 from cdc_sync.setup.files import PASSWORD, SECRET, Answers, Place
 from cdc_sync.setup.guess import (
@@ -290,7 +290,7 @@ def _show_samples(prompter: Prompter, answers: Answers) -> None:
 def _first_rows(config: Config, count: int) -> list[Mapped]:
     """Returns the first rows as they would be sent. Raises SourceUnavailable, SourceMistake."""
     few = config.source.model_copy(update={"page_size": count})
-    source = Source(few, mapped_columns(config.mapping))
+    source = Source(few, mapped_fields(config.mapping))
     with closing(source), source.scan() as scan:
         map_row = compile_mapping(
             config.mapping, zone=scan.zone, clear_end_with=config.customergauge.clear_end_with

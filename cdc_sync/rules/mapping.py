@@ -34,9 +34,18 @@ _DATE_START = re.compile(r"\d{4}-\d{2}-\d{2}(?:$|[T ])")
 
 def mapped_columns(mapping: MappingConfig) -> tuple[str, ...]:
     """The source columns that the mapping reads, each once, in the order of their first use."""
-    texts = (mapping.reference, mapping.account, mapping.start, mapping.end, mapping.description)
-    parts = [part for text in texts if text is not None for part in parse_template(text)]
-    return tuple(dict.fromkeys(part.name for part in parts if isinstance(part, TemplateColumn)))
+    return tuple(mapped_fields(mapping))
+
+
+def mapped_fields(mapping: MappingConfig) -> dict[str, str]:
+    """The source columns that the mapping reads, and the field that each is read for first."""
+    found: dict[str, str] = {}
+    for field in ("reference", "account", "start", "end", "description"):
+        text = getattr(mapping, field)
+        for part in () if text is None else parse_template(text):
+            if isinstance(part, TemplateColumn):
+                found.setdefault(part.name, field)
+    return found
 
 
 def compile_mapping(

@@ -1,6 +1,6 @@
 """Reads the source: pages of rows, each its own short transaction, on one connection a scan."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
@@ -21,12 +21,13 @@ from cdc_sync.contract import (
     encode_id,
 )
 from cdc_sync.errors import SourceMistake, SourceUnavailable
-from cdc_sync.rules.mapping import mapped_columns
+from cdc_sync.rules.mapping import mapped_fields
 from cdc_sync.rules.watermark import WatermarkType
 from cdc_sync.source.columns import WatermarkColumn, detect_watermark_column, zone_of
 from cdc_sync.source.dialects import dialect_of
-from cdc_sync.source.dialects.base import ColumnKind
+from cdc_sync.source.dialects.base import CHECK_COLUMNS, CHECK_TABLE, ColumnKind
 from cdc_sync.source.engine import open_source, translating_errors
+from cdc_sync.source.names import expect_columns, expect_table
 from cdc_sync.source.statements import (
     IdForms,
     Legs,
@@ -64,11 +65,12 @@ class RowPage:
 
 
 class Source:
-    """The source as configured; `columns` are those that the mapping reads."""
+    """The source as configured; `fields` are the columns that the mapping reads, and for what."""
 
-    def __init__(self, config: SourceConfig, columns: Sequence[str]) -> None:
+    def __init__(self, config: SourceConfig, fields: Mapping[str, str]) -> None:
         self.config = config
-        self.columns = columns
+        self.fields = fields
+        self.columns = tuple(fields)
         self._engine: Engine | None = None
         self._running: list[Any] = []  # the driver connections of the scans under way
         self._kinds: tuple[ColumnKind, ...] | None = None
@@ -154,7 +156,7 @@ class Source:
 
 def source_of(config: Config) -> Source:
     """Returns the source of a configuration, with the columns that its mapping reads."""
-    return Source(config.source, mapped_columns(config.mapping))
+    return Source(config.source, mapped_fields(config.mapping))
 
 
 class Scan:
@@ -167,7 +169,11 @@ class Scan:
         self.config = source.config
         self.dialect = dialect_of(connection.engine.url)
         self._columns = slice(self._ids + 2, self._ids + 2 + len(source.columns))
-        types, kinds = self._described()
+        try:
+            types, kinds = self._described()
+        except exc.DBAPIError as error:
+            self._expect_names(error)
+            raise
         self._id_kinds = kinds[: self._ids]
         self.statements = source.statements(self._id_kinds, types)
         self.watermark_type = types[-1] if types else ""  #: as the database calls it, if it matters
@@ -180,6 +186,14 @@ class Scan:
         self.column = self._watermark_column(kinds[self._ids])
         self._read_again: Callable[[], RowPage] | None = None  # of the last page that had rows
         self._just_read: set[SourceId] = set()
+
+    def _expect_names(self, error: exc.DBAPIError) -> None:
+        """Raises SourceMistake for the name that the database does not know, with its key."""
+        meaning = self.dialect.error_meaning(error.orig)
+        if meaning is CHECK_TABLE:
+            expect_table(self.connection, self.config)
+        if meaning is CHECK_COLUMNS:
+            expect_columns(self.connection, self.config, self._source.fields)
 
     def changed_page(self, start: WatermarkValue, after: Row | None) -> RowPage:
         """The next page in order of (watermark, id), from the watermark on."""

@@ -188,6 +188,11 @@ def describe_rows(
     return rows.limit(0)
 
 
+def no_row(config: SourceConfig) -> Statement:
+    """The SELECT of no row with every column that there is."""
+    return sa.select(sa.text("*")).select_from(_rows(config)).limit(0)
+
+
 def _columns_read(
     config: SourceConfig, columns: Sequence[str], dialect: Dialect, types: Sequence[str]
 ) -> list[ColumnElement[Any]]:

@@ -79,16 +79,40 @@ def test_a_missing_table_is_named(fresh: Bench, edit: Edit, command: str):
     edit('"table": "contracts"', '"table": "contract"')
 
     words = told(fresh.run(command), 2)
-    assert "no such table: contract. Check `source.table`" in words
+    assert words == "source.table: the source has no table contract. Did you mean contracts?"
 
 
-@pytest.mark.parametrize("column", ['"watermark": "updated_at"', '"end": "end_date"', '"id": "id"'])
-def test_a_missing_column_is_named(fresh: Bench, edit: Edit, column: str):
-    edit(column, f'{column[:-1]}_gone"')
+@pytest.mark.parametrize(
+    ("section", "key", "name", "near"),
+    [
+        ("source", "watermark", "update_at", "updated_at"),
+        ("source", "id", "idd", "id"),
+        ("mapping", "account", "acount_name", "account_name"),
+        ("mapping", "end", "enddate", "end_date"),
+        ("mapping", "description", "{id} {PLAN_}", "plan"),
+    ],
+)
+def test_a_missing_column_is_named_with_its_key_and_the_nearest_one(
+    tmp_path: Path, sandbox: Sandbox, source_url: str, section: str, key: str, name: str, near: str
+):
+    with Bench.with_table(tmp_path, sandbox, source_url, **{section: {key: name}}) as bench:
+        missing = name.rpartition("{")[2].strip("}")
+        says = f"{section}.{key}: contracts has no column {missing}. Did you mean {near}?"
 
-    words = told(fresh.run("once"), 2)
-    assert "no such column: " in words
-    assert "_gone. Check " in words
+        assert told(bench.run("once"), 2) == says
+        checked = bench.run("check").out
+        assert all(sentence in checked for sentence in says.split(". "))
+
+
+def test_where_no_column_is_near_all_are_listed(tmp_path: Path, sandbox: Sandbox, source_url: str):
+    query = "SELECT id, account_name, start_date, updated_at FROM contracts"
+    source = {"table": None, "query": query}
+    mapping = {"end": None, "description": "{ampersand}"}
+    with Bench.with_table(tmp_path, sandbox, source_url, source=source, mapping=mapping) as bench:
+        assert told(bench.run("plan"), 2) == (
+            "mapping.description: the result of `source.query` has no column ampersand."
+            " There are: account_name, id, start_date, updated_at."
+        )
 
 
 def test_a_watermark_column_must_hold_times_or_numbers(

@@ -25,7 +25,9 @@ def open_source() -> Iterator[Open]:
             keys = {"url": url, "id": "id", "watermark": "updated_at", **table, **config}
             if make_url(url).get_backend_name() not in TELL_THEIR_ZONE:
                 keys = {"time_zone": "UTC", **keys}
-            source = Source(SourceConfig.model_validate(keys), columns)
+            source = Source(
+                SourceConfig.model_validate(keys), dict.fromkeys(columns, "description")
+            )
             closing.callback(source.close)
             return source
 

@@ -124,8 +124,9 @@ def test_a_claim_given_back_late_takes_nothing_from_who_has_it_now(state):
 
 def test_a_late_answer_that_proves_that_nothing_was_applied_is_no_doubt(state):
     frozen, taken = lost_claim(state, taken_by="other")
-    answer(state, taken, OK, NOW + 120 * SECOND)
-    answer(state, frozen, Throttled(None), NOW + 121 * SECOND)
+    later = datetime.now(UTC) + 120 * SECOND  # by the state's clock, which has given the doubt
+    answer(state, taken, OK, later)
+    answer(state, frozen, Throttled(None), later + SECOND)
 
     assert facts(state, "status", "in_doubt") == ("synced", None)
 
