@@ -96,7 +96,7 @@ def fields_of(payload: Payload | None) -> dict[str, Field]:
 
 def body_of(reference: Reference, payload: Payload) -> bytes:
     """The JSON body of PUT /contracts, spliced from the stored text."""
-    return f'{{"reference":{_canonical(reference)},{payload[1:]}'.encode()
+    return f'{{"reference":{_quoted(reference)},{payload[1:]}'.encode()
 
 
 def changed_fields(old: Payload | None, new: Payload) -> FieldDiff:

@@ -2,37 +2,36 @@
 
 import threading
 from bisect import bisect_left
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
-
-import prometheus_client
-from prometheus_client import CollectorRegistry, Histogram
+from itertools import accumulate
 
 HOUR = (timedelta(seconds=15), 240)  #: step and number of the buckets of the last hour
 DAY = (timedelta(minutes=6), 240)  #: and of the last day
 _STEPS = (1, 1.5, 2, 3, 5, 7)  # of a decade
 #: Seconds, from a millisecond to a day: 0.001, 0.0015, 0.002, 0.003 and so on.
 BOUNDS = (*(float(f"{step}e{power}") for power in range(-3, 5) for step in _STEPS), 100_000.0)
-NAMESPACE = "cdc_sync"
-
-# They would double the number of time series, and the process's start is known.
-prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Distribution:
     """How long something took, in bins; a quantile is right to the width of its bin."""
 
-    __slots__ = ("_bins",)
+    __slots__ = ("_bins", "sum")
 
     def __init__(self) -> None:
         self._bins: Counter[int] = Counter()  # by the index of their bound; most have none
+        self.sum = 0.0  #: of all seconds
 
     def add(self, seconds: float) -> None:
         """Counts one more."""
         self._bins[bisect_left(BOUNDS, seconds)] += 1
+        self.sum += seconds
+
+    def up_to(self) -> list[int]:
+        """Returns for each of BOUNDS, and for more than these, how many were no longer."""
+        return list(accumulate(self._bins[index] for index in range(len(BOUNDS) + 1)))
 
     def quantile(self, share: float) -> float | None:
         """Returns the quantile at `share`; None if empty."""
@@ -113,34 +112,13 @@ class Track:
 
 
 class Measures:
-    """Fed by the loops, read by the page and the metrics; every method is for any thread.
-
-    `registry` has the metrics; it is not the global one, so that two syncs in a process stay apart.
-    """
+    """Fed by the loops, read by the page and the metrics; every method is for any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tracks = {"hour": Track(*HOUR), "day": Track(*DAY)}
-        self.registry = CollectorRegistry()
-        counter = partial(prometheus_client.Counter, namespace=NAMESPACE, registry=self.registry)
-        histogram = partial(Histogram, namespace=NAMESPACE, registry=self.registry, buckets=BOUNDS)
-        self._polls = counter("polls", "Polls, by how they ended.", ["result"])
-        self._poll_seconds = histogram("poll_seconds", "How long polls took.")
-        self._rows = counter("source_rows_read", "Rows read from the source.")
-        self._unchanged = counter("unchanged_rows", "Rows read that differed in nothing.")
-        self._missed = counter(
-            "reconcile_found_missed", "Changes that a reconcile found and polls should have seen."
-        )
-        self._late = counter("late_changes", "Changes that a sweep found and polls had passed.")
-        self._late_seconds = histogram(
-            "late_seconds", "How far such changes were behind their stamps."
-        )
-        self._puts = counter("puts", "PUTs, by the status of their answer.", ["code"])
-        self._put_seconds = histogram("put_seconds", "How long PUTs took.")
-        self._time_to_ack = histogram(
-            "change_to_ack_seconds", "From the poll that found a change to its acknowledgement."
-        )
-        self._token_requests = counter("token_requests", "Requests for a token.", ["result"])
+        self._counts: Counter[tuple[str, str]] = Counter()  # by name, and by label where it has one
+        self._times: defaultdict[str, Distribution] = defaultdict(Distribution)
 
     def record_put(
         self, at: datetime, status: int | None, seconds: float, time_to_ack: timedelta | None
@@ -148,11 +126,11 @@ class Measures:
         """Records a PUT; `status` is None if it had no answer, `time_to_ack` if no change did."""
         is_accepted = status is not None and 200 <= status < 300
         waited = None if time_to_ack is None else max(0.0, time_to_ack.total_seconds())
-        self._puts.labels(str(status or "none")).inc()
-        self._put_seconds.observe(seconds)
-        if waited is not None:
-            self._time_to_ack.observe(waited)
         with self._lock:
+            self._counts["puts", str(status or "none")] += 1
+            self._times["put_seconds"].add(seconds)
+            if waited is not None:
+                self._times["change_to_ack_seconds"].add(waited)
             for bucket in (track.bucket(at) for track in self._tracks.values()):
                 bucket.accepted += is_accepted
                 bucket.failed += not is_accepted
@@ -162,31 +140,44 @@ class Measures:
 
     def record_token_request(self, result: str) -> None:
         """Records that a request for a token has ended: ok, refused or unavailable."""
-        self._token_requests.labels(result).inc()
+        with self._lock:
+            self._counts["token_requests", result] += 1
 
     def record_poll(
         self, at: datetime, seconds: float, *, well: bool, lag: float | None = None
     ) -> None:
         """Records a poll; `lag` is how far behind the source's clock it has read, in seconds."""
-        self._polls.labels("ok" if well else "failed").inc()
-        self._poll_seconds.observe(seconds)
-        if lag is not None:
-            with self._lock:
+        with self._lock:
+            self._counts["polls", "ok" if well else "failed"] += 1
+            self._times["poll_seconds"].add(seconds)
+            if lag is not None:
                 for bucket in (track.bucket(at) for track in self._tracks.values()):
                     bucket.lag = max(lag, bucket.lag or 0.0)
 
     def record_rows(self, rows: int, unchanged: int, missed: int) -> None:
         """Records the rows that a poll, a sweep or a full scan has read."""
-        self._rows.inc(rows)
-        self._unchanged.inc(unchanged)
-        self._missed.inc(missed)
+        with self._lock:
+            self._counts["source_rows_read", ""] += rows
+            self._counts["unchanged_rows", ""] += unchanged
+            self._counts["reconcile_found_missed", ""] += missed
 
     def record_late(self, seconds: Iterable[float | None]) -> None:
         """Records changes that a sweep found, each with how far it was behind its stamp."""
-        for each in seconds:
-            self._late.inc()
-            if each is not None:
-                self._late_seconds.observe(each)
+        with self._lock:
+            for each in seconds:
+                self._counts["late_changes", ""] += 1
+                if each is not None:
+                    self._times["late_seconds"].add(each)
+
+    def count(self, name: str) -> dict[str, int]:
+        """Returns how often something happened, by its label; "" where it has none."""
+        with self._lock:
+            return {label: n for (known, label), n in self._counts.items() if known == name}
+
+    def times(self, name: str) -> tuple[list[int], float]:
+        """Returns how many took no longer than each bound, and the sum of all seconds."""
+        with self._lock:
+            return self._times[name].up_to(), self._times[name].sum
 
     def points(self, window: str, now: datetime) -> list[Point]:
         """Returns what a chart of the last `hour` or `day` shows."""

@@ -24,7 +24,7 @@ from cdc_sync.rules.verdict import NoAnswer, Reply
 
 Task = TypeVar("Task")
 
-GROUP = 64  # answers that are recorded together, at most
+GROUP = 256  # answers that are recorded together, at most
 CATCH_UP_SECONDS = 0.015  # a PUT that is no later than this makes the next one no later
 SLACK_SECONDS = 0.003  # of our own clock and loop
 LONGEST_WAIT_SECONDS = 5.0  # nothing is asked to leave later than that

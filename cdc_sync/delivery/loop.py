@@ -142,14 +142,15 @@ class Delivery:
     def _turn(self) -> None:
         """Settles what came back and claims what goes next, in ONE transaction."""
         self.last_progress = time.monotonic()
-        woken, self._woken, self._batch_was_full = self._woken, False, False
+        woken, self._woken = self._woken, False
+        has_more, self._batch_was_full = self._batch_was_full, False
         self._take_answers()
         if woken or self.last_progress - self._control_read_at >= CONTROL_POLL_SECONDS:
             self._read_control()
         now = self._now()
         self._flow.renew_token(now)
         room = self._flow.room(now, self._free_slots())
-        if not (self._has_unrecorded() or (room and self._any_due(now))):
+        if not (self._has_unrecorded() or (room and (has_more or self._any_due(now)))):
             return
         uncertain, self._commit_uncertain = self._commit_uncertain, True
         with self._state.begin() as tx:

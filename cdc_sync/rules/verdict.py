@@ -180,10 +180,11 @@ def judge(reply: Reply, sent: Payload, now: datetime) -> Verdict:
     """Returns what a reply to the PUT of a payload means; every status has a meaning."""
     if isinstance(reply, NoAnswer):
         return Unavailable(reply.why, reply.doubt)
+    meaning = meaning_of(reply)
+    if meaning is Meaning.ACCEPTED:
+        return Accepted(created=reply.status == 201)
     words = _quote(reply)
-    match meaning_of(reply):
-        case Meaning.ACCEPTED:
-            return Accepted(created=reply.status == 201)
+    match meaning:
         case Meaning.INVALID:
             return _refusal(reply, sent)
         case Meaning.REFUSED:

@@ -127,7 +127,7 @@ def claim(  # noqa: PLR0913  # one argument a column
     query = (_CLAIM_AT_RANDOM if at_random else _CLAIM_BY_NEED)[tx.dialect.name]
     excluded = list(exclude) if is_shared(tx) else json.dumps(list(exclude))
     asked = _as_of(now) | {"most": limit, "exclude": excluded}
-    taken = [_claimed(row, owner, claimed_at) for row in tx.execute(query, asked)]
+    taken = [_claimed(row, owner, claimed_at) for row in tx.execute(query, asked).all()]
     ids = [{"id": claimed.source_id} for claimed in taken]
     _mark_claimed.execute(tx, ids, owner=owner, until=until, now=claimed_at)
     return taken

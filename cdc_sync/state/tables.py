@@ -64,7 +64,9 @@ class Instant(TypeDecorator[datetime]):
 @lru_cache(maxsize=256)  # a page of contracts is written with one `now`
 def utc_text(instant: datetime) -> str:
     """Returns an instant as SQLite stores it: sortable, in UTC."""
-    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    if instant.tzinfo is not UTC:
+        instant = instant.astimezone(UTC)
+    return instant.isoformat(" ", "microseconds").removesuffix("+00:00")
 
 
 contract = Table(

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc_sync.measures import BOUNDS, DAY, HOUR, Distribution, Measures
+from cdc_sync.web.metrics import collect_measures
 from cdc_sync.web.overview import HEIGHT, WIDTH, build_charts, line_path, round_up
 
 pytestmark = pytest.mark.quick
@@ -93,17 +94,23 @@ def test_metrics_count_from_the_start():
     measures.record_rows(3, 2, 1)
     measures.record_put(NOON, 200, 0.004, timedelta(seconds=1))
     measures.record_put(NOON, None, 0.004, None)
-    value = measures.registry.get_sample_value
+    values = {
+        (sample.name, *sample.labels.values()): sample.value
+        for metric in collect_measures(measures)
+        for sample in metric.samples
+    }
 
-    assert value("cdc_sync_token_requests_total", {"result": "ok"}) == 1
-    assert value("cdc_sync_source_rows_read_total") == 3
-    assert value("cdc_sync_unchanged_rows_total") == 2
-    assert value("cdc_sync_reconcile_found_missed_total") == 1
-    assert value("cdc_sync_puts_total", {"code": "200"}) == 1
-    assert value("cdc_sync_puts_total", {"code": "none"}) == 1
-    assert value("cdc_sync_put_seconds_count") == 2
-    assert value("cdc_sync_change_to_ack_seconds_sum") == 1.0
-    assert value("cdc_sync_put_seconds_created") is None
+    assert values["cdc_sync_token_requests_total", "ok"] == 1
+    assert values["cdc_sync_source_rows_read_total",] == 3
+    assert values["cdc_sync_unchanged_rows_total",] == 2
+    assert values["cdc_sync_reconcile_found_missed_total",] == 1
+    assert values["cdc_sync_puts_total", "200"] == 1
+    assert values["cdc_sync_puts_total", "none"] == 1
+    assert values["cdc_sync_put_seconds_bucket", "0.003"] == 0
+    assert values["cdc_sync_put_seconds_bucket", "0.005"] == 2
+    assert values["cdc_sync_put_seconds_count",] == 2
+    assert values["cdc_sync_change_to_ack_seconds_sum",] == 1.0
+    assert ("cdc_sync_put_seconds_created",) not in values
 
 
 @given(st.floats(1e-6, 1e9))
