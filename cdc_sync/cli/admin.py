@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from textwrap import indent
@@ -11,14 +12,17 @@ from typing import Annotated
 import typer
 
 from cdc_sync.cli.context import (
+    command_for,
     configure_quiet_log,
     find_config_file,
     open_state,
     read_config,
     read_config_with_client,
+    read_state_url,
 )
 from cdc_sync.cli.output import DryRun, Json, Yes, confirm, emit, table
 from cdc_sync.cli.run import stop_on_signal
+from cdc_sync.config.urls import mask_url
 from cdc_sync.config.write import as_yaml, config_schema
 from cdc_sync.errors import UserMistake
 from cdc_sync.setup import host
@@ -26,6 +30,8 @@ from cdc_sync.setup import service as systemd
 from cdc_sync.setup.host import Host
 from cdc_sync.setup.service import Service, Step
 from cdc_sync.state import schema as tables
+from cdc_sync.state.database import state_file
+from cdc_sync.wording import format_count
 
 db_app = typer.Typer(name="db", help="Manage the state database.", no_args_is_help=True)
 config_app = typer.Typer(name="config", help="Show the configuration.", no_args_is_help=True)
@@ -36,6 +42,8 @@ alerts_app = typer.Typer(name="alerts", help="Report problems to people.", no_ar
 Instance = Annotated[
     str | None, typer.Argument(help="An instance: /etc/cdc-sync/NAME.yaml, cdc-sync@NAME.")
 ]
+BackupFile = Annotated[Path, typer.Argument(metavar="FILE", help="The backup, a SQLite file.")]
+SHOWN_ROWS = 100_000  # between two lines of progress
 Root = Annotated[Path, typer.Option(metavar="DIR", help="Act on the system image in DIR.")]
 
 
@@ -76,6 +84,71 @@ def adopt(context: typer.Context, yes: Yes = False) -> None:
         confirm("Are both the same platform?", yes=yes)
         tables.adopt(state, config)
     print(f"It belongs to {ours} from now on.")
+
+
+@db_app.command("copy")
+def copy_state(
+    context: typer.Context,
+    to_url: Annotated[
+        str,
+        typer.Argument(
+            metavar="TO_URL",
+            help="An empty database, as `state.url` names one; takes ${NAME} and ${file:PATH}.",
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Copy the state into an empty database, to go on there; no daemon may run."""
+    from cdc_sync.operations import copying
+
+    config, target = read_config(context, secrets=False), read_state_url(to_url)
+    done = copying.copy_to(config.state.url.get_secret_value(), target, _show_progress)
+    text = (
+        f"{_describe_copy(done, state_file(target) or mask_url(target))}"
+        f"\nNext: give `state.url` in {find_config_file(context)} this URL, then start the daemon."
+        " No daemon may run on the old state again."
+    )
+    emit({"tables": done}, text, as_json=as_json)
+
+
+@db_app.command()
+def backup(
+    context: typer.Context,
+    file: BackupFile,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy the state into a SQLite file, also while the daemon runs."""
+    from cdc_sync.operations import copying
+
+    url = read_config(context, secrets=False).state.url.get_secret_value()
+    done = copying.back_up(url, file, _show_progress, force=force)
+    emit({"tables": done}, _describe_copy(done, file), as_json=as_json)
+
+
+@db_app.command()
+def restore(context: typer.Context, file: BackupFile, as_json: Json = False) -> None:
+    """Copy a backup into the empty database of `state.url`; no daemon may run."""
+    from cdc_sync.operations import copying
+
+    url = read_config(context, secrets=False).state.url.get_secret_value()
+    done = copying.restore(file, url, _show_progress)
+    text = (
+        f"{_describe_copy(done, state_file(url) or mask_url(url))}\nNext, for what was sent since:"
+        f" {command_for(find_config_file(context))} contracts resend --all"
+    )
+    emit({"tables": done}, text, as_json=as_json)
+
+
+def _describe_copy(done: dict[str, int], to: Path | str) -> str:
+    contracts = format_count(done["contract"], "contract")
+    others = format_count(sum(done.values()) - done["contract"], "other row")
+    return f"Copied to {to}, and compared: {contracts} and {others}."
+
+
+def _show_progress(doing: str, rows: int, total: int) -> None:
+    if rows % SHOWN_ROWS == 0:
+        print(f"  {doing}: {rows:,} of {total:,}", file=sys.stderr, flush=True)
 
 
 @config_app.command()

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import typer
 
+from cdc_sync.config.interpolate import Interpolator
 from cdc_sync.config.load import PLACES, VARIABLE, find_config, load_config
 from cdc_sync.config.model import Config
+from cdc_sync.config.urls import POSTGRESQL, SQLITE, normalize_database_url, with_absolute_path
+from cdc_sync.errors import UserMistake
 from cdc_sync.state.database import Database
 from cdc_sync.state.schema import open_for_command
 
@@ -39,6 +42,19 @@ def read_config_with_client(context: typer.Context) -> Config:
     """Returns the configuration. Raises ConfigMistake where the client id is missing."""
     config = read_config(context, secrets=False)
     return config if config.customergauge.client_id else read_config(context)
+
+
+def read_state_url(text: str) -> str:
+    """Returns the URL of a state that a person typed, with the forms that config.yaml may have.
+
+    Raises UserMistake, without the URL in it.
+    """
+    folder = Path.cwd()
+    try:
+        url = with_absolute_path(Interpolator(os.environ, folder).interpolate_url(text), folder)
+        return normalize_database_url(url, drivers=(SQLITE, POSTGRESQL))
+    except ValueError as error:
+        raise UserMistake(f"The URL {error}") from None
 
 
 @contextmanager

@@ -115,7 +115,7 @@ def upgrade_tables(state: Database) -> bool:
     if revision is not None and state.file is not None:
         _copy(state, state.file, revision)
     with state.begin() as tx:
-        _run_alembic(tx)
+        make_tables(tx)
     return True
 
 
@@ -145,7 +145,8 @@ def _copy_file(file: Path, copy: Path) -> None:
         shutil.copyfileobj(original, to)
 
 
-def _run_alembic(tx: Connection) -> None:
+def make_tables(tx: Connection) -> None:
+    """Runs the migrations that are missing."""
     from alembic import command  # noqa: PLC0415  # 130 ms that only an upgrade pays
     from alembic.config import Config  # noqa: PLC0415
 
