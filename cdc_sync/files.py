@@ -2,11 +2,20 @@
 
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from errno import ELOOP
 from pathlib import Path
 
 _NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def is_hidden_or(look: Callable[[], bool]) -> bool:
+    """Returns what `look` says; True where this user may not look: opening the file says so."""
+    try:
+        return look()
+    except PermissionError:
+        return True
 
 
 def open_private(path: Path | str, flags: int) -> int:

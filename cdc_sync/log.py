@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -152,12 +152,19 @@ def _decoded(found: re.Match[str]) -> str:
 
 
 def configure_log(
-    level: str, form: str, redact: Redaction, recent: RecentLog | None = None
+    level: str,
+    form: str,
+    redact: Redaction,
+    recent: RecentLog | None = None,
+    output: TextIO | None = None,
 ) -> None:
-    """Sends every event to stderr, one a line, from `level` on, in `form` (auto, console, json).
+    """Sends every event to `output` (None: stderr), one a line, in `form` (auto, console, json).
+
+    What is less severe than `level` is left out.
 
     In `recent`, for the page, events are kept from info on, also where fewer are sent.
     """
+    output = output or sys.stderr
     made_from = _LEVELS[level] if recent is None else min(_LEVELS[level], logging.INFO)
     kept: list[Any] = [] if recent is None else [recent, _From(_LEVELS[level])]
     structlog.configure(
@@ -167,10 +174,10 @@ def configure_log(
             structlog.processors.format_exc_info,
             _Redacting(redact),
             *kept,
-            _renderer(form),
+            _renderer(form, output),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(made_from),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(output),
         cache_logger_on_first_use=False,
     )
     handler = _Handler()
@@ -226,9 +233,9 @@ def _timestamps() -> list[Any]:
     return [structlog.processors.TimeStamper(fmt="iso", utc=True)]
 
 
-def _renderer(form: str) -> Any:
-    if form == "console" or (form == "auto" and sys.stderr.isatty()):
-        return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+def _renderer(form: str, output: TextIO) -> Any:
+    if form == "console" or (form == "auto" and output.isatty()):
+        return structlog.dev.ConsoleRenderer(colors=output.isatty())
     return structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
 
 

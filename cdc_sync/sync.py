@@ -11,6 +11,7 @@ from cdc_sync.config.model import Config
 from cdc_sync.config.urls import secrets_in_url
 from cdc_sync.customergauge.token import TokenKeeper
 from cdc_sync.delivery.loop import Delivery
+from cdc_sync.files import is_hidden_or
 from cdc_sync.log import Redaction
 from cdc_sync.measures import Measures
 from cdc_sync.source.reader import source_of
@@ -111,7 +112,7 @@ def open_for_plan(config: Config) -> Iterator[Capture]:
     """
     url = config.state.url.get_secret_value()
     file = state_file(url)
-    state = open_memory() if file is not None and not file.exists() else open_state(url)
+    state = open_memory() if file is not None and not is_hidden_or(file.exists) else open_state(url)
     try:
         if state.file is None and file is not None:
             upgrade_tables(state)

@@ -1,6 +1,8 @@
 """The typer application, and the one place where errors become exit codes."""
 
 import gc
+import os
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -168,6 +170,8 @@ for _command in COMMANDS:
 
 def main() -> None:
     """Runs a command: exit code 0 fine, 1 something is wrong, 2 the user's mistake."""
+    if os.getpid() == 1:
+        _act_as_first_process()
     try:
         app()
     except CdcSyncError as error:
@@ -176,3 +180,12 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+
+
+def _act_as_first_process() -> None:
+    """Lets SIGTERM end us, and the kernel take away orphans that end, as in a container.
+
+    The first process gets only signals that it handles, and every orphan becomes its child.
+    """
+    signal.signal(signal.SIGTERM, lambda number, _frame: os._exit(128 + number))
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)

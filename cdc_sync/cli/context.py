@@ -87,5 +87,12 @@ def command_for(path: Path) -> str:
 
 def current_user() -> str:
     """Returns who is asking as name@host: behind sudo the person, not root."""
-    name = os.environ.get("SUDO_USER") or pwd.getpwuid(os.geteuid()).pw_name
+    name = os.environ.get("SUDO_USER") or _name_of(os.geteuid())
     return f"{name}@{socket.gethostname()}"
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # a container may run as a number that has no name
+        return f"uid {uid}"

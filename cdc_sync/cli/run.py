@@ -17,6 +17,7 @@ import typer
 from cdc_sync.cli.context import configure_quiet_log, open_state, read_config
 from cdc_sync.cli.output import Json, emit
 from cdc_sync.clock import utc_now
+from cdc_sync.config.model import Config
 from cdc_sync.errors import (
     CdcSyncError,
     ConfigMistake,
@@ -60,11 +61,14 @@ def run(context: typer.Context) -> None:
         raise
     redact = redaction_of(config)
     recent = RecentLog()
-    configure_log(config.log.level, config.log.format, redact, recent)
-    reload = Reload(
-        lambda: read_config(context),
-        lambda new: configure_log(new.log.level, new.log.format, redact, recent),
-    )
+
+    def start_log(config: Config) -> None:
+        chosen = config.log
+        output = sys.stdout if chosen.output == "stdout" else sys.stderr
+        configure_log(chosen.level, chosen.format, redact, recent, output)
+
+    start_log(config)
+    reload = Reload(lambda: read_config(context), start_log)
     signal.signal(signal.SIGHUP, lambda _number, _frame: reload.request())
     with open_sync(config, redact, _token_folder(), standby=True) as sync:
         Daemon(sync, recent, reload=reload).run(stop_on_signal())

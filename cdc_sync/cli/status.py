@@ -25,23 +25,35 @@ def status(
     context: typer.Context,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
     as_json: Json = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code says it.")
+    ] = False,
 ) -> None:
     """Show whether all is well, and how far the sync is; exit 1 if something is wrong."""
     config = read_config(context, secrets=False)
     with open_state(context) as state:
-        while watch:
+        while watch and not quiet:
             print("\033[2J\033[H", end="")
             _show(context, state, config, as_json=as_json)
             time.sleep(REFRESH_SECONDS)
-        if not _show(context, state, config, as_json=as_json):
+        if not _show(context, state, config, as_json=as_json, quiet=quiet):
             raise typer.Exit(1)
 
 
-def _show(context: typer.Context, state: Database, config: Config, *, as_json: bool) -> bool:
+def _show(
+    context: typer.Context,
+    state: Database,
+    config: Config,
+    *,
+    as_json: bool,
+    quiet: bool = False,
+) -> bool:
     document = read_status(state, utc_now(), config.customergauge.rate_limit)
     file = find_config_file(context)
     unit = installed_unit(file, Host())
     wrong = [found.message for found in find_troubles(document, config, unit)]
+    if quiet:
+        return not wrong
     where = f"  config  {file}      state  {state.name}"
     lines = [_verdict(document, wrong), where, *_describe(document)]
     if document["hold"]:

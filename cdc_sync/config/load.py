@@ -17,6 +17,7 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from cdc_sync.config.interpolate import Interpolator
 from cdc_sync.config.model import Config, Section
 from cdc_sync.errors import ConfigMistake
+from cdc_sync.files import is_hidden_or
 
 VARIABLE = "CDC_SYNC_CONFIG"
 PLACES = (Path("config.yaml"), Path("/etc/cdc-sync/config.yaml"))
@@ -43,7 +44,7 @@ def find_config(given: Path | None, environ: Mapping[str, str]) -> Path:
     if named := environ.get(VARIABLE):
         return _expect_file(Path(named), f"which ${VARIABLE} names")
     for place in PLACES:
-        if place.is_file():
+        if is_hidden_or(place.is_file):
             return place
     raise ConfigMistake(
         f"There is no configuration: looked for ./{PLACES[0]} and {PLACES[1]}.",
@@ -52,7 +53,7 @@ def find_config(given: Path | None, environ: Mapping[str, str]) -> Path:
 
 
 def _expect_file(path: Path, named_by: str) -> Path:
-    if path.is_file():
+    if is_hidden_or(path.is_file):
         return path
     said = "is a folder" if path.is_dir() else "is not there"
     raise ConfigMistake(

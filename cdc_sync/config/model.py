@@ -229,6 +229,8 @@ class LogConfig(Section):
     """The least severe events to log."""
     format: Literal["auto", "console", "json"] = "auto"
     """auto: console on a terminal, JSON otherwise."""
+    output: Literal["stderr", "stdout"] = "stderr"
+    """Where the daemon's log goes. Commands log to stderr."""
 
 
 class Config(Section):

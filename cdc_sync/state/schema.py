@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.errors import InstanceRunning, StateRefused, StateUnavailable
-from cdc_sync.files import open_private
+from cdc_sync.files import is_hidden_or, open_private
 from cdc_sync.state import contracts, control
 from cdc_sync.state.database import Database, open_state, state_file
 from cdc_sync.state.lease import Lease, instance_lock
@@ -191,7 +191,7 @@ def await_current(state: Database) -> None:
 def read_revisions(url: str) -> dict[str, str | None]:
     """Returns `db current --json`: the tables' revision, None for no tables, and the newest."""
     file = state_file(url)
-    if file is not None and not file.exists():
+    if file is not None and not is_hidden_or(file.exists):
         return {"current": None, "newest": REVISION}
     state = open_state(url)
     try:

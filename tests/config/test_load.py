@@ -223,6 +223,17 @@ def test_a_named_configuration_that_is_not_there_is_not_replaced_by_another(tmp_
         find_config(None, {"CDC_SYNC_CONFIG": "gone.yaml"})
 
 
+def test_a_configuration_that_this_user_may_not_look_at_is_named(monkeypatch):
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    monkeypatch.setattr(Path, "read_text", lambda path, **_: refuse(path))
+
+    with pytest.raises(ConfigMistake, match=r"^config.yaml cannot be read \(Permission denied\)"):
+        load_config(find_config(None, {}), {})
+
+
 def test_reading_a_configuration_loads_no_database_library():
     script = "import sys, cdc_sync.config.load as _; print('sqlalchemy' in sys.modules)"
     done = subprocess.run(

@@ -11,6 +11,7 @@ from sqlalchemy.engine import URL, Engine
 from sqlalchemy.types import NullType
 
 from cdc_sync.errors import SourceUnavailable
+from cdc_sync.files import is_hidden_or
 from cdc_sync.rules.watermark import TransactionSnapshot, parse_whole_number
 from cdc_sync.source.dialects import base
 from cdc_sync.source.dialects.base import ColumnKind, DeclaredType, Dialect
@@ -52,7 +53,7 @@ class SQLite(Dialect):
 
     def connect_options(self, url: URL) -> tuple[URL, dict[str, Any]]:
         path = Path(url.database or "")
-        if not path.is_file():
+        if not is_hidden_or(path.is_file):
             message = f"The SQLite source {path} does not exist."
             raise SourceUnavailable(message, hint=base.CHECK_URL)
         # as_uri() quotes what a URI gives a meaning to, as `?` and `%`.
