@@ -16,7 +16,6 @@ from typing import Any, Final, TypeVar, get_type_hints
 import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from cdc_sync.errors import StateUnreadable
 from cdc_sync.rules.gate import ApiStatus
@@ -86,12 +85,10 @@ _KEY: sa.BindParameter[str] = sa.bindparam("name")
 _READ = select(control.c.value).where(control.c.key == _KEY)
 _READ_SHARED = _READ.with_for_update(read=True)
 _READ_LOCKED = _READ.with_for_update()
-_WRITE = {
-    name: insert(control)
-    .values(key=_KEY, value=sa.bindparam("text"))
-    .on_conflict_do_update(index_elements=["key"], set_={"value": sa.bindparam("text")})
-    for name, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
-}
+_WRITE = sa.text(
+    "INSERT INTO control (key, value) VALUES (:name, :text)"
+    " ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+)
 _REMOVE = sa.delete(control).where(control.c.key == _KEY)
 
 
@@ -122,7 +119,7 @@ def load_shared(tx: Connection, kind: type[V]) -> V | None:
 def save(tx: Connection, value: object, name: str | None = None) -> None:
     """Stores a value in place of the one before of its type and name."""
     key = _key(type(value), name)
-    tx.execute(_WRITE[tx.dialect.name], {"name": key, "text": _encode(value)})
+    tx.execute(_WRITE, {"name": key, "text": _encode(value)})
 
 
 def remove(tx: Connection, kind: type, name: str | None = None) -> None:

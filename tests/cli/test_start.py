@@ -17,7 +17,14 @@ SERVERS_AND_CLIENTS = {
     "alembic",
     "apscheduler",
 }
-FOR_THE_STATE = {*SERVERS_AND_CLIENTS, "cdc_sync.source", "cdc_sync.capture", "structlog"}
+FOR_THE_STATE = {
+    *SERVERS_AND_CLIENTS,
+    "sqlalchemy.dialects.postgresql",
+    "prometheus_client",
+    "cdc_sync.source",
+    "cdc_sync.capture",
+    "structlog",
+}
 FOR_HELP = {*FOR_THE_STATE, "sqlalchemy", "pydantic", "cdc_sync.config"}
 
 
