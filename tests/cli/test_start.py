@@ -19,7 +19,6 @@ SERVERS_AND_CLIENTS = {
 }
 FOR_THE_STATE = {
     *SERVERS_AND_CLIENTS,
-    "sqlalchemy.dialects.postgresql",
     "prometheus_client",
     "cdc_sync.source",
     "cdc_sync.capture",
