@@ -23,6 +23,7 @@ from cdc_sync.config.urls import is_loopback, mask_url
 from cdc_sync.contract import Mapped
 from cdc_sync.customergauge.token_request import request_token, unreachable_because
 from cdc_sync.errors import CdcSyncError
+from cdc_sync.operations.runs import describe_sending
 from cdc_sync.rules.watermark import CarryOver, Horizon
 from cdc_sync.source.horizon import read_horizon
 from cdc_sync.source.inspection import count_facts, missing_index
@@ -60,6 +61,8 @@ def _check_source(config: Config) -> Iterator[Finding]:
         where = f"{server} at {address}, {config.source.table or 'the query'}"
         newest = describe_newest_stamp(facts, config.source.watermark, scan.zone)
         message = f"{where}: {format_count(facts.rows, 'row')} in scope{newest}"
+        if load := describe_sending(facts.rows, config.customergauge.rate_limit):
+            message += f"; at the first load {load}"
         yield Finding("source", message)
         if remark := scan.dialect.remark(scan.connection):
             yield Finding("database", remark.message, hint=remark.hint)

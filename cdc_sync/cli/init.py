@@ -73,11 +73,16 @@ def init(  # noqa: PLR0913, PLR0917  # one argument an option
     prompter = wizard.Prompter(flags, sys.stdin.isatty())
     answers = wizard.run(prompter, place, force=force)
     text = render(config_as_written(answers, place))
-    write_files(files_of(answers, place, text), force=force)
+    files = files_of(answers, place, text)
+    write_files(files, force=force)
+    for path in files.keys() - {place.config}:
+        print(f"  → {path} (0600)")
     print(
         f"Wrote {place.config}: {count_set_lines(text)} lines that matter,"
-        f" the rest commented with its default. Next: {command_for(place.config)} check"
+        " the rest commented with its default."
     )
-    if check:
+    if not check:
+        print(f"Next: {command_for(place.config)} check")
+    else:
         print()
         run_check(load_config(place.config, os.environ), place.config, as_json=False)

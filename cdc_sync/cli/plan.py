@@ -60,23 +60,26 @@ def plan(  # one argument an option
 ) -> None:
     """Show what `once` would do now, field by field; writes and sends nothing."""
     from cdc_sync.capture.plan import plan as make_plan
+    from cdc_sync.operations.runs import describe_sending
     from cdc_sync.sync import open_for_plan
 
-    with open_for_plan(read_config(context)) as capture:
+    config = read_config(context)
+    with open_for_plan(config) as capture:
         result = make_plan(capture, full=full, limit=limit)
-    emit(result.document(), _describe_plan(result, limit), as_json=as_json)
+    sending = describe_sending(result.sends, config.customergauge.rate_limit)
+    emit(result.document(), _describe_plan(result, limit, sending), as_json=as_json)
     if exit_code and result.sends:
         raise typer.Exit(3)
 
 
-def _describe_plan(plan: "Plan", limit: int | None) -> str:
+def _describe_plan(plan: "Plan", limit: int | None, sending: str | None) -> str:
     d = plan.document()
     gone = f", {d['gone']:,} gone" if d["gone"] else ""
     head = (
         f"{format_count(d['rows'], 'row')}: {d['create']:,} to create, {d['update']:,} to update,"
         f" {d['invalid']:,} invalid{gone}. CustomerGauge cannot delete contracts."
     )
-    lines = [head]
+    lines = [head, *([f"{sending}."] if sending else [])]
     if plan.held:
         lines.append(f"The guard would hold {plan.held:,} of them until: cdc-sync approve")
     if plan.later:

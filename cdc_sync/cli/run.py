@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,6 +30,9 @@ from cdc_sync.operations.status import read_status
 from cdc_sync.state import control, outbox
 from cdc_sync.state.database import Database
 from cdc_sync.state.values import Presence, Request
+
+if TYPE_CHECKING:
+    from cdc_sync.sync import Sync
 
 Limit = Annotated[int | None, typer.Option(min=1, help="Send at most this many, for a first look.")]
 BUSY_SECONDS = 20.0  # for so long another command is waited for
@@ -115,7 +118,7 @@ def sync_now(context: typer.Context, kind: str, limit: int | None = None, *, as_
         redact = redaction_of(config)
         with (
             open_sync(config, redact, _token_folder()) as sync,
-            _progress_bar(sync.state) as progress,
+            _progress(sync, limit) as progress,
         ):
             try:
                 return runs.run_here(sync, kind, stop_on_signal(), limit, progress)
@@ -194,6 +197,32 @@ def _daemon_runs(state: Database) -> bool:
 def _token_folder() -> Path | None:
     folder = os.environ.get("STATE_DIRECTORY")
     return Path(folder.split(":")[0]) if folder else None
+
+
+@contextmanager
+def _progress(sync: "Sync", limit: int | None) -> Iterator[Callable[[], None]]:
+    """Yields what says first how long delivery will take, and then redraws the bar."""
+    from cdc_sync.operations.runs import describe_sending
+
+    is_told = False
+
+    def tell() -> None:
+        with sync.state.read() as tx:
+            left = outbox.count_left(tx, utc_now())
+        puts = left if limit is None else min(left, limit)
+        if length := describe_sending(puts, sync.config.customergauge.rate_limit):
+            print(f"{length}.", file=sys.stderr)
+
+    with _progress_bar(sync.state) as redraw:
+
+        def progress() -> None:
+            nonlocal is_told
+            if not is_told:
+                is_told = True
+                tell()
+            redraw()
+
+        yield progress
 
 
 @contextmanager

@@ -111,7 +111,7 @@ def run(prompter: Prompter, place: Place, *, force: bool) -> Answers:
     """Returns every answer. Raises UserMistake where one is missing and nobody can be asked."""
     _expect_answers(prompter)
     _expect_writable(prompter, place, force=force)
-    source, catalog = prompter.retry(lambda: _ask_source(prompter, place), "source-url")
+    source, catalog = prompter.retry(lambda: _ask_source(prompter), "source-url")
     table = _ask_table(prompter, catalog)
     guess = propose(table)
     answers = Answers(
@@ -129,7 +129,7 @@ def run(prompter: Prompter, place: Place, *, force: bool) -> Answers:
     )
     files.config_from(answers)  # a mistake in an option is reported before further questions
     answers = replace(answers, mapping=_ask_mapping(prompter, answers, guess, table))
-    return _ask_client(prompter, answers, place)
+    return _ask_client(prompter, answers)
 
 
 def _expect_answers(prompter: Prompter) -> None:
@@ -150,7 +150,7 @@ def _expect_writable(prompter: Prompter, place: Place, *, force: bool) -> None:
         files.refuse_existing(place.config, *secrets)
 
 
-def _ask_source(prompter: Prompter, place: Place) -> tuple[URL, Catalog]:
+def _ask_source(prompter: Prompter) -> tuple[URL, Catalog]:
     address = files.parse_source_url(prompter.answer("source-url", "Source database URL"))
     if prompter.given("source-password-file") and (address.password or not address.username):
         why = "has a password, too" if address.password else "names no user who could have it"
@@ -162,8 +162,6 @@ def _ask_source(prompter: Prompter, place: Place) -> tuple[URL, Catalog]:
         question = f"Password for {address.username}"
         password = prompter.answer("source-password-file", question, "", secret=True)
         address = address.set(password=password or None)
-    if address.password:
-        print(f"  → {place.secret(PASSWORD)} (0600)")
     try:
         return address, _read_catalog(address)
     except SourceUnavailable as error:
@@ -298,7 +296,7 @@ def _first_rows(config: Config, count: int) -> list[Mapped]:
         return [map_row(row) for row in scan.full_page(None).rows]
 
 
-def _ask_client(prompter: Prompter, answers: Answers, place: Place) -> Answers:
+def _ask_client(prompter: Prompter, answers: Answers) -> Answers:
     client = _urls(prompter)
     if not prompter.given("base-url", "token-url"):
         question = f"CustomerGauge region ({', '.join(REGIONS)})"
@@ -307,7 +305,6 @@ def _ask_client(prompter: Prompter, answers: Answers, place: Place) -> Answers:
     secret = prompter.answer("client-secret-file", "Client secret", secret=True)
     if not secret:
         raise UserMistake("The client secret is empty.", hint="Look at --client-secret-file.")
-    print(f"  → {place.secret(SECRET)} (0600)")
     return replace(answers, customergauge=client, client_secret=secret)
 
 
@@ -319,7 +316,10 @@ def _urls(prompter: Prompter) -> dict[str, str]:
 def _check_region(answer: str) -> str:
     region = answer.lower()
     if region not in REGIONS:
-        raise UserMistake(f"There is no region {region}.", hint=f"There are {', '.join(REGIONS)}.")
+        raise UserMistake(
+            f"There is no region {region}.",
+            hint=f"There are {', '.join(REGIONS)}. Or else: --base-url and --token-url.",
+        )
     return region
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cdc_sync.capture.loop import Loops, save_last_poll
+from cdc_sync.config.units import Rate
 from cdc_sync.contract import Status
 from cdc_sync.errors import CdcSyncError
 from cdc_sync.operations.status import (
@@ -19,10 +20,11 @@ from cdc_sync.state import contracts, control, history
 from cdc_sync.state.history import Run
 from cdc_sync.state.values import Balance
 from cdc_sync.sync import Sync
-from cdc_sync.wording import format_count
+from cdc_sync.wording import format_count, format_seconds
 
 _FOR_PEOPLE = (
     "why",
+    "interrupted",
     "missing_accounts",
     "adopted",
     "there",
@@ -61,6 +63,7 @@ def run_here(
     sync.delivery.allowance = limit
     sync.delivery.drain(stop, progress)
     report = build_report(sync, run, before)
+    report["interrupted"] = stop.is_set()
     with sync.state.read() as tx:
         match kind:
             case "once":
@@ -114,11 +117,24 @@ def public_part(report: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in report.items() if name not in _FOR_PEOPLE}
 
 
+def describe_sending(puts: int, limit: Rate | None) -> str | None:
+    """Says how long so many PUTs take at the rate limit; None for less than a minute."""
+    if limit is None or puts < 60 * limit.per_second:
+        return None
+    length = format_seconds(puts / limit.per_second)
+    return f"{puts:,} PUTs take about {length} at {limit.per_second:g}/s"
+
+
 def is_complete(report: dict[str, Any], limit: int | None = None) -> bool:
     """Whether all was delivered, except for what `--limit` left."""
     left = report["left"] if limit is None else 0
     return not (
-        left or report["rejected"] or report["waiting"] or report["held"] or report["error"]
+        report.get("interrupted")
+        or left
+        or report["rejected"]
+        or report["waiting"]
+        or report["held"]
+        or report["error"]
     )
 
 
@@ -138,7 +154,7 @@ def describe_report(report: dict[str, Any], limit: int | None = None) -> str:
         and f"{format_count(missed, 'change')} found that no poll had seen, with stamps"
         " behind the watermark: does every change move the watermark column?",
         report["held"] and f"{report['held']:,} {HELD}",
-        report["error"],
+        report["error"] != history.STOPPED and report["error"],
     )
     return "\n".join(line for line in lines if line)
 
@@ -151,9 +167,11 @@ def _describe_sent(report: dict[str, Any], limit: int | None) -> str:
         "recreated (CustomerGauge had lost them)": report["recreated"],
     }
     sent = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    if not report["left"]:
+    if not report["left"] and not report.get("interrupted"):
         return f"{sent or 'Nothing to send'}."
     text = f"{sent or 'Nothing was sent'}, {format_count(report['left'], 'waits', 'wait')}."
+    if report.get("interrupted"):
+        return f"Interrupted: {text} Nothing is lost; the next run goes on from there."
     if sent and limit is not None:
         taken = " … ".join(report.get("taken") or ["them"])
         return (

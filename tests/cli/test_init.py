@@ -74,7 +74,7 @@ def test_a_conversation_ends_in_a_configuration_that_works(
         "Tables with a key and a time column:",
         "  erp-1  ACME Industries  2024-01-01 … open",
         f"  → {file.parent / 'client_secret'} (0600)",
-        f"{wrote} Next: cdc-sync --config {file} check",
+        wrote,
     ):
         assert line in ran.out.splitlines()
     assert "  1  contracts         2 rows  id, updated_at (indexed)  ← looks right" in ran.out
@@ -124,7 +124,7 @@ def test_the_password_is_never_shown_and_never_in_the_configuration(
     file = tmp_path / "source_password"
     assert (file.read_text(), mode_of(file)) == (password, 0o600)
     assert f"  → {file} (0600)\n" in ran.out
-    assert "Next: cdc-sync check\n" in ran.out
+    assert "Next: cdc-sync check" not in ran.out  # it was made already
     text = (tmp_path / "config.yaml").read_text()
     assert f"${{file:${{CREDENTIALS_DIRECTORY:-{tmp_path}}}/source_password}}@" in text
     assert password not in ran.out + text

@@ -1,5 +1,8 @@
 """`once` and `reconcile`: one run, and what it reports."""
 
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -63,6 +66,27 @@ def test_what_nobody_can_reach_is_the_reason_why_contracts_wait(
 
     assert "3 wait.\nWhy: 503" in said
     assert "See: cdc-sync contracts list --status pending" in said
+
+
+def test_how_long_it_will_take_comes_first_and_ctrl_c_says_that_it_was_interrupted(
+    fresh: Bench,
+) -> None:
+    fresh.configure(customergauge={"rate_limit": "0.04/s"})
+    command = [sys.executable, "-m", "cdc_sync", "--config", str(fresh.config), "once"]
+    plan = fresh.run("plan").out
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+
+    assert "3 PUTs take about 75 s at 0.04/s.\n" in plan
+    assert first == "3 PUTs take about 75 s at 0.04/s.\n"
+    assert out.startswith("Interrupted: ")
+    assert "wait. Nothing is lost; the next run goes on from there.\n" in out
+    assert process.returncode == 1
 
 
 def test_missing_accounts_are_counted_and_named_with_the_ways_on(tmp_path: Path) -> None:
