@@ -28,9 +28,13 @@ class Status(StrEnum):
     PENDING = "pending"  #: to be sent, now or at next_attempt_at
     SYNCED = "synced"  #: CustomerGauge holds the latest payload
     REJECTED = "rejected"  #: refused, by CustomerGauge or by our own rules; a person must look
+    ACCEPTED = "accepted"  #: rejected, and a person has said that it may stay so
     WAITING = "waiting"  #: its account does not exist in CustomerGauge yet
     HELD = "held"  #: the guard waits for a person
     GONE = "gone"  #: it is no longer in the source
+
+
+REFUSED = (Status.REJECTED, Status.ACCEPTED)  #: what is not sent as it is
 
 
 class Problem(NamedTuple):

@@ -14,6 +14,14 @@ def format_count(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def format_balance(rows: int, counts: Mapping[str, int], unexplained: int) -> str:
+    """Returns in one line how rows are accounted for by statuses."""
+    # What people have accepted is rare, and is named where there is any.
+    shown = {name: count for name, count in counts.items() if count or name != "accepted"}
+    parts = " + ".join(f"{count:,} {name}" for name, count in shown.items())
+    return f"{format_count(rows, 'row')} = {parts}; unexplained {unexplained:,}"
+
+
 def format_problems(problems: Iterable[Mapping[str, str] | tuple[str, str]] | None) -> str:
     """Returns what is wrong with a contract in one line: "account: too long; end: no date".
 

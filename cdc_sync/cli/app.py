@@ -84,7 +84,9 @@ COMMANDS = (
         "status:status",
         "Show whether all is well, and how far the sync is; exit 1 if something is wrong.",
     ),
-    Command("contracts", _LOOK, "contracts:app", "Show contracts, and send them again."),
+    Command(
+        "contracts", _LOOK, "contracts:app", "Show contracts, send them again, accept rejections."
+    ),
     Command(
         "retry", _ACT, "operate:retry", "Make rejected, waiting or backing-off contracts due now."
     ),

@@ -1,4 +1,4 @@
-"""The commands about contracts: list, show, and resend."""
+"""The commands about contracts: list, show, resend and accept."""
 
 import shlex
 from collections.abc import Iterator
@@ -7,13 +7,14 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from cdc_sync.cli.context import open_state, read_config_with_source
+from cdc_sync.cli.context import current_user, open_state, read_config_with_source
 from cdc_sync.cli.output import (
     All,
     Json,
     Names,
     Yes,
     confirm,
+    count_unchanged,
     describe_due,
     emit,
     format_change,
@@ -24,13 +25,15 @@ from cdc_sync.cli.output import (
     table,
 )
 from cdc_sync.clock import utc_now
-from cdc_sync.contract import Status
+from cdc_sync.contract import REFUSED, Status
 from cdc_sync.operations import actions
 from cdc_sync.operations.contracts import explain_unknown, list_contracts, show_contract
-from cdc_sync.wording import format_problems, sort_fields, value_or_dash
+from cdc_sync.wording import format_count, format_problems, sort_fields, value_or_dash
 
 app = typer.Typer(
-    name="contracts", help="Show contracts, and send them again.", no_args_is_help=True
+    name="contracts",
+    help="Show contracts, send them again, accept rejections.",
+    no_args_is_help=True,
 )
 _HEAD = ("ID", "REFERENCE", "ACCOUNT", "STATUS", "NEXT TRY", "REASON")
 
@@ -86,6 +89,38 @@ def resend(
     emit({"resent": count}, text, as_json=as_json)
 
 
+@app.command()
+def accept(
+    context: typer.Context,
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Source ids or references.")],
+    reason: Annotated[
+        str | None, typer.Option(help="Why they may stay so, for the history.")
+    ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="End the acceptance.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Accept that contracts are rejected: no trouble until the payload or the reason changes."""
+    user, now = current_user(), utc_now()
+    with open_state(context) as state:
+        if undo:
+            count = actions.withdraw(state, ids, who=user, reason=reason, now=now)
+        else:
+            count = actions.accept(state, ids, who=user, reason=reason or "", now=now)
+    key, old, new = (
+        ("withdrawn", "accepted", "rejected again")
+        if undo
+        else (
+            "accepted",
+            "rejected",
+            f"accepted by {user}, until the payload or the reason changes",
+        )
+    )
+    text = f"{format_count(count, 'contract is', 'contracts are')} {new}."
+    if others := len(set(ids)) - count:
+        text += f" {count_unchanged(others)}: not {old}."
+    emit({key: count}, text, as_json=as_json)
+
+
 def _table_of_contracts(document: dict[str, Any], now: datetime) -> str:
     if not document["contracts"]:
         return "There are none."
@@ -96,7 +131,7 @@ def _table_of_contracts(document: dict[str, Any], now: datetime) -> str:
             value_or_dash(one["account"]),
             one["status"],
             _format_next_try(one, now),
-            format_problems(one["last_error"]),
+            "; ".join(filter(None, [format_problems(one["last_error"]), _format_accepted(one)])),
         )
         for one in document["contracts"]
     ]
@@ -104,6 +139,11 @@ def _table_of_contracts(document: dict[str, Any], now: datetime) -> str:
     if document["next"] is None:
         return text
     return f"{text}\nThere are more: add --after={shlex.quote(printable(document['next']))}"
+
+
+def _format_accepted(contract: dict[str, Any]) -> str:
+    accepted = contract["accepted"]
+    return f"accepted by {accepted['who']}: {accepted['reason']}" if accepted else ""
 
 
 def _format_next_try(contract: dict[str, Any], now: datetime) -> str:
@@ -121,8 +161,9 @@ def _describe_contract(story: dict[str, Any], now: datetime) -> str:
 
 
 def _describe_status(story: dict[str, Any], now: datetime) -> str:
-    since = {"synced": "acknowledged_at", "gone": "gone_at"}.get(story["status"], "changed_at")
-    text = f"{story['status']} since {format_clock(story[since] or story['changed_at'], now)}"
+    known = {"synced": story["acknowledged_at"], "gone": story["gone_at"]}
+    since = known.get(story["status"]) or (story["accepted"] or {}).get("at", story["changed_at"])
+    text = f"{story['status']} since {format_clock(since, now)}"
     if story["next_attempt_at"] is None:
         return text
     when = _format_next_try(story, now)
@@ -147,6 +188,8 @@ def _fields(story: dict[str, Any]) -> list[tuple[str, str]]:
 def _sentences(story: dict[str, Any], now: datetime) -> Iterator[str]:
     if story["last_error"]:
         yield format_problems(story["last_error"])
+    if story["accepted"]:
+        yield f"It is {_format_accepted(story)} (until its payload or the rejection changes)"
     if story["acknowledged"] is None:
         yield "CustomerGauge has not acknowledged it yet."
     elif not story["acknowledged"]:
@@ -228,7 +271,12 @@ def _status_events(story: dict[str, Any]) -> Iterator[Event]:
     known = {one["at"] for one in story["history"] if one["error"] is None}
     if story["acknowledged_at"] is not None and story["acknowledged_at"] not in known:
         yield Event(story["acknowledged_at"], "PUT", "", "acknowledged")
-    if story["status"] == "rejected" and story["http_status"] is None:
+    for one in story["acceptances"]:
+        what = {"accept": "accepted", "withdraw": "rejected"}[one["kind"]]
+        yield Event(
+            one["at"], what, "", ": ".join(filter(None, [f"by {one['who']}", one["reason"]]))
+        )
+    if story["status"] in REFUSED and story["http_status"] is None:
         yield Event(story["changed_at"], "rejected", "", format_problems(story["last_error"]))
     if story["status"] == "held":
         says = "by the guard: cdc-sync approve, or cdc-sync discard"

@@ -14,11 +14,11 @@ from cdc_sync.operations.status import describe_late, find_troubles, public_docu
 from cdc_sync.setup.host import Host
 from cdc_sync.setup.service import installed_unit
 from cdc_sync.state.database import Database
-from cdc_sync.wording import format_count, format_instant, format_seconds
+from cdc_sync.wording import format_balance, format_count, format_instant, format_seconds
 
 REFRESH_SECONDS = 2.0
 WHOLE_SECONDS_UP_TO = 100
-_COUNTED = ("synced", "pending", "rejected", "waiting", "held")
+_COUNTED = ("synced", "pending", "rejected", "accepted", "waiting", "held")
 
 
 def status(
@@ -115,6 +115,5 @@ def _outcome(poll: dict[str, Any]) -> str:
 def _balance(document: dict[str, Any]) -> str:
     counts = document["contracts"]
     unexplained = (document["balance"] or {}).get("unexplained", 0)
-    rows = format_count(sum(counts[name] for name in _COUNTED) + unexplained, "row")
-    parts = " + ".join(f"{counts[name]:,} {name}" for name in _COUNTED)
-    return f"  {rows} = {parts}; unexplained {unexplained:,}"
+    counted = {name: counts[name] for name in _COUNTED}
+    return f"  {format_balance(sum(counted.values()) + unexplained, counted, unexplained)}"

@@ -9,7 +9,7 @@ from datetime import datetime
 from cdc_sync.capture.loop import LastPoll
 from cdc_sync.contract import Status
 
-_SHOWN_IF_ANY = (Status.PENDING, Status.REJECTED, Status.WAITING, Status.HELD)
+_SHOWN_IF_ANY = [one for one in Status if one not in (Status.SYNCED, Status.GONE)]
 
 
 def notify(**fields: str) -> None:

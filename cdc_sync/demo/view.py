@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cdc_sync.clock import utc_now
-from cdc_sync.contract import Status
+from cdc_sync.contract import REFUSED, Status
 from cdc_sync.demo.source import Change, ChangeKind
 from cdc_sync.operations.status import read_status
 from cdc_sync.sandbox.ledger import Ledger
@@ -99,8 +99,8 @@ def summarise(source: Path, ledger: Ledger, state: Database) -> Summary:
     held: dict[str, dict[str, Any]] = ledger.dump()["contracts"]
     with state.read() as tx:
         counts = contracts.count_by_status(tx)
-        rejected = contracts.list_page(tx, Status.REJECTED, None, 10_000)
-    refused = {row["source_id"]: row for row in rejected}
+        found = [contracts.list_page(tx, status, None, 10_000) for status in REFUSED]
+    refused = {row["source_id"]: row for rows in found for row in rows}
     with closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as connection:
         rows = connection.execute(
             "SELECT id, account_name, start_date, end_date, plan FROM contracts"

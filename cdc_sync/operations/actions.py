@@ -1,4 +1,4 @@
-"""What a person does by hand: retry, resend, pause, resume and approve."""
+"""What a person does by hand: retry, resend, accept, pause, resume and approve."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from cdc_sync.errors import UserMistake
 from cdc_sync.operations.status import hold_document
 from cdc_sync.rules.gate import ApiStatus
 from cdc_sync.rules.verdict import ApiState
-from cdc_sync.state import contracts, control, holds, outbox
+from cdc_sync.state import acceptances, contracts, control, holds, outbox
 from cdc_sync.state.database import Database
 from cdc_sync.state.values import PAUSED, HoldReport, Paused, ProbeRequest
 
@@ -37,6 +37,36 @@ def retry_ids(state: Database, ids: Sequence[SourceId], now: datetime) -> int:
     with state.begin() as tx:
         control.save(tx, ProbeRequest(now))
         return outbox.retry(tx, ids, now)
+
+
+def accept(state: Database, names: Sequence[str], *, who: str, reason: str, now: datetime) -> int:
+    """Accepts the rejections of these contracts: they are no trouble until they change.
+
+    Returns how many were rejected. Raises UserMistake, and changes nothing, where a name is
+    unknown or no reason is given.
+    """
+    with state.begin() as tx:
+        return accept_ids(tx, _find_ids(tx, names), who=who, reason=reason, now=now)
+
+
+def accept_ids(
+    tx: Connection, ids: Sequence[SourceId], *, who: str, reason: str, now: datetime
+) -> int:
+    """Does as `accept` for contracts whose source ids are known."""
+    if not reason.strip():
+        raise UserMistake(
+            "To accept a rejection takes a reason, for the history.", hint="Add --reason TEXT."
+        )
+    return acceptances.accept(tx, ids, who=who, reason=reason.strip(), now=now)
+
+
+def withdraw(
+    state: Database, names: Sequence[str], *, who: str, reason: str | None, now: datetime
+) -> int:
+    """Ends the acceptance of these contracts' rejections; returns how many were accepted."""
+    with state.begin() as tx:
+        ids = _find_ids(tx, names)
+        return acceptances.withdraw(tx, ids, who=who, reason=reason, now=now)
 
 
 def _make_due(

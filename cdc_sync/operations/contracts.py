@@ -6,20 +6,22 @@ For an id that the state does not know, the source is asked why.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Connection
+
 from cdc_sync.config.model import Config
-from cdc_sync.contract import Payload, Status, WatermarkValue, changed_fields, fields_of
+from cdc_sync.contract import Payload, SourceId, Status, WatermarkValue, changed_fields, fields_of
 from cdc_sync.errors import CdcSyncError
-from cdc_sync.operations.actions import retry_ids
+from cdc_sync.operations.actions import accept_ids, retry_ids
 from cdc_sync.operations.watermark import is_beyond
 from cdc_sync.rules.watermark import write_watermark
 from cdc_sync.source.reader import source_of
-from cdc_sync.state import contracts, history, lookup, watermark
+from cdc_sync.state import acceptances, contracts, history, lookup, watermark
 from cdc_sync.state.database import Database
 from cdc_sync.state.lookup import Stuck
 from cdc_sync.wording import format_problems
@@ -36,6 +38,7 @@ _LISTED = (
     "last_error",
     "changed_at",
     "acknowledged_at",
+    "accepted",
 )
 MOST = 20_000  # contracts that are looked at; with more of them the groups are those of the first
 EXAMPLES = 3
@@ -49,7 +52,7 @@ def list_contracts(
     """Returns `contracts list --json`, key for key; `next` is the cursor of the next page."""
     with state.read() as tx:
         rows = contracts.list_page(tx, status, after, limit + 1)
-    shown = [_listed(row) for row in rows[:limit]]
+        shown = _listed(tx, rows[:limit])
     return {"contracts": shown, "next": shown[-1]["source_id"] if len(rows) > limit else None}
 
 
@@ -63,10 +66,10 @@ def find_contracts(
     with state.read() as tx:
         named = contracts.find(tx, text)
         rows = lookup.find_by_account(tx, text, status, limit + 1)
-    if named and status in (None, named["status"]):
-        rows.insert(0, named)
-    found = {row["source_id"]: row for row in rows}
-    shown = [_listed(row) for row in list(found.values())[:limit]]
+        if named and status in (None, named["status"]):
+            rows.insert(0, named)
+        found = {row["source_id"]: row for row in rows}
+        shown = _listed(tx, list(found.values())[:limit])
     return {"contracts": shown, "more": len(found) > limit}
 
 
@@ -77,6 +80,8 @@ def show_contract(state: Database, name: str) -> dict[str, Any] | None:
         if row is None:
             return None
         attempts = history.list_deliveries(tx, row["source_id"], ATTEMPTS_SHOWN)
+        accepted = _find_accepted(tx, [row]).get(row["source_id"])
+        decisions = acceptances.list_acceptances(tx, row["source_id"])
     diff = changed_fields(row["acknowledged"], row["payload"])
     return {
         **row,
@@ -85,13 +90,31 @@ def show_contract(state: Database, name: str) -> dict[str, Any] | None:
         "last_error": _problems(row["last_error"]),
         "diff": {field: list(pair) for field, pair in diff.items()},
         "history": attempts,
+        "accepted": accepted,
+        "acceptances": decisions,
     }
 
 
-def _listed(row: dict[str, Any]) -> dict[str, Any]:
-    account = fields_of(row["payload"]).get("account")
-    whole = {**row, "account": account, "last_error": _problems(row["last_error"])}
-    return {name: whole[name] for name in _LISTED}
+def _listed(tx: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    accepted = _find_accepted(tx, rows)
+    shown = []
+    for row in rows:
+        whole = {
+            **row,
+            "account": fields_of(row["payload"]).get("account"),
+            "last_error": _problems(row["last_error"]),
+            "accepted": accepted.get(row["source_id"]),
+        }
+        shown.append({name: whole[name] for name in _LISTED})
+    return shown
+
+
+def _find_accepted(
+    tx: Connection, rows: Iterable[dict[str, Any]]
+) -> dict[SourceId, dict[str, Any]]:
+    """Returns who accepted the rejection of those of these contracts that are accepted now."""
+    ids = [row["source_id"] for row in rows if row["status"] == Status.ACCEPTED]
+    return acceptances.find_latest(tx, ids) if ids else {}
 
 
 def _problems(text: str | None) -> list[dict[str, str]] | None:
@@ -175,8 +198,19 @@ def group_stuck(state: Database, status: Status) -> list[StuckGroup]:
 
 def retry_group(state: Database, status: Status, key: str, now: datetime) -> int:
     """Makes the contracts of one group due now and returns how many those are."""
-    ids = [one.source_id for one, *_, its_key in _with_reasons(state, status) if its_key == key]
+    ids = _ids_of_group(state, status, key)
     return retry_ids(state, ids, now) if ids else 0
+
+
+def accept_group(state: Database, key: str, *, who: str, reason: str, now: datetime) -> int:
+    """Accepts the rejections of one group and returns how many those are."""
+    ids = _ids_of_group(state, Status.REJECTED, key)
+    with state.begin() as tx:
+        return accept_ids(tx, ids, who=who, reason=reason, now=now)
+
+
+def _ids_of_group(state: Database, status: Status, key: str) -> list[SourceId]:
+    return [one.source_id for one, *_, its_key in _with_reasons(state, status) if its_key == key]
 
 
 def _with_reasons(state: Database, status: Status) -> Iterator[tuple[Stuck, str, str, str]]:

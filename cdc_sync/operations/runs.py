@@ -20,7 +20,7 @@ from cdc_sync.state import contracts, control, history
 from cdc_sync.state.history import Run
 from cdc_sync.state.values import Balance
 from cdc_sync.sync import Sync
-from cdc_sync.wording import format_count, format_seconds
+from cdc_sync.wording import format_balance, format_count, format_seconds
 
 _FOR_PEOPLE = (
     "why",
@@ -102,6 +102,7 @@ def build_report(sync: Sync, run: Run, before: Counter[str]) -> dict[str, Any]:
         "late_seconds": run.late_seconds,
         "unchanged": run.unchanged,
         "rejected": counts[Status.REJECTED],
+        "accepted": counts[Status.ACCEPTED],
         "waiting": counts[Status.WAITING],
         "missing_accounts": accounts,
         "held": counts[Status.HELD],
@@ -194,5 +195,5 @@ def _describe_adopted(report: dict[str, Any]) -> str:
 def describe_balance(balance: Balance) -> str:
     """Says in one line how the rows of a full scan are accounted for."""
     names = [status.value for status in Status if status is not Status.GONE]
-    parts = " + ".join(f"{getattr(balance, name):,} {name}" for name in names)
-    return f"{format_count(balance.rows, 'row')} = {parts}; unexplained {balance.unexplained:,}"
+    counts = {name: getattr(balance, name) for name in names}
+    return format_balance(balance.rows, counts, balance.unexplained)

@@ -5,6 +5,7 @@ from datetime import date
 from enum import StrEnum
 
 from cdc_sync.contract import (
+    REFUSED,
     Known,
     Mapped,
     Payload,
@@ -111,7 +112,7 @@ def _invalid(seen: Mapped, known: Known | None) -> Change | None:
     if known is None:
         return _change(Action.INVALID, seen, None, seen.reference, Status.REJECTED)
     if (
-        known.status is Status.REJECTED
+        known.status in REFUSED
         and seen.payload == known.payload
         and seen.problems == known.problems
     ):

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, select
 from sqlalchemy.dialects import postgresql
 
 from cdc_sync.contract import (
+    REFUSED,
     Known,
     Payload,
     Reference,
@@ -116,8 +117,8 @@ def to_known(row: KnownRow) -> Known:
         row.payload,
         row.acknowledged,
         status,
-        problems_from_json(row.last_error) if status is Status.REJECTED else (),
-        refused_by_us=status is Status.REJECTED and row.http_status is None,
+        problems_from_json(row.last_error) if status in REFUSED else (),
+        refused_by_us=status in REFUSED and row.http_status is None,
         in_doubt=row.in_doubt is not None,
         ends_gone=status is not Status.GONE and row.gone_at is not None,
     )

@@ -1,4 +1,4 @@
-"""The history of runs and deliveries, kept for as long as `state.history` says."""
+"""The history of runs and deliveries, and how it is pruned as `state.history` says."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ from sqlalchemy import Connection, FromClause, Insert, select
 
 from cdc_sync.contract import changed_fields, problems_to_json
 from cdc_sync.rules.outcome import Settlement
-from cdc_sync.state.tables import bulk_statement, delivery, fetch_dicts, run
+from cdc_sync.state.acceptances import is_over
+from cdc_sync.state.tables import acceptance, bulk_statement, delivery, fetch_dicts, run
 
 STOPPED = "stopped before its end"  #: the error of a run that somebody ended
 
@@ -130,9 +131,16 @@ def _list_latest(
 
 
 def prune(tx: Connection, before: datetime, limit: int) -> int:
-    """Removes at most `limit` older runs and deliveries each; returns how many it removed."""
+    """Removes at most `limit` older runs, deliveries and former acceptances each.
+
+    Returns how many it removed.
+    """
     gone = 0
-    for table, when in ((delivery, delivery.c.at), (run, run.c.started)):
-        old = select(table.c.id).where(when < before).limit(limit)
+    for table, is_old in (
+        (delivery, delivery.c.at < before),
+        (run, run.c.started < before),
+        (acceptance, sa.and_(acceptance.c.at < before, is_over())),
+    ):
+        old = select(table.c.id).where(is_old).limit(limit)
         gone += tx.execute(sa.delete(table).where(table.c.id.in_(old))).rowcount
     return gone

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from cdc_sync.contract import Problem, Reference, SourceId, Status, problems_to_json
+from cdc_sync.contract import REFUSED, Problem, Reference, SourceId, Status, problems_to_json
 from cdc_sync.rules.compare import IMPORTED
 from cdc_sync.state.contracts import MAY_BE_SENT
 from cdc_sync.state.tables import among, contract, fetch_dicts, has_status
@@ -126,7 +126,7 @@ def find_stored(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, Store
             contract.c.source_id,
             contract.c.reference,
             sa.or_(MAY_BE_SENT, contract.c.claimed_by.is_not(None)),
-            sa.and_(contract.c.status == Status.REJECTED.value, contract.c.http_status.is_(None)),
+            sa.and_(has_status(*REFUSED), contract.c.http_status.is_(None)),
         ).where(among(tx, contract.c.source_id, ids))
     )
     return {row[0]: StoredReference(row[1], bool(row[2]), bool(row[3])) for row in rows}

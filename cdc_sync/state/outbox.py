@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, FromClause, bindparam, case, select
 
-from cdc_sync.contract import Payload, Problem, SourceId, Status, problems_to_json
+from cdc_sync.contract import REFUSED, Payload, Problem, SourceId, Status, problems_to_json
 from cdc_sync.rules.outcome import ACCOUNT_LONGEST, CONFIRM_AFTER, Claimed, Settlement
 from cdc_sync.rules.verdict import LONGEST
 from cdc_sync.state.database import Database, is_shared, state_now
@@ -340,14 +340,16 @@ def _of(given: FromClause) -> sa.Update:
 def retry(tx: Connection, ids: Sequence[SourceId] | None, now: datetime) -> int:
     """Makes rejected, waiting and backing-off contracts due now; None: all of them.
 
-    One that our own rules refuse has nothing that could be sent, and stays as it is.
+    One that our own rules refuse has nothing that could be sent, and stays as it is. One whose
+    rejection a person has accepted is tried again where it is named.
     """
+    refused = [Status.REJECTED] if ids is None else REFUSED
     is_stuck = case(
-        (contract.c.status == Status.REJECTED.value, contract.c.http_status.is_not(None)),
+        (has_status(*refused), contract.c.http_status.is_not(None)),
         (contract.c.status == Status.PENDING.value, contract.c.attempts > 0),
         else_=sa.true(),
     )
-    stuck = has_status(Status.WAITING, Status.REJECTED, Status.PENDING)
+    stuck = has_status(Status.WAITING, Status.PENDING, *refused)
     return _make_due(tx, ids, now, sa.and_(stuck, is_stuck))
 
 

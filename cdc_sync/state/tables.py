@@ -32,7 +32,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from cdc_sync.contract import Status
 
-REVISION = "0003"  #: the newest migration; compared before Alembic is imported at all
+REVISION = "0004"  #: the newest migration; compared before Alembic is imported at all
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_name)s",
@@ -155,6 +155,16 @@ delivery = Table(
     Column("http_status", Integer),
     Column("changed", Text),
     Column("error", Text),
+)
+acceptance = Table(
+    "acceptance",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("source_id", Text, nullable=False, index=True),
+    Column("who", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("reason", Text),
 )
 control = Table(
     "control",

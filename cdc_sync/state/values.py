@@ -140,6 +140,7 @@ class Balance:
     pending: int = 0
     synced: int = 0
     rejected: int = 0
+    accepted: int = 0
     waiting: int = 0
     held: int = 0
     unexplained: int = 0

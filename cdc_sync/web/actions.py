@@ -49,6 +49,27 @@ def resend(request: PageRequest) -> Response:
     return _done(request, f"/contract?{urlencode({'id': name})}", "resent", count)
 
 
+def accept(request: PageRequest) -> Response:
+    """Accepts the rejection of one contract, or those of one group."""
+    form, who, now = request.form, _visitor(request), request.context.now()
+    reason = _reason(request)
+    if "group" in form:
+        count = contracts.accept_group(
+            request.state, form["group"], who=who, reason=reason, now=now
+        )
+    else:
+        names = [form.get("id", "")]
+        count = actions.accept(request.state, names, who=who, reason=reason, now=now)
+    return _done(request, "/refusals", "accepted", count)
+
+
+def withdraw(request: PageRequest) -> Response:
+    """Ends the acceptance of one contract's rejection."""
+    names, now = [request.form.get("id", "")], request.context.now()
+    count = actions.withdraw(request.state, names, who=_visitor(request), reason=None, now=now)
+    return _done(request, "/refusals", "withdrawn", count)
+
+
 def approve(request: PageRequest) -> Response:
     """Releases what the page showed as held, if its number was typed."""
     hold, run = actions.held_document(request.state), whole_number(request.form.get("run"))
@@ -95,8 +116,7 @@ def rewind(request: PageRequest) -> Response:
     move = _plan(request, watermark.to_value(request.form.get("to", ""), force=False))
     if move.goes_forward:
         raise UserMistake("The page moves the watermark back, never forward.")
-    who = f"status page, from {client_address(request.http)}"
-    now = request.context.now()
+    who, now = _visitor(request), request.context.now()
     watermark.apply_move(request.state, move, who, _reason(request) or None, now)
     return _done(request, "/watermark", "moved")
 
@@ -106,6 +126,10 @@ def _plan(request: PageRequest, target: watermark.Target) -> watermark.Move:
     return context.source_queries.run(
         lambda: watermark.plan_move(context.config, context.state, "rewind", target)
     )
+
+
+def _visitor(request: PageRequest) -> str:
+    return f"status page, from {client_address(request.http)}"
 
 
 def _reason(request: PageRequest) -> str:

@@ -108,6 +108,8 @@ ACTIONS: dict[str, View] = {
     "/resume": actions.resume,
     "/retry": actions.retry,
     "/resend": actions.resend,
+    "/accept": actions.accept,
+    "/accept/undo": actions.withdraw,
     "/approve": actions.approve,
     "/discard": actions.discard,
     "/reconcile": actions.reconcile,

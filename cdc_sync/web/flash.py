@@ -16,6 +16,8 @@ MESSAGES = {
     "resumed": "Delivery goes on.",
     "retried": "{} due now.",
     "resent": "{} due now, to be sent once more.",
+    "accepted": "{} accepted, until the payload or the reason changes.",
+    "withdrawn": "{} rejected again.",
     "approved": "{} released: on the way.",
     "discarding": "What is held is dropped and read again from the source: that takes a moment.",
     "reconciling": "Everything is compared: see the runs.",

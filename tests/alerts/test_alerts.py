@@ -120,6 +120,22 @@ def test_new_refusals_are_alerted_and_old_ones_not_repeated(bench: Bench, webhoo
     assert webhook.says()[1].startswith("2 contracts are rejected: cdc-sync contracts list")
 
 
+def test_an_accepted_rejection_is_alerted_only_once_its_row_changes(bench: Bench, webhook: Webhook):
+    bench.source("UPDATE contracts SET account_name = '' WHERE id = 1")
+    bench.sync_once()
+    assert bench.run("contracts", "accept", "1", "--reason", "a test row").code == 0
+    watch = Watch(bench)
+    for _ in range(3):
+        watch.look(AFTER)
+    assert webhook.says() == []
+
+    bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 1")
+    bench.sync_once()
+    watch.look()
+    watch.look(AFTER)
+    assert [says.partition(":")[0] for says in webhook.says()] == ["1 contract is rejected"]
+
+
 def test_held_and_unexplained_rows_are_alerted_but_not_a_pause(bench: Bench, webhook: Webhook):
     bench.sync_once()
     bench.run("pause")

@@ -18,6 +18,7 @@ LISTED = {
     "last_error",
     "changed_at",
     "acknowledged_at",
+    "accepted",
 }
 
 

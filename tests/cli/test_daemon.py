@@ -162,10 +162,10 @@ def test_a_second_daemon_on_the_same_state_says_so_and_changes_nothing(
 # What design promises of `status --json`: a tuple is a choice, a dict an object with these keys.
 TIME, WHOLE, WORDS = str, int, (str, NoneType)
 SECONDS = (int, float)
-STATUSES = ("pending", "synced", "rejected", "waiting", "held")
+STATUSES = ("pending", "synced", "rejected", "accepted", "waiting", "held")
 KINDS = ("created", "updated", "recreated", "adopted", "unchanged", "rejected", "retried", "late")
 REPORT = {
-    "rows", "created", "updated", "unchanged", "rejected", "waiting", "held", "gone", "left", "error",
+    "rows", "created", "updated", "unchanged", "rejected", "accepted", "waiting", "held", "gone", "left", "error",
 }  # fmt: skip
 STATUS: dict[str, Any] = {
     "daemon": {

@@ -19,7 +19,15 @@ ROWS = """
     (8, 'ACME', '2026-12-31', 'Gold'), (9, 'ACME', '2026-12-31', 'Gold'),
     (10, 'Globex', '2026-12-31', 'Gold'), (11, 'Globex', '2026-12-31', 'Gold')
 """
-COUNTS = {"pending": 4, "synced": 2, "rejected": 2, "waiting": 1, "held": 1, "gone": 1}
+COUNTS = {
+    "pending": 4,
+    "synced": 2,
+    "rejected": 2,
+    "accepted": 0,
+    "waiting": 1,
+    "held": 1,
+    "gone": 1,
+}
 
 
 @pytest.fixture

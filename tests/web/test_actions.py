@@ -9,7 +9,7 @@ from tests.support.wait import wait_until
 
 TOKEN = "correct-horse-battery"
 WEB = {"listen": "127.0.0.1:0", "token": TOKEN}
-ACTIONS = ["pause", "resume", "retry", "resend", "approve", "discard", "reconcile", "watermark/preview", "watermark/rewind"]  # fmt: skip
+ACTIONS = ["pause", "resume", "retry", "resend", "accept", "accept/undo", "approve", "discard", "reconcile", "watermark/preview", "watermark/rewind"]  # fmt: skip
 
 
 def hidden(html: str, name: str) -> str:
@@ -88,6 +88,24 @@ def test_everything_that_is_stuck_is_retried_at_once(bench, sandbox, start):
         assert visit.post("/retry").headers["location"] == "/refusals"
         assert "3 contracts are due now." in visit.text("/refusals")
         daemon.await_counts(rejected=1, synced=3)
+
+
+def test_rejections_are_accepted_by_their_reason(daemon):
+    daemon.bench.source(f"INSERT INTO contracts VALUES (5, '', 'soon', NULL, '', {NOW})")
+    daemon.bench.source(f"INSERT INTO contracts VALUES (6, '', '2024-01-01', NULL, '', {NOW})")
+    daemon.await_counts(rejected=3)
+    visit = daemon.visit(logged_in=True)
+    html = visit.text("/refusals")
+    assert "Accept 2 rejections" in html
+    form = {"group": hidden(html, "group"), "reason": "never a customer"}
+    assert visit.post("/accept", form | {"reason": " "}).status_code == 400
+    assert daemon.counts()["rejected"] == 3
+    led = visit.post("/accept", form)
+
+    assert "2 contracts are accepted, until" in visit.text(led.headers["location"])
+    assert (daemon.counts()["rejected"], daemon.counts()["accepted"]) == (1, 2)
+    assert "never a customer" in visit.text("/contracts?status=accepted")
+    assert 'cdc_sync_contracts{status="accepted"} 2.0' in visit.text("/metrics")
 
 
 @pytest.fixture

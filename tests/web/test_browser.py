@@ -93,6 +93,29 @@ def test_what_the_guard_holds_is_approved(guarded: tuple[Bench, Page], sandbox):
     assert sandbox.contracts()["erp-1"]["description"] == "Silver"
 
 
+def test_a_rejection_is_accepted_and_no_trouble_until_its_row_changes(page: Page, daemon):
+    expect_text(page, "#verdict", "1 contract is rejected")
+    page.get_by_role("link", name="see the reasons").click()
+    page.get_by_label("Why it may stay so").fill("a test row")
+    page.get_by_role("button", name="Accept 1 rejection").click()
+    expect_text(page, ".flash", "1 contract is accepted, until the payload or the reason changes.")
+    page.goto("/")
+    expect_text(page, "#verdict", "All is well.")
+    page.get_by_role("link", name="1 accepted").click()
+    expect_text(page, "#found", "accepted by status page, from 127.0.0.1: a test row")
+    page.get_by_role("link", name="4", exact=True).click()
+    expect_text(page, "#standing", "by status page, from 127.0.0.1: a test row")
+    expect(page.get_by_role("button", name="End the acceptance")).to_be_visible()
+    daemon.bench.source(f"UPDATE contracts SET plan = 'Silver', updated_at = {NOW} WHERE id = 4")
+    expect(page.get_by_role("button", name="Accept the rejection")).to_be_visible()
+    page.get_by_label("Why it may stay so").fill("still one")
+    page.get_by_role("button", name="Accept the rejection").click()
+    page.get_by_role("button", name="End the acceptance").click()
+    expect_text(page, ".flash", "1 contract is rejected again.")
+    page.goto("/")
+    expect_text(page, "#verdict", "1 contract is rejected")
+
+
 def test_the_watermark_is_rewound_after_a_preview(page: Page, daemon):
     page.goto("/watermark")
     page.get_by_label("By how much").fill("30d")
