@@ -9,6 +9,7 @@ from cdc_sync.capture.page import Capture
 from cdc_sync.clock import steady_clock, utc_now
 from cdc_sync.config.model import Config
 from cdc_sync.config.urls import secrets_in_url
+from cdc_sync.customergauge.connection import proxy_secrets
 from cdc_sync.customergauge.token import TokenKeeper
 from cdc_sync.delivery.loop import Delivery
 from cdc_sync.files import is_hidden_or
@@ -98,6 +99,7 @@ def redaction_of(config: Config) -> Redaction:
     if config.web.token is not None:
         secrets.append(config.web.token.get_secret_value())
     secrets += [url.get_secret_value() for url in config.alerts.urls]
+    secrets += proxy_secrets(config.customergauge)
     for url in (config.source.url, config.state.url):
         if text := url.get_secret_value():
             secrets += secrets_in_url(text)

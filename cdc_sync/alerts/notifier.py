@@ -15,7 +15,8 @@ from urllib.parse import unquote
 import structlog
 
 from cdc_sync.alerts import policy
-from cdc_sync.config.model import AlertsConfig, Config
+from cdc_sync.config.model import Config
+from cdc_sync.customergauge.connection import use_for_alerts
 from cdc_sync.errors import StateUnavailable, UserMistake
 from cdc_sync.log import Redaction
 from cdc_sync.operations.status import Trouble, find_troubles, read_status
@@ -60,7 +61,7 @@ class Notifier:
         self._stored: AlertMemory | None = None
         self._latest: dict[str, Trouble] = {}
         try:
-            self._receivers = {receiver.key: receiver for receiver in receivers(config.alerts)}
+            self._receivers = {receiver.key: receiver for receiver in receivers(config)}
         except UserMistake as error:  # the sync is worth running all the same
             log.warning("alerts.unavailable", reason=error.message, mend=error.hint)
 
@@ -189,11 +190,17 @@ class Receiver:
         return self._redact(reasons[-1]) if reasons else "Apprise gives no reason."
 
 
-def receivers(config: AlertsConfig) -> list[Receiver]:
-    """Returns who is alerted. Raises UserMistake where that needs Apprise and it is missing."""
-    if config.urls and find_spec("apprise") is None:
+def receivers(config: Config) -> list[Receiver]:
+    """Returns who is alerted, by the same way out as CustomerGauge is reached.
+
+    Raises UserMistake where that needs Apprise and it is missing.
+    """
+    urls = config.alerts.urls
+    if urls and find_spec("apprise") is None:
         raise UserMistake(
             "`alerts.urls` needs Apprise, which is not installed.",
             hint="Install it: pip install 'cdc-sync[alerts]'",
         )
-    return [Receiver(number, url.get_secret_value()) for number, url in enumerate(config.urls, 1)]
+    if urls:
+        use_for_alerts(config.customergauge)
+    return [Receiver(number, url.get_secret_value()) for number, url in enumerate(urls, 1)]

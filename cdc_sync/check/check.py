@@ -21,6 +21,7 @@ from cdc_sync.config.model import Config
 from cdc_sync.config.units import format_duration
 from cdc_sync.config.urls import is_loopback, mask_url
 from cdc_sync.contract import Mapped
+from cdc_sync.customergauge.connection import route_to
 from cdc_sync.customergauge.token_request import request_token, unreachable_because
 from cdc_sync.errors import CdcSyncError
 from cdc_sync.operations.runs import describe_sending
@@ -156,11 +157,16 @@ def _check_token(config: Config) -> Iterator[Finding]:
 
 
 def _check_api(config: Config) -> Iterator[Finding]:
-    address, broken = config.customergauge.imports_url, unreachable_because(config.customergauge)
+    address = config.customergauge.imports_url
+    broken, route = (
+        unreachable_because(config.customergauge),
+        route_to(config.customergauge, address),
+    )
+    way = f" {route}" if route.named_by else ""
     if broken is None:
-        yield Finding("API", f"{address} answers")
+        yield Finding("API", f"{address} answers{way and ','}{way}")
     else:
-        message = f"{address} cannot be reached ({broken.why})"
+        message = f"{address} cannot be reached{way} ({broken.why})"
         yield Finding("API", message, hint=broken.hint, ok=False)
 
 
@@ -176,7 +182,7 @@ def _check_page(config: Config) -> Iterator[Finding]:
 
 
 def _check_alerts(config: Config) -> Iterator[Finding]:
-    targets = receivers(config.alerts)
+    targets = receivers(config)
     for receiver in targets:
         if why := receiver.unusable_reason():
             message = f"no message can go to {receiver.name}"

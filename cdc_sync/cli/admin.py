@@ -172,7 +172,7 @@ def install(name: Instance = None, dry_run: DryRun = False, root: Root = Path("/
     if not dry_run:
         _expect_root("install")
         host.expect_runnable(host.parts_of(program))
-    _print_steps(systemd.install(service, machine, program), dry=dry_run)
+    _print_steps(systemd.install(service, machine, program, os.environ), dry=dry_run)
     if dry_run:
         host.expect_runnable(host.parts_of(program))
     else:
@@ -222,7 +222,7 @@ def send_test_alert(context: typer.Context, as_json: Json = False) -> None:
 
     config = read_config(context)
     configure_quiet_log(config)
-    found = receivers(config.alerts)
+    found = receivers(config)
     if not found:
         raise UserMistake("`alerts.urls` is empty: there is nobody to tell.", hint="Add a URL.")
     body = f"This is a test. Problems will be reported to you like this.\n{socket.gethostname()}"

@@ -36,6 +36,7 @@ class Key(Enum):
 
     URL = auto()  #: a form that stands for its user or password is percent-encoded
     SECRET = auto()  #: may be missing where a command runs without the secrets
+    FILE = auto()  #: a path, relative to the folder of the configuration
 
 
 def resolve_forms(
@@ -49,7 +50,10 @@ def resolve_forms(
         return given
     try:
         if Key.URL not in marks:
-            return interpolator.interpolate(given) or None
+            text = interpolator.interpolate(given) or None
+            return (
+                str(interpolator.folder.absolute() / text) if text and Key.FILE in marks else text
+            )
         url = interpolator.interpolate_url(given)
         return urls.with_absolute_path(url, interpolator.folder) or None
     except UnresolvedError:
@@ -346,6 +350,19 @@ def _read_database_url(normalize: Callable[[str], str]) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+def read_proxy(given: object) -> SecretStr:
+    """Returns `env`, `none` or the URL of a proxy, as a secret: it may hold a password."""
+    text = given.get_secret_value() if isinstance(given, SecretStr) else given
+    if text in ("env", units.OFF):
+        return SecretStr(str(text))
+    if not isinstance(text, str) or not urls.is_proxy_url(text):
+        raise ValueError(
+            "must be `env`, `none`, or the URL of a proxy, such as "
+            "`http://user:${file:PATH}@proxy.example.com:3128`."
+        )
+    return SecretStr(text.rstrip("/"))
+
+
 def read_alert_url(given: object, info: ValidationInfo) -> object:
     """Returns what looks like an Apprise URL; which services there are is Apprise's to know.
 
@@ -399,6 +416,15 @@ HttpUrl = Annotated[
     BeforeValidator(read_text),
     _any_of({"type": "string", "pattern": "^https?://"}),
 ]
+ProxyUrl = Annotated[
+    SecretStr,
+    Key.URL,
+    Key.SECRET,
+    BeforeValidator(read_proxy),
+    _MASKED_URL,
+    _any_of({"enum": ["env", "none"]}, _pattern("^https?://")),
+]
+OptionalFile = Annotated[str | None, Key.FILE, BeforeValidator(read_text), _TEXT]
 ClientId = Annotated[str, Key.SECRET, BeforeValidator(read_text)]
 Secret = Annotated[
     SecretStr, Key.SECRET, BeforeValidator(read_text), _MASKED, _any_of(_pattern(".+"))

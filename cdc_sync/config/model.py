@@ -147,6 +147,12 @@ class CustomerGaugeConfig(Section):
     """PUTs in flight at a time; of one contract never more than one."""
     timeout: Annotated[fields.Duration, fields.limit("1s", "10m")] = timedelta(seconds=30)
     """The time that one request may take as a whole: 1s to 10m."""
+    proxy: fields.ProxyUrl = SecretStr("env")
+    """The way out: `env` (HTTPS_PROXY, NO_PROXY), `none`, or `http://user:password@host:port`."""
+    ca_file: fields.OptionalFile = None
+    """A file with CA certificates (PEM) to trust beside those of the system."""
+    client_certificate: fields.OptionalFile = None
+    """A file with a certificate and its key (PEM), for servers that want one of the client."""
     create_missing_accounts: fields.Flag = False
     """If an account does not exist, PUT it once and then send its contracts."""
     clear_end_with: Literal["null", "empty", "omit"] = "null"

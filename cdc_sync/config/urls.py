@@ -163,6 +163,16 @@ def normalize_http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def is_proxy_url(text: str) -> bool:
+    """Whether a text is the URL of a proxy: `http://` or `https://`, a host, perhaps a port."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    return bool(host) and parts.scheme in {"http", "https"} and parts.path in {"", "/"}
+
+
 def _names_a_file(host: str, rest: str) -> bool:
     path = rest.removeprefix("/").partition("?")[0]
     return not host and bool(path) and path != ":memory:"

@@ -7,14 +7,15 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
-from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import DetailedPyreqwestError, RequestError, RequestTimeoutError
 from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
 from cdc_sync import __version__
 from cdc_sync.config.model import CustomerGaugeConfig
+from cdc_sync.customergauge.connection import client_builder, route_to
 from cdc_sync.customergauge.token import Token
+from cdc_sync.customergauge.unreached import explain_put
 from cdc_sync.log import Redaction
 from cdc_sync.rules.verdict import Answer, NoAnswer, Reply
 
@@ -61,11 +62,11 @@ class Client:
         self._headers: tuple[str, dict[str, str]] = ("", {})
         # To tell the departure costs each request a tenth, so only where a rate is to be kept.
         self._tells_departures = config.rate_limit is not None
+        self._route = route_to(config, config.imports_url)
         self._client = (
-            ClientBuilder()
+            client_builder(config)
             .timeout(config.timeout)
             .follow_redirects(False)
-            .no_proxy()
             .pool_max_idle_per_host(config.concurrency)
             .build()
         )
@@ -79,7 +80,7 @@ class Client:
             return NoAnswer("no answer in time", doubt=True)
         except RequestError as error:
             causes = _causes(error)
-            reason = self._redact(causes[-1])[:200]
+            reason = self._redact(explain_put(causes, self._route))[:200]
             if _NOT_CONNECTED in causes:
                 return NoAnswer(f"no connection ({reason})", doubt=False)
             return NoAnswer(f"the connection broke ({reason})", doubt=True)

@@ -68,7 +68,10 @@ class _Leaving(NamedTuple, Generic[Task]):
 
 
 class Sender(Generic[Task]):
-    """Owns the loop. `submit` and `collect` are for one other thread, `wake` is how it is told."""
+    """Owns the loop. `submit` and `collect` are for one other thread, `wake` is how it is told.
+
+    Raises UserMistake for a proxy or a file that cannot be used.
+    """
 
     def __init__(  # noqa: PLR0913  # one argument a thing that it asks for
         self,
@@ -82,7 +85,6 @@ class Sender(Generic[Task]):
         wake: Callable[[], None],
     ) -> None:
         self._config = config
-        self._redact = redact
         self._now = now
         self._doubt_now = doubt_now
         self._token = token  # asked when a PUT leaves: one claimed ahead may outlive its token
@@ -97,11 +99,10 @@ class Sender(Generic[Task]):
         self._refused = 0  # in a row
         self._stops = 0  # how often sending stopped, and
         self._known_stops = 0  # how often when answers were last collected
+        self._client = Client(config, redact)
         self._loop = uvloop.new_event_loop()
-        self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._thread.start()
-        self._ready.wait()
 
     def submit(self, jobs: Iterable[Job[Task]]) -> None:
         """Starts the jobs in their order, `concurrency` at a time."""
@@ -131,17 +132,12 @@ class Sender(Generic[Task]):
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.call_soon(self._open)
         self._loop.run_forever()
         self._queue.clear()
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
         self._loop.run_until_complete(self._client.close())
         self._loop.close()
-
-    def _open(self) -> None:
-        self._client = Client(self._config, self._redact)
-        self._ready.set()
 
     def _take(self, batch: list[Job[Task]], known_stops: int) -> None:
         self._queue.extend(batch)

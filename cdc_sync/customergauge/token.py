@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from cdc_sync.config.model import CustomerGaugeConfig
-from cdc_sync.customergauge.token_request import Issued, request_token
 from cdc_sync.errors import TokenRefused, TokenUnavailable
 from cdc_sync.files import open_private
+
+if TYPE_CHECKING:
+    from cdc_sync.customergauge.token_request import Issued
 
 RENEW_BEFORE = timedelta(minutes=1)
 DEFAULT_LIFE = timedelta(hours=1)  # documented; used where `expires_in` is missing or absurd
@@ -113,6 +115,9 @@ class TokenKeeper:
         return found
 
     def _requested(self) -> Token:
+        # Its libraries cost 70 ms, and most commands find a token in the file.
+        from cdc_sync.customergauge.token_request import request_token  # noqa: PLC0415
+
         try:
             token = self._issued(request_token(self._config, self._now()))
         except TokenUnavailable as error:
@@ -121,7 +126,7 @@ class TokenKeeper:
         self._told("ok")
         return token
 
-    def _issued(self, issued: Issued) -> Token:
+    def _issued(self, issued: "Issued") -> Token:
         life = issued.expires_in
         sound = life is not None and 0 < life < 10 * 365 * 24 * 3600
         return Token(

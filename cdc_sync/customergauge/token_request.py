@@ -1,31 +1,41 @@
 """One request to the token endpoint, by requests-oauthlib's client-credentials flow."""
 
-import errno
 import json
 import logging
 import math
 import os
 import re
-import socket
 import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from http.client import IncompleteRead
-from typing import Any, NamedTuple
+from typing import Any
 
 import requests
 from oauthlib.oauth2 import BackendApplicationClient, OAuth2Error
 from requests import RequestException
-from requests.exceptions import ConnectTimeout, InvalidURL, Timeout
+from requests.adapters import HTTPAdapter
 from requests_oauthlib import OAuth2Session
-from urllib3.exceptions import HTTPError, LocationValueError, NameResolutionError
+from urllib3.exceptions import LocationValueError
 
 from cdc_sync import __version__
 from cdc_sync.config.model import CustomerGaugeConfig
-from cdc_sync.errors import TokenMisplaced, TokenRefused, TokenThrottled, TokenUnavailable
+from cdc_sync.customergauge.connection import (
+    find_issuer,
+    proxy_secrets,
+    route_to,
+    trusted,
+)
+from cdc_sync.customergauge.unreached import Unreached, is_untrusted, unreached
+from cdc_sync.errors import (
+    TokenMisplaced,
+    TokenRefused,
+    TokenThrottled,
+    TokenUnavailable,
+    UserMistake,
+)
 from cdc_sync.log import Redaction
 from cdc_sync.rules.verdict import json_object, retry_after
 
@@ -36,7 +46,6 @@ _INSECURE = "OAUTHLIB_INSECURE_TRANSPORT"
 _environment = threading.Lock()
 # The second, for a host such as a..b, comes through requests as it is.
 FAILURES = (RequestException, LocationValueError)
-_PROXY = "and that this machine may reach it (cdc-sync uses no proxy)."
 
 
 for _name in ("requests_oauthlib", "oauthlib", "urllib3"):
@@ -86,9 +95,10 @@ def _request(
 
 def _fetch(config: CustomerGaugeConfig, now: datetime) -> Issued:
     secret = config.client_secret.get_secret_value()
-    redact = Redaction([secret])
+    redact = Redaction([secret, *proxy_secrets(config)])
     with _Session(config.client_id, now, redact) as session:
         try:
+            _take_route(session, config, config.token_endpoint)
             with _plain_http_on_loopback(config.token_endpoint):
                 token: dict[str, Any] = session.fetch_token(
                     config.token_endpoint,
@@ -97,8 +107,10 @@ def _fetch(config: CustomerGaugeConfig, now: datetime) -> Issued:
                     timeout=config.timeout.total_seconds(),
                     headers={"User-Agent": f"cdc-sync/{__version__}", "Accept": "application/json"},
                 )
+        except UserMistake as error:
+            raise TokenMisplaced(error.message, hint=error.hint) from None
         except FAILURES as error:
-            why, hint = unreached(error, "token_url")
+            why, hint = _explain(error, config, config.token_endpoint, "token_url")
             raise TokenUnavailable(
                 f"{config.token_endpoint} cannot be reached ({why}).", hint=hint
             ) from None
@@ -114,7 +126,6 @@ class _Session(OAuth2Session):
 
     def __init__(self, client_id: str, now: datetime, redact: Redaction) -> None:
         super().__init__(client=BackendApplicationClient(client_id=client_id))
-        self.trust_env = False
         self._asked_at = now
         self._redact = redact
         self.register_compliance_hook("access_token_response", self._looked_at)
@@ -187,66 +198,14 @@ def _plain_http_on_loopback(url: str) -> Iterator[None]:
                 del os.environ[_INSECURE]
 
 
-class Unreached(NamedTuple):
-    """What happened, in a few words that go on after an address, and what mends it."""
-
-    why: str
-    hint: str
-
-
-def unreached(error: Exception, key: str) -> Unreached:
-    """What lies at the bottom of the library's exception; `key` names the address."""
-    check = f"Check `customergauge.region` or `{key}`"
-    for cause in _causes(error):
-        match cause:
-            case socket.gaierror() | NameResolutionError():
-                return Unreached("no such host", f"{check}, and this machine's DNS.")
-            case ssl.SSLCertVerificationError():
-                return _untrusted(cause)
-            case ssl.SSLError():
-                return Unreached("TLS fails", f"{check}, and that https is spoken there.")
-            case ConnectionRefusedError():
-                return Unreached("connection refused", f"{check}, {_PROXY}")
-            case ConnectionError() | IncompleteRead():
-                return Unreached("the connection was cut", f"{check}, {_PROXY}")
-            case OSError(errno=errno.ENETUNREACH | errno.EHOSTUNREACH):
-                return Unreached("no route to that network", f"{check}, {_PROXY}")
-    if isinstance(error, Timeout):
-        words = (
-            "no connection in time" if isinstance(error, ConnectTimeout) else "no answer in time"
-        )
-        return Unreached(words, f"{check}, {_PROXY}")
-    if isinstance(error, InvalidURL | LocationValueError):
-        return Unreached("not an address", f"{check}.")
-    return Unreached("the answer is not HTTP", f"{check}.")
-
-
-def _untrusted(error: ssl.SSLCertVerificationError) -> Unreached:
-    said = error.verify_message or "certificate verify failed"
-    return Unreached(
-        f"its TLS certificate is not trusted: {said}",
-        "Check this machine's clock, and that nothing on the way answers in its place.",
-    )
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions that it was made of, the deepest first."""
-    found: list[BaseException] = []
-    waiting: list[object] = [error]
-    while waiting:
-        one = waiting.pop(0)
-        if isinstance(one, BaseException) and one not in found:
-            found.append(one)
-            inner = getattr(one, "reason", None) if isinstance(one, HTTPError) else None
-            waiting += [one.__cause__, one.__context__, inner, *one.args]
-    yield from reversed(found)
-
-
 def unreachable_because(config: CustomerGaugeConfig) -> Unreached | None:
-    """Why no answer comes from the API; None where any comes: a GET is not even allowed there."""
+    """Why no answer comes from the API; None where any comes: a GET is not even allowed there.
+
+    Raises UserMistake for a proxy or a file that cannot be used.
+    """
     try:
         with requests.Session() as session:
-            session.trust_env = False
+            _take_route(session, config, config.imports_url)
             session.get(
                 config.imports_url,
                 headers={"User-Agent": f"cdc-sync/{__version__}", "Accept": "application/json"},
@@ -255,5 +214,37 @@ def unreachable_because(config: CustomerGaugeConfig) -> Unreached | None:
                 stream=True,
             ).close()
     except FAILURES as error:
-        return unreached(error, "base_url")
+        return _explain(error, config, config.imports_url, "base_url")
     return None
+
+
+class _Adapter(HTTPAdapter):
+    """Trusts what a context trusts, in place of the CAs that come with requests."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Makes the connections that go straight."""
+        super().init_poolmanager(*args, ssl_context=self._context, **options)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """Makes the connections through a proxy, and to one that speaks TLS itself."""
+        options |= {"ssl_context": self._context, "proxy_ssl_context": self._context}
+        return super().proxy_manager_for(proxy, **options)
+
+    def cert_verify(self, *_args: Any, **_options: Any) -> None:
+        """Leaves the context as it is."""
+
+
+def _take_route(session: requests.Session, config: CustomerGaugeConfig, url: str) -> None:
+    session.trust_env = False
+    session.mount("https://", _Adapter(trusted(config)))
+    if (proxy := route_to(config, url).proxy) is not None:
+        session.proxies = {"https": proxy}
+
+
+def _explain(error: Exception, config: CustomerGaugeConfig, url: str, key: str) -> Unreached:
+    issuer = find_issuer(config, url) if is_untrusted(error) else None
+    return unreached(error, key, route_to(config, url), issuer)

@@ -53,13 +53,13 @@ class Host:
             why = error.strerror if isinstance(error, OSError) else "it is no text"
             raise UserMistake(f"{file} cannot be read ({why}).", hint="Move it away.") from None
 
-    def write(self, path: Path, text: str) -> str:
-        """Writes a file (0644); returns `written`, `updated` or `unchanged`."""
+    def write(self, path: Path, text: str, mode: int = 0o644) -> str:
+        """Writes a file; returns `written`, `updated` or `unchanged`."""
         before = self.read(path)
         if before == text:
             return "unchanged"
         if not self.dry:
-            write_whole(self.path(path), text, 0o644)
+            write_whole(self.path(path), text, mode)
         return "written" if before is None else "updated"
 
     def remove(self, path: Path, is_own: Callable[[str], bool]) -> str | None:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -21,6 +21,12 @@ STATES = Path("/var/lib/cdc-sync")
 UNITS = Path("/etc/systemd/system")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _PREFIX = "/opt/cdc-sync"  # in the units as they are shipped
+#: What the way out goes by (`rules.route`, OpenSSL).
+_PROXY_VARIABLES = (
+    *("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"),
+    *("no_proxy", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+)
+_ESCAPED, _BACKSLASHED = re.compile(r'["\\$`]'), r"\\\g<0>"
 _MARK = "# Written by cdc-sync service install"
 
 
@@ -65,6 +71,16 @@ class Service:
         return UNITS / f"{self.unit}.service.d" / "credentials.conf"
 
     @property
+    def proxy_file(self) -> Path:
+        """A drop-in that names the environment of the proxy."""
+        return self.credentials_file.with_name("proxy.conf")
+
+    @property
+    def environment_file(self) -> Path:
+        """The environment of the proxy; only root may read it, for it may hold a password."""
+        return self.credentials_file.with_name("proxy.env")
+
+    @property
     def place(self) -> Place:
         """Where the configuration is, with its secrets."""
         return Place(CONFIGS / f"{self.name or 'config'}.yaml")
@@ -75,12 +91,22 @@ class Service:
         return STATES if self.name is None else STATES / self.name
 
 
-def install(service: Service, host: Host, program: Path) -> Iterator[Step]:
+def install(
+    service: Service, host: Host, program: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Step]:
     """Takes each step and yields it; on a dry host, yields the steps that it would take.
+
+    The service gets the proxy and the CAs of `environment`, the shell's.
 
     Raises UserMistake, before anything is done, where a unit of somebody else's is in the way.
     """
-    for path in (service.unit_file, service.credentials_file):
+    written = (
+        service.unit_file,
+        service.credentials_file,
+        service.proxy_file,
+        service.environment_file,
+    )
+    for path in written:
         if (text := host.read(path)) is not None and not _is_ours(text):
             raise UserMistake(
                 f"{host.path(path)} was changed, or not written by `cdc-sync service install`.",
@@ -91,6 +117,7 @@ def install(service: Service, host: Host, program: Path) -> Iterator[Step]:
     yield _write_config(service, host, owner)
     yield _write_unit(service, host, program)
     yield from _hand_over_secrets(service, host)
+    yield from _hand_over_proxy(service, host, environment or {})
     yield _make_state(service, host, owner)
     yield from _note_state_elsewhere(service, host)
     host.reload_units()
@@ -162,6 +189,21 @@ def _hand_over_secrets(service: Service, host: Host) -> Iterator[Step]:
         yield Step("secrets", f"none in {CONFIGS} yet: files that only root may read (0600)")
 
 
+def _hand_over_proxy(
+    service: Service, host: Host, environment: Mapping[str, str]
+) -> Iterator[Step]:
+    """Gives the service the variables that the shell has; without any, leaves what is there."""
+    names = [name for name in _PROXY_VARIABLES if environment.get(name)]
+    if not names:
+        return
+    # `systemctl show` shows everybody what stands in a unit itself.
+    lines = [f'{name}="{_ESCAPED.sub(_BACKSLASHED, environment[name])}"\n' for name in names]
+    _write_marked("proxy", host, service.environment_file, "".join(lines), 0o600)
+    text = f"[Service]\nEnvironmentFile={service.environment_file}\n"
+    step = _write_marked("proxy", host, service.proxy_file, text)
+    yield replace(step, message=f"{', '.join(names)} of this shell: {step.message}")
+
+
 def _find_secrets(service: Service, host: Host) -> list[str]:
     """Returns the files beside the configuration that only their owner may read."""
     if service.name is None:
@@ -215,6 +257,8 @@ def uninstall(service: Service, host: Host) -> Iterator[Step]:
     example = _example_text(service)
     removable: list[tuple[str, Path, Callable[[str], bool]]] = [
         ("secrets", service.credentials_file, _is_ours),
+        ("proxy", service.environment_file, _is_ours),
+        ("proxy", service.proxy_file, _is_ours),
         ("config", service.place.config, example.__eq__),
     ]
     for name, path, is_own in removable:
@@ -276,10 +320,10 @@ def _example_text(service: Service) -> str:
     )
 
 
-def _write_marked(name: str, host: Host, path: Path, text: str) -> Step:
+def _write_marked(name: str, host: Host, path: Path, text: str, mode: int = 0o644) -> Step:
     """Writes a text under a line that says whose it is, and tells whether somebody changed it."""
     marked = f"{_MARK} [{_digest(text)}]; own settings belong in `systemctl edit`.\n{text}"
-    result = host.write(path, marked)
+    result = host.write(path, marked, mode)
     return Step(name, f"{path} ({result})", None if result == "unchanged" else marked)
 
 

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -13,7 +14,7 @@ import structlog
 from cdc_sync.alerts import notifier
 from cdc_sync.alerts.notifier import Notifier, receivers
 from cdc_sync.config.load import load_config
-from cdc_sync.config.model import AlertsConfig
+from cdc_sync.config.model import Config
 from cdc_sync.errors import UserMistake
 from cdc_sync.state.database import open_state
 from cdc_sync.sync import redaction_of
@@ -284,15 +285,24 @@ def test_the_daemon_alerts_to_an_unreachable_source_and_keeps_the_urls_secret(
     assert SECRET not in str(bench.state("SELECT value FROM control"))
 
 
+def config_with(**alerts: Any) -> Config:
+    """A configuration with these alerts."""
+    gauge = {"region": "eu", "client_id": "us", "client_secret": SECRET}
+    source = {"url": "sqlite:///a.db", "table": "t", "id": "id", "watermark": "w"}
+    mapping = {"reference": "erp-{id}", "account": "a", "start": "s"}
+    sections = {"source": source, "mapping": mapping, "customergauge": gauge, "alerts": alerts}
+    return Config.model_validate(sections)
+
+
 @pytest.mark.quick
 def test_without_apprise_the_hint_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(notifier, "find_spec", lambda _name: None)
     with pytest.raises(UserMistake) as said:
-        receivers(AlertsConfig(urls=("json://127.0.0.1",)))
+        receivers(config_with(urls=["json://127.0.0.1"]))
 
     assert said.value.exit_code == 2
     assert said.value.hint == "Install it: pip install 'cdc-sync[alerts]'"
-    assert receivers(AlertsConfig()) == []
+    assert receivers(config_with(urls=[])) == []
 
 
 def test_alerts_test_reports_each_url(tmp_path: Path, sandbox: Sandbox, webhook: Webhook):

@@ -263,7 +263,7 @@ def test_a_defect_of_ours_is_a_failure_too_so_that_it_is_not_asked_again_at_once
     def broken(*_args):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("cdc_sync.customergauge.token.request_token", broken)
+    monkeypatch.setattr("cdc_sync.customergauge.token_request.request_token", broken)
     keeper, done = keeper_of(pointed_at("http://127.0.0.1:1")), threading.Event()
     keeper.renew(done.set)
 

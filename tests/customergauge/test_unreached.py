@@ -6,7 +6,7 @@ import requests
 from requests.exceptions import ConnectTimeout, ReadTimeout
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
-from cdc_sync.customergauge.token_request import unreached
+from cdc_sync.customergauge.unreached import unreached
 
 pytestmark = pytest.mark.quick
 

@@ -173,6 +173,27 @@ def test_a_state_where_the_service_may_not_write_is_reported(image: Path):
     assert "change state.url" in steps
 
 
+def test_the_proxy_of_the_shell_is_handed_over_out_of_sight(image: Path):
+    password = 'p"a$s'
+    shell = {"HTTPS_PROXY": f"http://anna:{password}@proxy.example.com:3128", "LANG": "C"}
+    steps = list(install(Service(), Host(image), PROGRAM, {**shell, "NO_PROXY": "db.example.com"}))
+
+    folder = image / f"{UNIT}.d"
+    file = folder / "proxy.env"
+    said = "\n".join(f"{step.name} {step.message} {step.text}" for step in steps)
+    assert "proxy HTTPS_PROXY, NO_PROXY of this shell: /etc/systemd/system" in said
+    assert password not in said
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert 'HTTPS_PROXY="http://anna:p\\"a\\$s@proxy.example.com:3128"\n' in file.read_text()
+    assert "LANG" not in file.read_text()
+    assert f"EnvironmentFile=/{UNIT}.d/proxy.env" in (folder / "proxy.conf").read_text()
+
+    run_install(image)
+    assert file.exists(), "a shell without a proxy takes nothing away"
+    run_uninstall(image)
+    assert not folder.exists()
+
+
 def test_uninstall_removes_the_files_that_install_wrote(image: Path):
     run_install(image)
 

@@ -107,7 +107,7 @@ class Process:
             "cdc_sync.sync.steady_clock": lambda now: now,
             "cdc_sync.delivery.loop.steady_clock": lambda now: now,
             "cdc_sync.sync.TokenKeeper": lambda config, _file, *rest: _Keeper(config, None, *rest),
-            "cdc_sync.customergauge.token.request_token": self._issue,
+            "cdc_sync.customergauge.token_request.request_token": self._issue,
             "cdc_sync.delivery.loop.Sender": self._make_sender,
             "cdc_sync.state.outbox._still_ours": _still_ours,
             "cdc_sync.capture.guard.judge_run": lambda *_: Held(),  # it defers, and holds nothing
