@@ -70,7 +70,7 @@ class SourceConfig(Section):
     )
     """`postgresql+psycopg://…`, `mysql+pymysql://…`, `mssql+pyodbc://…`, `sqlite:///…` or other."""
     table: fields.PlainText | None = None
-    """The table or view, with its schema if needed: `erp.contracts`. This or `query`."""
+    """The table or view, perhaps with its schema: `erp.contracts`, `'"a.b"'`. This or `query`."""
     query: fields.Query | None = None
     """A SELECT to use in place of `table`; its output columns are the columns."""
     id: fields.Columns = Field(examples=["id"])

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cdc_sync.source.dialects.base import DeclaredType
+from cdc_sync.source.dialects.base import DeclaredType, split_table
 from cdc_sync.source.inspection import CatalogColumn, CatalogTable
 
 _PREFIX = "erp"  # where the database's own name would be no name to read
@@ -110,7 +110,7 @@ def suggest_reference(database: str, key: Sequence[str]) -> str:
 
 
 def _score(one: Proposal) -> int:
-    name = _snake_case(one.table.rpartition(".")[2])
+    name = _snake_case(split_table(one.table)[1])
     rank = _match_rank(name, _CONTRACTS)
     points = 0 if rank is None else 8 - 2 * rank
     points += 3 * sum(guess is not None for guess in (one.account, one.start))

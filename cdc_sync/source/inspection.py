@@ -16,9 +16,16 @@ from cdc_sync.errors import SourceMistake
 from cdc_sync.rules.watermark import WatermarkType
 from cdc_sync.source.columns import written_forms, zone_of
 from cdc_sync.source.dialects import dialect_of
-from cdc_sync.source.dialects.base import DeclaredType, Dialect, quoted_table
+from cdc_sync.source.dialects.base import (
+    DeclaredType,
+    Dialect,
+    join_table,
+    quoted_table,
+    split_table,
+)
 from cdc_sync.source.engine import open_source, translating_errors
 from cdc_sync.source.reader import Scan
+from cdc_sync.source.statements import named_table
 
 EXAMPLES = 3
 AHEAD = timedelta(minutes=2)  #: stamps beyond it lie in the future, by the source's clock
@@ -89,11 +96,16 @@ def missing_index(scan: Scan) -> str | None:
     if any(list(index["column_names"][: len(wanted)]) == wanted for index in indexes):
         return None
     quote = scan.connection.dialect.identifier_preparer.quote
-    return scan.dialect.index_statement(
+    statement = scan.dialect.index_statement(
         quote(f"{table}_{scan.config.watermark}"),
         quoted_table(scan.connection, scan.config.table or ""),
         ", ".join(map(quote, wanted)),
     )
+    if statement is not None and scan.dialect.is_partitioned(
+        scan.connection, scan.config.table or ""
+    ):
+        return statement.replace(" CONCURRENTLY", "")  # which PostgreSQL has for none of these
+    return statement
 
 
 def _primary_key(scan: Scan) -> tuple[str, ...]:
@@ -124,9 +136,9 @@ def _table(scan: Scan) -> tuple[str | None, str] | None:
     """Schema and name of the table; None for a query, and for a view: its tables count."""
     if scan.config.table is None:
         return None
-    schema, _, table = scan.config.table.rpartition(".")
-    names = sa.inspect(scan.connection).get_table_names(schema=schema or None)
-    return (schema or None, table) if table in names else None
+    schema, table = split_table(scan.config.table)
+    names = sa.inspect(scan.connection).get_table_names(schema=schema)
+    return (schema, table) if table in names else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +207,7 @@ class Catalog:
                 over = _whole_indexes(indexes.get(place) or ())
                 found.append(
                     CatalogTable(
-                        name=place[1] if schema is None else f"{schema}.{place[1]}",
+                        name=join_table(schema, place[1]),
                         columns=tuple(
                             CatalogColumn(
                                 column["name"], self._dialect.declared_type(column["type"])
@@ -211,7 +223,7 @@ class Catalog:
 
     def reads_external_data(self, table: str) -> bool:
         """Returns whether a table or view reads what is committed elsewhere, or in a refresh."""
-        rows = sa.select(sa.text("*")).select_from(_named(table))
+        rows = sa.select(sa.text("*")).select_from(named_table(table, self._dialect))
         try:
             return self._dialect.external_data(self._connection, rows) is not None
         except exc.DBAPIError:
@@ -225,17 +237,12 @@ class Catalog:
         if size >= _COUNTED_BELOW or (estimate or 0) >= _ESTIMATED_FROM:
             return (estimate if estimate is not None and estimate >= 0 else None), False
         try:
-            count = self._connection.execute(sa.select(sa.func.count()).select_from(_named(table)))
-            return int(count.scalar_one()), True
+            counted = sa.select(sa.func.count()).select_from(named_table(table, self._dialect))
+            return int(self._connection.execute(counted).scalar_one()), True
         except exc.DBAPIError:
             if self._connection.invalidated:
                 raise
             return None, False
-
-
-def _named(table: str) -> sa.TableClause:
-    schema, _, name = table.rpartition(".")
-    return sa.table(name, schema=schema or None)
 
 
 def _whole_indexes(indexes: Sequence[Any]) -> list[tuple[tuple[str, ...], bool]]:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from cdc_sync.config.model import SourceConfig
 from cdc_sync.errors import SourceMistake
+from cdc_sync.source.dialects.base import Dialect, join_table, split_table
 from cdc_sync.source.statements import no_row
 
 _LISTED = 12  # names, where none is near
@@ -17,23 +18,26 @@ def expect_table(connection: Connection, config: SourceConfig) -> None:
     """Raises SourceMistake where the table is not there, with the nearest one."""
     if config.table is None:
         return
-    schema, _, name = config.table.rpartition(".")
+    schema, name = split_table(config.table)
     inspector = sa.inspect(connection)
     names = {
-        *inspector.get_table_names(schema=schema or None),
-        *inspector.get_view_names(schema=schema or None),
+        *inspector.get_table_names(schema=schema),
+        *inspector.get_view_names(schema=schema),
     }
     if name not in names:
         where = f"the schema {schema}" if schema else "the source"
-        raise SourceMistake(f"source.table: {where} has no table {name}.", hint=_near(name, names))
+        hint = _near(name, {join_table(None, one) for one in names})
+        raise SourceMistake(f"source.table: {where} has no table {name}.", hint=hint)
 
 
-def expect_columns(connection: Connection, config: SourceConfig, fields: Mapping[str, str]) -> None:
+def expect_columns(
+    connection: Connection, config: SourceConfig, dialect: Dialect, fields: Mapping[str, str]
+) -> None:
     """Raises SourceMistake where a column is not there, with its key and the nearest one.
 
     `fields` are the columns that the mapping reads, and the field that each is read for.
     """
-    with connection.execute(no_row(config)) as result:
+    with connection.execute(no_row(config, dialect)) as result:
         names = list(result.keys())
     where = config.table or "the result of `source.query`"
     for key, name in _named(config, fields):

@@ -193,7 +193,7 @@ class Scan:
         if meaning is CHECK_TABLE:
             expect_table(self.connection, self.config)
         if meaning is CHECK_COLUMNS:
-            expect_columns(self.connection, self.config, self._source.fields)
+            expect_columns(self.connection, self.config, self.dialect, self._source.fields)
 
     def changed_page(self, start: WatermarkValue, after: Row | None) -> RowPage:
         """The next page in order of (watermark, id), from the watermark on."""

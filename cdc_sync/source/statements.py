@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, bindparam
 from sqlalchemy.types import NullType
 
 from cdc_sync.config.model import SourceConfig
-from cdc_sync.source.dialects.base import Dialect
+from cdc_sync.source.dialects.base import Dialect, split_table
 
 Row = tuple[object, ...]
 Statement = Select[Any]
@@ -53,12 +53,12 @@ class Statements:
         types: Sequence[str],
         enums: Sequence[int],
     ) -> None:
-        self.key: tuple[ColumnElement[Any], ...] = tuple(sa.column(name) for name in config.id)
-        self.watermark: ColumnElement[Any] = sa.column(config.watermark)
+        self.key: tuple[ColumnElement[Any], ...] = _columns(dialect, config.id)
+        self.watermark: ColumnElement[Any] = _columns(dialect, [config.watermark])[0]
         self._ordered = (*self.key, self.watermark)
         self._types = types or [""] * len(self._ordered)
         self._dialect = dialect
-        self._rows = _rows(config)
+        self._rows = _rows(config, dialect)
         self._in_where = [] if config.where is None else [_condition(config.where)]
         self._scope = [*(column.is_not(None) for column in self.key), *self._in_where]
         columns_read = _columns_read(config, columns, dialect, types)
@@ -184,36 +184,49 @@ def describe_rows(
     config: SourceConfig, columns: Sequence[str], dialect: Dialect, types: Sequence[str] = ()
 ) -> Statement:
     """The SELECT of no row, whose result has the types of the columns."""
-    rows = sa.select(*_columns_read(config, columns, dialect, types)).select_from(_rows(config))
+    rows = sa.select(*_columns_read(config, columns, dialect, types)).select_from(
+        _rows(config, dialect)
+    )
     return rows.limit(0)
 
 
-def no_row(config: SourceConfig) -> Statement:
+def no_row(config: SourceConfig, dialect: Dialect) -> Statement:
     """The SELECT of no row with every column that there is."""
-    return sa.select(sa.text("*")).select_from(_rows(config)).limit(0)
+    return sa.select(sa.text("*")).select_from(_rows(config, dialect)).limit(0)
 
 
 def _columns_read(
     config: SourceConfig, columns: Sequence[str], dialect: Dialect, types: Sequence[str]
 ) -> list[ColumnElement[Any]]:
-    ordered: list[ColumnElement[Any]] = [sa.column(n) for n in (*config.id, config.watermark)]
+    ordered = _columns(dialect, [*config.id, config.watermark])
     *ids, stamp = map(dialect.shown, ordered, types or [""] * len(ordered))
     # Names of their own: to SQL Server and Oracle one that is read twice is ambiguous.
     return [
         *ids,
         stamp.label("cdc_sync_stamp"),
         _FALSE if config.deleted_when is None else _flag(_condition(config.deleted_when)),
-        *(sa.column(name).label(f"cdc_sync_value_{n}") for n, name in enumerate(columns)),
+        *(one.label(f"cdc_sync_value_{n}") for n, one in enumerate(_columns(dialect, columns))),
     ]
 
 
-def _rows(config: SourceConfig) -> FromClause:
+def named_table(table: str, dialect: Dialect) -> sa.TableClause:
+    """A table or view that the configuration names."""
+    schema, name = split_table(table)
+    if schema is not None and "." not in schema:  # to SQL Server a dot parts it from its database
+        schema = dialect.written(schema)
+    return sa.table(dialect.written(name), schema=schema)
+
+
+def _columns(dialect: Dialect, names: Sequence[str]) -> tuple[ColumnElement[Any], ...]:
+    return tuple(sa.column(dialect.written(name)) for name in names)
+
+
+def _rows(config: SourceConfig, dialect: Dialect) -> FromClause:
     if config.query is not None:
         # text() takes `:x` for a parameter, so every colon is escaped. Oracle knows no AS here.
         escaped = config.query.strip().rstrip(";").replace(":", r"\:")
         return sa.text(f"({escaped}\n) source_rows")  # type: ignore[return-value]
-    schema, _, name = (config.table or "").rpartition(".")
-    return sa.table(name, schema=schema or None)
+    return named_table(config.table or "", dialect)
 
 
 def _value(name: str) -> ColumnElement[Any]:

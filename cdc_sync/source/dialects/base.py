@@ -5,6 +5,7 @@ is used: connection, session and zone; the kinds of columns and the forms of ids
 open transactions; the catalog and the advice; what errors mean.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -167,6 +168,10 @@ class Dialect(ABC):
         """What a person should know of this server beside its open transactions."""
         return None
 
+    def written(self, name: str) -> str:
+        """A name as SQLAlchemy writes it: always quoted, for no list of reserved words is whole."""
+        return sa.quoted_name(name, quote=True)
+
     def column_kinds(self, cursor: Any) -> tuple[ColumnKind, ...]:
         """The kinds of a result's columns, from the DB-API's cursor description."""
         return tuple(self.kinds.get(column[1], ColumnKind.OTHER) for column in cursor.description)
@@ -249,6 +254,10 @@ class Dialect(ABC):
         """The SQL of an index; all three are quoted already. None where nobody can tell."""
         return f"CREATE INDEX {index} ON {table} ({columns});"
 
+    def is_partitioned(self, connection: Connection, table: str) -> bool:
+        """Whether an index of a table is one of all its partitions."""
+        return False
+
     def error_meaning(self, error: BaseException | None) -> ErrorMeaning | None:
         """What a driver's exception means; None where this is not known."""
         code = self.error_code(error)
@@ -295,6 +304,8 @@ def _number(part: str) -> int | Decimal:
     return number
 
 
+_PART = r'"(?:[^"]|"")+"|[^".]+'
+_TABLE = re.compile(rf"(?:({_PART})\.)?({_PART})")
 _TIMES = (ColumnKind.TIME, ColumnKind.TIMESTAMP, ColumnKind.TIMESTAMPTZ)
 _READ: dict[ColumnKind, Callable[[str], object]] = {
     ColumnKind.NUMBER: _number,
@@ -304,10 +315,30 @@ _READ: dict[ColumnKind, Callable[[str], object]] = {
 }
 
 
+def split_table(table: str) -> tuple[str | None, str]:
+    """Schema and name of a table as the configuration has it; a part with a dot is in quotes."""
+    found = _TABLE.fullmatch(table)
+    if '"' not in table or found is None:
+        schema, _, name = table.rpartition(".")
+        return schema or None, name
+    schema, name = (part and _unquoted(part) for part in found.groups())
+    return schema, name
+
+
+def join_table(schema: str | None, name: str) -> str:
+    """How the configuration names a table."""
+    parts = [part for part in (schema, name) if part is not None]
+    return ".".join(f'"{part}"' if "." in part else part for part in parts)
+
+
+def _unquoted(part: str) -> str:
+    return part[1:-1].replace('""', '"') if part.startswith('"') else part
+
+
 def quoted_table(connection: Connection, table: str) -> str:
     """A table's name, with or without a schema, as SQL writes it."""
     quote = connection.dialect.identifier_preparer.quote
-    return ".".join(quote(part) for part in table.rpartition(".") if part not in ("", "."))
+    return ".".join(quote(part) for part in split_table(table) if part is not None)
 
 
 def as_utc(value: datetime) -> datetime:

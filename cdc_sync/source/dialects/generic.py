@@ -117,6 +117,9 @@ class Generic(Dialect):
         why = f"cdc-sync cannot ask {self.server_name(connection)} for its open transactions"
         return TransactionSnapshot(self.clock(connection), unavailable_reason=why)
 
+    def written(self, name: str) -> str:
+        return name  # in quotes many take a name's case for its own
+
     def index_statement(self, index: str, table: str, columns: str) -> None:
         return None  # the database may have none, or the dialect does not read them
 

@@ -17,7 +17,14 @@ from sqlalchemy.types import NullType, TypeDecorator
 
 from cdc_sync.rules.watermark import TransactionSnapshot
 from cdc_sync.source.dialects import base
-from cdc_sync.source.dialects.base import Code, ColumnKind, Dialect, ErrorMeaning, as_utc
+from cdc_sync.source.dialects.base import (
+    Code,
+    ColumnKind,
+    Dialect,
+    ErrorMeaning,
+    as_utc,
+    split_table,
+)
 
 _SESSION = (
     "ALTER SESSION SET TIME_ZONE = '+00:00' NLS_NUMERIC_CHARACTERS = '.,'"
@@ -147,8 +154,11 @@ class Oracle(Dialect):
         names = [dialect.normalize_name(name) for name in connection.execute(_PEOPLE).scalars()]
         return [None, *(name for name in names if name != inspector.default_schema_name)]
 
+    def written(self, name: str) -> str:
+        return name  # in quotes lower case would be meant
+
     def table_size(self, connection: Connection, table: str) -> tuple[int, int | None]:
-        schema, _, name = table.rpartition(".")
+        schema, name = split_table(table)
         catalog_name = connection.dialect.denormalize_name
         place = {"owner": catalog_name(schema) if schema else None, "name": catalog_name(name)}
         return 0, connection.execute(_ROWS, place).scalar()

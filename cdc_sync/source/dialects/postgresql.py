@@ -26,6 +26,7 @@ _SYSTEM_SCHEMAS = ("information_schema", "pg_catalog", "pg_toast")
 _SIZE = sql(
     "SELECT pg_relation_size(oid), reltuples::bigint FROM pg_class WHERE oid = to_regclass(:name)"
 )
+_KIND = sql("SELECT relkind::text FROM pg_class WHERE oid = to_regclass(:name)")
 _SERVER = (
     "SELECT pg_is_in_recovery() AS standby,"
     " pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS privileged,"
@@ -203,6 +204,10 @@ class PostgreSQL(Dialect):
     def index_statement(self, index: str, table: str, columns: str) -> str:
         # It names the index itself; CONCURRENTLY lets the source's application go on writing.
         return f"CREATE INDEX CONCURRENTLY ON {table} ({columns});"
+
+    def is_partitioned(self, connection: Connection, table: str) -> bool:
+        place = {"name": quoted_table(connection, table)}
+        return connection.execute(_KIND, place).scalar() == "p"
 
     def error_code(self, error: BaseException | None) -> Code | None:
         return getattr(error, "sqlstate", None)
