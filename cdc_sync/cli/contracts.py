@@ -272,7 +272,7 @@ def _status_events(story: dict[str, Any]) -> Iterator[Event]:
     if story["acknowledged_at"] is not None and story["acknowledged_at"] not in known:
         yield Event(story["acknowledged_at"], "PUT", "", "acknowledged")
     for one in story["acceptances"]:
-        what = {"accept": "accepted", "withdraw": "rejected"}[one["kind"]]
+        what = {"accept": "accepted", "withdraw": "rejected", "move": "moved"}[one["kind"]]
         yield Event(
             one["at"], what, "", ": ".join(filter(None, [f"by {one['who']}", one["reason"]]))
         )

@@ -9,7 +9,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from cdc_sync.cli.context import open_state, read_config
+from cdc_sync.cli.context import current_user, open_state, read_config
 from cdc_sync.cli.output import DryRun, Json, count_unchanged, emit, printable
 from cdc_sync.clock import utc_now
 from cdc_sync.errors import UserMistake
@@ -22,7 +22,7 @@ STDOUT = Path("-")
 
 app = typer.Typer(
     name="references",
-    help="Import and export the references of contracts.",
+    help="Import, export and move the references of contracts.",
     no_args_is_help=True,
 )
 
@@ -31,8 +31,8 @@ app = typer.Typer(
 def export(
     context: typer.Context,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.csv", help="The file to write; - is stdout.")
-    ],
+        Path, typer.Argument(metavar="[FILE.csv]", help="The file to write; without one, stdout.")
+    ] = STDOUT,
 ) -> None:
     """Write source_id,reference of every contract that CustomerGauge has."""
     with open_state(context) as state, _open_for_writing(file) as to:
@@ -56,6 +56,24 @@ def import_(
         done = references.import_file(state, file, id_columns, utc_now(), dry_run=dry_run)
     text = _describe_import(done, dry_run=dry_run)
     emit(done.document(), text, as_json=as_json, ok=not done.mistakes)
+
+
+@app.command()
+def move(
+    context: typer.Context,
+    old: Annotated[str, typer.Argument(metavar="OLD", help="Id or reference of one that is gone.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The id that took its place.")],
+    reason: Annotated[str | None, typer.Option(help="Why, for the history.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Hand the reference of a contract that is gone to the row that took over its contract."""
+    id_columns = len(read_config(context, secrets=False).source.id)
+    with open_state(context) as state:
+        moved = references.move(
+            state, old, new, id_columns, who=current_user(), reason=reason or "", now=utc_now()
+        )
+    text = f"{moved} belongs to {new} now. What differs is sent; see: cdc-sync contracts show {new}"
+    emit({"reference": moved, "from": old, "to": new}, text, as_json=as_json)
 
 
 @contextmanager

@@ -13,12 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from cdc_sync.contract import Reference, SourceId, encode_id
+from cdc_sync.contract import Reference, SourceId, Status, encode_id, problems_from_json
 from cdc_sync.errors import UserMistake
 from cdc_sync.rules.mapping import REFERENCE_MAX
-from cdc_sync.state import contracts, lookup
+from cdc_sync.state import acceptances, contracts, lookup
 from cdc_sync.state.database import Database
 from cdc_sync.state.lookup import ReferencePair
+from cdc_sync.wording import format_problems
 
 HEADER = ["source_id", "reference"]
 
@@ -95,6 +96,68 @@ def import_file(
         refused_by_us=sum(stored[pair.source_id].refused_by_us for pair in known),
         mistakes=mistakes,
     )
+
+
+def move(  # noqa: PLR0913  # what the person says, one argument each
+    state: Database,
+    old: str,
+    new: str,
+    id_columns: int,
+    *,
+    who: str,
+    reason: str,
+    now: datetime,
+) -> Reference:
+    """Gives the reference of a contract that is gone to the one that took its place; returns it.
+
+    Raises UserMistake, and changes nothing, where `old` is not gone or was never sent, or `new` was
+    sent itself, is in flight, or is refused for a reason of its own.
+    """
+    if not reason.strip():
+        raise UserMistake(
+            "To move a reference takes a reason, for the history.", hint="Add --reason TEXT."
+        )
+    with state.begin() as tx:
+        lookup.lock_table(tx)
+        giving, taking = contracts.find(tx, old), contracts.find(tx, new)
+        if giving is None:
+            raise UserMistake(
+                f"The state does not know {old}.", hint="See cdc-sync contracts list."
+            )
+        _expect_movable(giving, taking)
+        try:
+            target = taking["source_id"] if taking else _parse_id(new, id_columns)
+        except ValueError as error:
+            raise UserMistake(f"{new} cannot be an id: {error}.") from None
+        lookup.hand_over(tx, giving["source_id"], target, now)
+        acceptances.log_move(
+            tx, giving["source_id"], target, who=who, reason=reason.strip(), now=now
+        )
+    return Reference(giving["reference"])
+
+
+def _expect_movable(giving: Mapping[str, Any], taking: Mapping[str, Any] | None) -> None:
+    old, status = giving["source_id"], giving["status"]
+    if status != Status.GONE or giving["acknowledged"] is None:
+        raise UserMistake(
+            f"{old} is {status}: a reference can only be moved from a contract that CustomerGauge"
+            " has and the source has no more.",
+            hint="If its row is gone, cdc-sync reconcile finds that; then move it.",
+        )
+    if taking is None:
+        return
+    new = taking["source_id"]
+    if taking["acknowledged"] is not None or taking["in_doubt"] is not None or taking["claimed_by"]:
+        raise UserMistake(
+            f"{new} has been sent as {taking['reference']}: nothing was moved.",
+            hint="A contract keeps its reference for ever once it was sent.",
+        )
+    others = [p for p in problems_from_json(taking["last_error"]) if p.field != "reference"]
+    if taking["http_status"] is None and others:
+        raise UserMistake(
+            f"{new} is {taking['status']} for another reason, too: {format_problems(others)}.",
+            hint="Correct its row first.",
+        )
 
 
 def _find_conflicts(

@@ -1,5 +1,7 @@
 """Rejections that people have accepted: their status, and the history of who did so and why.
 
+References that people have moved to another contract are in that history, too.
+
 The status says that a rejection is accepted. Whatever capture or delivery records of the contract
 replaces it, and so ends the acceptance; what is seen again as it was is not recorded.
 """
@@ -14,7 +16,7 @@ from sqlalchemy import Connection, select
 from cdc_sync.contract import SourceId, Status
 from cdc_sync.state.tables import acceptance, among, contract, fetch_dicts, has_status
 
-ACCEPT, WITHDRAW = "accept", "withdraw"
+ACCEPT, WITHDRAW, MOVE = "accept", "withdraw", "move"
 _ABOUT = (acceptance.c.at, acceptance.c.who, acceptance.c.reason)
 
 
@@ -41,6 +43,17 @@ def _replace_status(
     if changed:
         tx.execute(acceptance.insert(), [{**one, **made} for one in changed])
     return len(changed)
+
+
+def log_move(
+    tx: Connection, old: SourceId, new: SourceId, *, who: str, reason: str, now: datetime
+) -> None:
+    """Notes with both contracts that the reference of one was given to the other."""
+    made = {"at": now, "who": who, "kind": MOVE}
+    notes = {old: f"given to {new}: {reason}", new: f"taken over from {old}: {reason}"}
+    tx.execute(
+        acceptance.insert(), [{"source_id": i, "reason": t, **made} for i, t in notes.items()]
+    )
 
 
 def find_latest(tx: Connection, ids: Iterable[SourceId]) -> dict[SourceId, dict[str, Any]]:

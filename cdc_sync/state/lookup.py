@@ -19,6 +19,8 @@ _GREATEST = "\U0010ffff"
 _NOT_MET = problems_to_json([Problem("", "imported; it has not been in the source yet")])
 _PAGE = 1000
 _LOCK_TIMEOUT = "30s"  # as long as SQLite waits for its write lock
+#: What belongs to a reference and not to the row that it came from.
+_HELD = ("reference", "acknowledged", "acknowledged_at", "in_doubt")
 _THIS = contract.c.source_id == bindparam("id")
 _FREE = (
     sa.update(contract)
@@ -145,6 +147,33 @@ def insert_imported(tx: Connection, new: Sequence[ReferencePair], now: datetime)
     }
     if new:
         tx.execute(contract.insert(), [{**pair._asdict(), **values} for pair in new])
+
+
+def hand_over(tx: Connection, old: SourceId, new: SourceId, now: datetime) -> None:
+    """Gives a contract the reference of another, with what CustomerGauge holds under it.
+
+    Where the two payloads differ it is due now. One that the source has not shown yet is gone.
+    """
+    row = tx.execute(select(contract).where(contract.c.source_id == old)).mappings().one()
+    taken = {name: row[name] for name in _HELD}
+    tx.execute(sa.update(contract).where(_THIS), {"id": old, **dict.fromkeys(_HELD)})
+    if new not in find_stored(tx, [new]):
+        insert_imported(tx, [ReferencePair(new, row["reference"])], now)
+        tx.execute(
+            sa.update(contract).where(_THIS), {"id": new, **taken, "payload": row["payload"]}
+        )
+        return
+    is_held = sa.false() if row["in_doubt"] else contract.c.payload == row["acknowledged"]
+    settled = {
+        "status": sa.case((is_held, Status.SYNCED.value), else_=Status.PENDING.value),
+        "next_attempt_at": sa.case((is_held, None), else_=now),
+        "attempts": 0,
+        "last_error": None,
+        "http_status": None,
+        "gone_at": None,
+        "changed_at": now,
+    }
+    tx.execute(sa.update(contract).where(contract.c.source_id == new).values(**taken, **settled))
 
 
 def assign_references(tx: Connection, known: Sequence[ReferencePair]) -> None:

@@ -38,6 +38,7 @@ def test_an_export_has_every_contract_that_customergauge_has(synced: Bench) -> N
     assert ran.out == f"3 references written to {file}.\n"
     assert file.read_text() == text
     assert synced.run("references", "export", "-").out == text
+    assert synced.run("references", "export").out == text
 
 
 def test_an_export_replaces_a_file_and_leaves_nothing_beside_it(synced: Bench) -> None:
@@ -283,3 +284,87 @@ def test_references_need_no_secret(fresh: Bench) -> None:
 
     assert imported(fresh, "source_id,reference\n1,CG-1\n").code == 0
     assert fresh.run("references", "export", "-").out == "source_id,reference\n1,CG-1\n"
+
+
+@pytest.fixture
+def renumbered(bench: Bench) -> Bench:
+    """The row 1 has got the id 9, and stayed the same contract: its number, `plan`, is A7."""
+    bench.configure(mapping={"reference": "erp-{plan}"})
+    bench.rows.add({"id": 1, "plan": "A7", "account_name": "ACME"}, {"id": 2, "plan": "B8"})
+    bench.sync_once()
+    bench.rows.remove(1)
+    bench.rows.add({"id": 9, "plan": "A7", "account_name": "ACME"})
+    bench.sync_once()
+    return bench
+
+
+def move(bench: Bench, *names: str) -> Ran:
+    return bench.run("references", "move", *names, "--reason", "renumbered by the ERP")
+
+
+def test_a_reference_moves_to_the_row_that_took_over_its_contract(renumbered: Bench) -> None:
+    early = move(renumbered, "1", "9")
+    renumbered.run("reconcile")
+    ran = move(renumbered, "erp-A7", "9")
+    shown = renumbered.run("contracts", "show", "9").out
+    renumbered.sync_once()
+
+    assert early.code == 2
+    assert "1 is synced: a reference can only be moved from a contract" in early.err
+    assert ran.code == 0, ran.err
+    assert ran.out.startswith("erp-A7 belongs to 9 now.")
+    assert "taken over from 1: renumbered by the ERP" in shown
+    assert "given to 9: renumbered" in renumbered.run("contracts", "show", "1").out
+    assert renumbered.contract("9")["status"] == "synced"
+    assert len(renumbered.sandbox.puts("erp-A7")) == 1, "what does not differ is not sent"
+
+    renumbered.rows.change(9, account_name="ACME Ltd")
+    renumbered.sync_once()
+    renumbered.rows.add({"id": 1, "plan": "A7"})
+    renumbered.sync_once()
+    assert renumbered.sandbox.contracts()["erp-A7"]["account"] == "ACME Ltd"
+    assert "erp-A7 belongs to 9 already" in renumbered.contract("1")["last_error"]
+
+
+def test_a_moved_reference_takes_its_doubt_along(renumbered: Bench) -> None:
+    renumbered.run("reconcile")
+    renumbered.state(
+        "UPDATE contract SET in_doubt = '2026-01-01T00:00:00.000000Z' WHERE source_id = '1'"
+    )
+
+    assert move(renumbered, "1", "9").code == 0
+    renumbered.sync_once()
+    assert len(renumbered.sandbox.puts("erp-A7")) == 2
+    assert renumbered.contract("9")["status"] == "synced"
+
+
+def test_a_row_that_was_not_read_yet_gets_the_reference(renumbered: Bench) -> None:
+    renumbered.rows.remove(9)
+    renumbered.run("reconcile")
+    assert move(renumbered, "1", "17").code == 0
+
+    renumbered.rows.add({"id": 17, "plan": "A7", "account_name": "ACME"})
+    renumbered.sync_once()
+    assert renumbered.contract("17")["reference"] == "erp-A7"
+    assert len(renumbered.sandbox.puts("erp-A7")) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "reason", "why"),
+    [
+        (("1", "2"), "why", "2 has been sent as erp-B8: nothing was moved."),
+        (("1", "9"), " ", "takes a reason"),
+        (("77", "9"), "why", "The state does not know 77."),
+        (("2", "9"), "why", "2 is synced"),
+    ],
+)
+def test_a_move_that_would_mix_up_contracts_is_refused(
+    renumbered: Bench, names: tuple[str, str], reason: str, why: str
+) -> None:
+    renumbered.run("reconcile")
+    before = renumbered.state("SELECT * FROM contract")
+    ran = renumbered.run("references", "move", *names, "--reason", reason)
+
+    assert ran.code == 2
+    assert why in " ".join(ran.err.split())
+    assert renumbered.state("SELECT * FROM contract") == before
