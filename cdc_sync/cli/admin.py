@@ -178,7 +178,8 @@ def install(name: Instance = None, dry_run: DryRun = False, root: Root = Path("/
     else:
         is_example = systemd.has_example(service, machine)
         first = f"fill in {service.place.config}; then " if is_example else ""
-        print(f"Next: {first}systemctl enable --now {service.unit}")
+        verb = "restart" if machine.runs(service.unit) else "enable --now"
+        print(f"Next: {first}systemctl {verb} {service.unit}")
 
 
 @service_app.command()

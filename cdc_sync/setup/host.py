@@ -146,8 +146,18 @@ class Host:
         where = ["disable", "--now"] if self._is_running() else [f"--root={self.root}", "disable"]
         _run("systemctl", *where, unit)
 
+    def runs(self, unit: str) -> bool:
+        """Whether the unit is active, or tries to be."""
+        return self._is_running() and _state_of(unit) in ("active", "activating", "reloading")
+
     def _is_running(self) -> bool:
         return self.root == Path("/") and Path("/run/systemd/system").is_dir()
+
+
+def _state_of(unit: str) -> str:
+    asked = ["systemctl", "is-active", unit]  # its exit code says the same, and is no failure
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)  # noqa: S603
+    return done.stdout.strip()
 
 
 def _run(program: str, *arguments: str, given: str | None = None) -> str:

@@ -160,8 +160,10 @@ def test_uninstall_stops_it_and_removes_the_unit_but_not_the_state(serve: Serve)
     service = serve(None)
     service.lab.systemctl("enable", service.unit)
 
+    again = service.install()
     said = service.install("uninstall")
 
+    assert "Next: systemctl restart cdc-sync\n" in again
     assert "cdc-sync.service (removed)" in said
     assert "/var/lib/cdc-sync (kept" in said
     assert service.shows("ActiveState") == "inactive"
