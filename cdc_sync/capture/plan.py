@@ -52,6 +52,7 @@ class Plan:
     sends: int = 0  #: how many PUTs
     held: int = 0  #: how many of the changes the guard would hold
     later: int = 0  #: how many others are pending, and wait for their next try
+    rejected: int = 0  #: how many of the unchanged rows are rejected, as before
     departed: int = 0  #: how many of the rows count as gone
 
     def document(self) -> dict[str, Any]:
@@ -104,6 +105,7 @@ class _PlanBuilder:
         self._ends_on = capture.ends_on()
         self.plan = Plan()
         self._seen: set[str] = set()  # what has changed
+        self._judged_anew = 0  # rejected contracts that have changed
         self._is_empty = False  # a full scan found no row at all
         self._met: set[str] | None = set()  # what a poll would read; None: everything
         self._effects: Counter[Effect | None] = Counter()
@@ -167,7 +169,9 @@ class _PlanBuilder:
                 self._show(planned)
 
     def count_later(self) -> None:
-        """Counts what is pending and not due yet: it goes by itself when its time comes."""
+        """Counts what is pending and not due yet, and what stays rejected."""
+        rejected = contracts.count_with_status(self._tx, Status.REJECTED)
+        self.plan.rejected = max(0, rejected - self._judged_anew)
         later = outbox.list_postponed(self._tx, self._capture.now())
         self.plan.later = sum(source_id not in self._seen for source_id in later)
 
@@ -205,12 +209,17 @@ class _PlanBuilder:
                 effect = effect_of(change)
                 self._effects[effect] += 1
                 self._sends[effect] += change.status is Status.PENDING
+                self._judged_anew += _was_rejected(change)
                 self._show(_of_change(change))
 
     def _show(self, one: PlannedChange) -> None:
         self.plan.counts[one.action] += 1
         if self._limit is None or len(self.plan.changes) < self._limit:
             self.plan.changes.append(one)
+
+
+def _was_rejected(change: Change) -> bool:
+    return change.known is not None and change.known.status is Status.REJECTED
 
 
 def _of_change(change: Change) -> PlannedChange:

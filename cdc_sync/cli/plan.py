@@ -67,12 +67,12 @@ def plan(  # one argument an option
     with open_for_plan(config) as capture:
         result = make_plan(capture, full=full, limit=limit)
     sending = describe_sending(result.sends, config.customergauge.rate_limit)
-    emit(result.document(), _describe_plan(result, limit, sending), as_json=as_json)
+    emit(result.document(), _describe_plan(result, limit, sending, full=full), as_json=as_json)
     if exit_code and result.sends:
         raise typer.Exit(3)
 
 
-def _describe_plan(plan: "Plan", limit: int | None, sending: str | None) -> str:
+def _describe_plan(plan: "Plan", limit: int | None, sending: str | None, *, full: bool) -> str:
     d = plan.document()
     gone = f", {d['gone']:,} gone" if d["gone"] else ""
     head = (
@@ -82,6 +82,9 @@ def _describe_plan(plan: "Plan", limit: int | None, sending: str | None) -> str:
     lines = [head, *([f"{sending}."] if sending else [])]
     if plan.held:
         lines.append(f"The guard would hold {plan.held:,} of them until: cdc-sync approve")
+    if full and plan.rejected:
+        stay = format_count(plan.rejected, "row is", "rows are")
+        lines.append(f"{stay} rejected as before: cdc-sync contracts list --status rejected")
     if plan.later:
         wait = format_count(plan.later, "more waits for its", "more wait for their")
         lines.append(f"{wait} next try: cdc-sync contracts list --status pending")

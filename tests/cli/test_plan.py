@@ -25,3 +25,11 @@ def test_a_plan_counts_gone_rows_as_gone_alone_and_counts_what_waits(
 
     assert (full["rows"], full["unchanged"], full["gone"]) == (4, 3, 1)
     assert "1 more waits for its next try: cdc-sync contracts list --status pending" in words
+
+
+def test_a_full_plan_counts_what_stays_rejected(synced: Bench):
+    said = synced.run("plan", "--full").out
+    synced.source(f"UPDATE contracts SET account_name = 'ACME', updated_at = {NOW} WHERE id = 4")
+
+    assert "1 row is rejected as before: cdc-sync contracts list --status rejected" in said
+    assert "rejected as before" not in synced.run("plan", "--full").out
