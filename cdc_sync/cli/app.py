@@ -100,7 +100,7 @@ COMMANDS = (
     Command("pause", _ACT, "operate:pause", "Stop delivery; the source is still read."),
     Command("resume", _ACT, "operate:resume", "Start delivery again."),
     Command("watermark", _ACT, "watermark:app", "Show the watermark, and move it."),
-    Command("references", _ACT, "references:app", "Import, export and move references of contracts."),
+    Command("references", _ACT, "references:app", "Import, export and move references."),
     Command("alerts", _SET_UP, "admin:alerts_app", "Report problems to people."),
     Command("config", _SET_UP, "admin:config_app", "Show the configuration."),
     Command("db", _SET_UP, "admin:db_app", "Manage the state database."),

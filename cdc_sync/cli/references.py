@@ -22,7 +22,7 @@ STDOUT = Path("-")
 
 app = typer.Typer(
     name="references",
-    help="Import, export and move references of contracts.",
+    help="Import, export and move references.",
     no_args_is_help=True,
 )
 
