@@ -40,7 +40,7 @@ def proxy_secrets(config: CustomerGaugeConfig) -> list[str]:
     found = []
     for text in (config.proxy.get_secret_value(), *variables):
         route = Route(text if "://" in text else f"http://{text}")
-        if route.login and route.login[1]:
+        if is_proxy_url(route.proxy or "") and route.login and route.login[1]:
             found += [route.login[1], b64encode(":".join(route.login).encode()).decode()]
             found.append(str(urlsplit(route.proxy).password))
     return found
@@ -123,7 +123,7 @@ def _handshake(config: CustomerGaugeConfig, url: str, context: ssl.SSLContext) -
     route, parts = route_to(config, url), urlsplit(url)
     host, port = parts.hostname or "", parts.port or 443
     proxy = urlsplit(route.proxy or url)
-    to = (proxy.hostname or "", proxy.port or 443)
+    to = (proxy.hostname or "", proxy.port or (80 if route.proxy else 443))
     connection = HTTPSConnection(*to, timeout=LOOK_SECONDS, context=context)
     if route.proxy is not None:
         login = b64encode(":".join(route.login or ()).encode()).decode()

@@ -58,7 +58,7 @@ def choose_route(proxy: str, environment: Mapping[str, str], url: str) -> Route:
     for exceptions in _EXCEPTIONS:
         if any(_is_met(item, host, port) for item in environment.get(exceptions, "").split(",")):
             return Route(None, exceptions)
-    found = environment[name].strip().rstrip("/")
+    found = environment[name].strip()
     return Route(found if "://" in found else f"http://{found}", name)
 
 

@@ -175,6 +175,18 @@ def test_a_file_that_cannot_be_used_ends_in_one_sentence(tmp_path, sandbox, key,
     assert why in checked.out
 
 
+@pytest.mark.parametrize("given", ["socks5://anna:p4ss@proxy:1080", "http://[p4ss", "http://"])
+def test_a_variable_that_names_no_proxy_is_named_itself(tmp_path, sandbox, monkeypatch, given):
+    monkeypatch.setenv("HTTPS_PROXY", given)
+    with company(tmp_path, sandbox, None) as bench:
+        ran, status = bench.run("once"), bench.run("status")
+
+    assert ran.code == 2
+    assert "HTTPS_PROXY names no proxy that cdc-sync can speak to." in ran.err
+    assert "Traceback" not in status.err
+    assert "p4ss" not in ran.err + ran.out + status.out + status.err
+
+
 @pytest.mark.parametrize("given", ["socks5://proxy:1080", "proxy.example.com", "http://"])
 def test_what_is_no_proxy_is_refused_without_its_password(tmp_path, sandbox, given):
     with company(tmp_path, sandbox, None, proxy=given) as bench:
