@@ -110,8 +110,8 @@ def move(  # noqa: PLR0913  # what the person says, one argument each
 ) -> Reference:
     """Gives the reference of a contract that is gone to the one that took its place; returns it.
 
-    Raises UserMistake, and changes nothing, where `old` is not gone or was never sent, or `new` was
-    sent itself, is in flight, or is refused for a reason of its own.
+    Raises UserMistake, and changes nothing, where `old` is not gone or was never sent, where `new`
+    was sent itself, is held or is refused for a reason of its own, or where one is in flight.
     """
     if not reason.strip():
         raise UserMistake(
@@ -144,10 +144,17 @@ def _expect_movable(giving: Mapping[str, Any], taking: Mapping[str, Any] | None)
             " has and the source has no more.",
             hint="If its row is gone, cdc-sync reconcile finds that; then move it.",
         )
+    if giving["claimed_by"] or (taking is not None and taking["claimed_by"]):
+        # Its answer would be recorded with the one that has the reference no more.
+        raise UserMistake("A PUT of one of them is in flight.", hint="Try again in a moment.")
     if taking is None:
         return
     new = taking["source_id"]
-    if taking["acknowledged"] is not None or taking["in_doubt"] is not None or taking["claimed_by"]:
+    if taking["held_run"] is not None:
+        raise UserMistake(
+            f"{new} waits for the guard.", hint="First: cdc-sync approve, or cdc-sync discard."
+        )
+    if taking["acknowledged"] is not None or taking["in_doubt"] is not None:
         raise UserMistake(
             f"{new} has been sent as {taking['reference']}: nothing was moved.",
             hint="A contract keeps its reference for ever once it was sent.",

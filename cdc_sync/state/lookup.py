@@ -154,26 +154,31 @@ def hand_over(tx: Connection, old: SourceId, new: SourceId, now: datetime) -> No
 
     Where the two payloads differ it is due now. One that the source has not shown yet is gone.
     """
-    row = tx.execute(select(contract).where(contract.c.source_id == old)).mappings().one()
-    taken = {name: row[name] for name in _HELD}
-    tx.execute(sa.update(contract).where(_THIS), {"id": old, **dict.fromkeys(_HELD)})
-    if new not in find_stored(tx, [new]):
-        insert_imported(tx, [ReferencePair(new, row["reference"])], now)
-        tx.execute(
-            sa.update(contract).where(_THIS), {"id": new, **taken, "payload": row["payload"]}
-        )
+    rows = fetch_dicts(tx, select(contract).where(contract.c.source_id.in_([old, new])))
+    giving = next(row for row in rows if row["source_id"] == old)
+    taken = {name: giving[name] for name in _HELD}
+    # First, for a reference has one owner at any time.
+    tx.execute(_update_one(old).values(**dict.fromkeys(_HELD)))
+    taking = next((row for row in rows if row["source_id"] == new), None)
+    if taking is None:
+        insert_imported(tx, [ReferencePair(new, giving["reference"])], now)
+        tx.execute(_update_one(new).values(**taken, payload=giving["payload"]))
         return
-    is_held = sa.false() if row["in_doubt"] else contract.c.payload == row["acknowledged"]
+    is_held = not giving["in_doubt"] and taking["payload"] == giving["acknowledged"]
     settled = {
-        "status": sa.case((is_held, Status.SYNCED.value), else_=Status.PENDING.value),
-        "next_attempt_at": sa.case((is_held, None), else_=now),
+        "status": (Status.SYNCED if is_held else Status.PENDING).value,
+        "next_attempt_at": None if is_held else now,
         "attempts": 0,
         "last_error": None,
         "http_status": None,
         "gone_at": None,
         "changed_at": now,
     }
-    tx.execute(sa.update(contract).where(contract.c.source_id == new).values(**taken, **settled))
+    tx.execute(_update_one(new).values(**taken, **settled))
+
+
+def _update_one(source_id: SourceId) -> sa.Update:
+    return sa.update(contract).where(contract.c.source_id == source_id)
 
 
 def assign_references(tx: Connection, known: Sequence[ReferencePair]) -> None:

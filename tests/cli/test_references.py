@@ -15,6 +15,7 @@ from tests.support.commands import Ran
 from tests.support.sandbox import Sandbox
 
 MANY = 10_000
+LONG_AGO = "'2026-01-01T00:00:00.000000Z'"
 
 
 def imported(bench: Bench, content: str | bytes, *options: str) -> Ran:
@@ -286,9 +287,11 @@ def test_references_need_no_secret(fresh: Bench) -> None:
     assert fresh.run("references", "export", "-").out == "source_id,reference\n1,CG-1\n"
 
 
-@pytest.fixture
-def renumbered(bench: Bench) -> Bench:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def renumbered(request: pytest.FixtureRequest, bench: Bench) -> Bench:
     """The row 1 has got the id 9, and stayed the same contract: its number, `plan`, is A7."""
+    if request.param == "postgresql":
+        bench.configure(state={"url": request.getfixturevalue("postgresql_url")})
     bench.configure(mapping={"reference": "erp-{plan}"})
     bench.rows.add({"id": 1, "plan": "A7", "account_name": "ACME"}, {"id": 2, "plan": "B8"})
     bench.sync_once()
@@ -296,6 +299,15 @@ def renumbered(bench: Bench) -> Bench:
     bench.rows.add({"id": 9, "plan": "A7", "account_name": "ACME"})
     bench.sync_once()
     return bench
+
+
+def in_state(bench: Bench, statement: str) -> None:
+    with bench.open():
+        bench.execute_in_state(statement)
+
+
+def known(bench: Bench) -> list[dict[str, object]]:
+    return [bench.contract(source_id) for source_id in ("1", "2", "9")]
 
 
 def move(bench: Bench, *names: str) -> Ran:
@@ -328,9 +340,7 @@ def test_a_reference_moves_to_the_row_that_took_over_its_contract(renumbered: Be
 
 def test_a_moved_reference_takes_its_doubt_along(renumbered: Bench) -> None:
     renumbered.run("reconcile")
-    renumbered.state(
-        "UPDATE contract SET in_doubt = '2026-01-01T00:00:00.000000Z' WHERE source_id = '1'"
-    )
+    in_state(renumbered, f"UPDATE contract SET in_doubt = {LONG_AGO} WHERE source_id = '1'")
 
     assert move(renumbered, "1", "9").code == 0
     renumbered.sync_once()
@@ -362,9 +372,29 @@ def test_a_move_that_would_mix_up_contracts_is_refused(
     renumbered: Bench, names: tuple[str, str], reason: str, why: str
 ) -> None:
     renumbered.run("reconcile")
-    before = renumbered.state("SELECT * FROM contract")
+    before = known(renumbered)
     ran = renumbered.run("references", "move", *names, "--reason", reason)
 
     assert ran.code == 2
     assert why in " ".join(ran.err.split())
-    assert renumbered.state("SELECT * FROM contract") == before
+    assert known(renumbered) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("claimed_by = 'other' WHERE source_id = '1'", "A PUT of one of them is in flight."),
+        ("claimed_by = 'other' WHERE source_id = '9'", "A PUT of one of them is in flight."),
+        ("status = 'held', held_run = 7 WHERE source_id = '9'", "9 waits for the guard."),
+    ],
+)
+def test_a_move_waits_for_what_is_on_its_way_or_held(
+    renumbered: Bench, change: str, why: str
+) -> None:
+    renumbered.run("reconcile")
+    in_state(renumbered, f"UPDATE contract SET {change}")
+    ran = move(renumbered, "1", "9")
+
+    assert ran.code == 2
+    assert why in ran.err
+    assert renumbered.contract("1")["reference"] == "erp-A7"
