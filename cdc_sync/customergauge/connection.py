@@ -18,8 +18,9 @@ from pyreqwest.proxy import ProxyBuilder
 from cdc_sync.config.model import CustomerGaugeConfig
 from cdc_sync.config.urls import is_proxy_url
 from cdc_sync.errors import UserMistake
-from cdc_sync.rules.route import DIRECT, ENVIRONMENT, Route, choose_route
+from cdc_sync.rules.route import DIRECT, ENVIRONMENT, EXCEPTIONS, Route, choose_route
 
+THIS_MACHINE = "localhost,127.0.0.1,::1"  # which no proxy could reach
 LOOK_SECONDS = 5.0  # a look at a certificate that is not trusted
 
 
@@ -143,7 +144,10 @@ def use_for_alerts(config: CustomerGaugeConfig) -> None:
     if proxy == DIRECT:
         os.environ["no_proxy"] = "*"
     elif proxy != ENVIRONMENT:
-        os.environ |= {"https_proxy": proxy, "http_proxy": proxy}
+        os.environ |= {"https_proxy": proxy, "http_proxy": proxy, "no_proxy": THIS_MACHINE}
+    else:
+        known = next((os.environ[name] for name in EXCEPTIONS if os.environ.get(name)), "")
+        os.environ["no_proxy"] = f"{known},{THIS_MACHINE}" if known else THIS_MACHINE
     system = ssl.get_default_verify_paths()
     bundle = system.cafile or f"{system.capath}/ca-certificates.crt"
     if not Path(bundle).is_file():

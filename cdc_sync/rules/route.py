@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 ENVIRONMENT, DIRECT = "env", "none"  # of `customergauge.proxy`
 _KEY = "customergauge.proxy"
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")  # the first that is set
-_EXCEPTIONS = ("no_proxy", "NO_PROXY")
+EXCEPTIONS = ("no_proxy", "NO_PROXY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def choose_route(proxy: str, environment: Mapping[str, str], url: str) -> Route:
     name = next((name for name in _PROXIES if environment.get(name)), None)
     if name is None:
         return Route()
-    for exceptions in _EXCEPTIONS:
+    for exceptions in EXCEPTIONS:
         if any(_is_met(item, host, port) for item in environment.get(exceptions, "").split(",")):
             return Route(None, exceptions)
     found = environment[name].strip()

@@ -212,3 +212,11 @@ def test_alerts_go_the_same_way_and_trust_the_same(
     assert set(proxy.asked) == {"hook.example.test:443"}
     # The sandbox takes no POST there: that it says so shows that it was reached.
     assert "error=405" in ran.out
+
+
+def test_an_alert_to_this_machine_goes_straight(tmp_path, sandbox):
+    with company(tmp_path, sandbox, None, proxy="http://127.0.0.1:1") as bench:
+        bench.configure(alerts={"urls": [sandbox.url.replace("http://", "json://")]})
+        ran = bench.run("alerts", "test")
+
+    assert "error=405" in ran.out
