@@ -198,10 +198,10 @@ def _hand_over_proxy(
         return
     # `systemctl show` shows everybody what stands in a unit itself.
     lines = [f'{name}="{_ESCAPED.sub(_BACKSLASHED, environment[name])}"\n' for name in names]
-    _write_marked("proxy", host, service.environment_file, "".join(lines), 0o600)
+    step = _write_marked("proxy", host, service.environment_file, "".join(lines), 0o600)
+    yield Step("proxy", f"{', '.join(names)} of this shell: {step.message}")
     text = f"[Service]\nEnvironmentFile={service.environment_file}\n"
-    step = _write_marked("proxy", host, service.proxy_file, text)
-    yield replace(step, message=f"{', '.join(names)} of this shell: {step.message}")
+    yield _write_marked("proxy", host, service.proxy_file, text)
 
 
 def _find_secrets(service: Service, host: Host) -> list[str]:

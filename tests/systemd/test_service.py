@@ -156,6 +156,20 @@ def test_an_unavailable_source_shows_in_the_status_line(serve: Serve, sandbox: S
     assert service.shows("ActiveState") == "active"
 
 
+def test_it_gets_the_proxy_of_the_shell_that_installed_it(serve: Serve):
+    service = serve(None)
+    proxy = """http://anna:p"a$s%20'w@proxy.example.com:3128"""
+    installed = service.lab.run("env", "-i", f"HTTPS_PROXY={proxy}", COMMAND, "service", "install")
+    service.lab.systemctl("restart", service.unit)
+
+    pid = service.shows("MainPID")
+    environment = service.lab.run("cat", f"/proc/{pid}/environ").stdout.split("\0")
+    assert "HTTPS_PROXY of this shell" in installed.stdout
+    assert [line for line in environment if "PROXY" in line] == [f"HTTPS_PROXY={proxy}"]
+    assert "anna" not in service.lab.systemctl("show", service.unit).stdout
+    assert "anna" not in service.lab.systemctl("cat", service.unit).stdout
+
+
 def test_uninstall_stops_it_and_removes_the_unit_but_not_the_state(serve: Serve):
     service = serve(None)
     service.lab.systemctl("enable", service.unit)
