@@ -158,14 +158,12 @@ def _check_token(config: Config) -> Iterator[Finding]:
 
 def _check_api(config: Config) -> Iterator[Finding]:
     address = config.customergauge.imports_url
-    broken, route = (
-        unreachable_because(config.customergauge),
-        route_to(config.customergauge, address),
-    )
-    way = f" {route}" if route.named_by else ""
+    broken = unreachable_because(config.customergauge)
+    route = route_to(config.customergauge, address)
     if broken is None:
-        yield Finding("API", f"{address} answers{way and ','}{way}")
+        yield Finding("API", f"{address} answers{f', {route}' if route.named_by else ''}")
     else:
+        way = f" {route}" if route.named_by else ""
         message = f"{address} cannot be reached{way} ({broken.why})"
         yield Finding("API", message, hint=broken.hint, ok=False)
 
