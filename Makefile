@@ -67,7 +67,7 @@ clean:  ## remove everything that was made, .venv too
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.setup: tests/requirements.txt pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --requirement tests/requirements.txt
+	$(BIN)/pip install --quiet --no-deps --requirement tests/requirements.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch .venv/.setup .venv/.installed
 
